@@ -1,0 +1,306 @@
+"""The configuration of one experiment: what enters is a TOML file and `--set` options, what leaves is a frozen `Config`.
+
+Every number of an experiment lives here and nowhere else. The defaults are those that all published TRM experiments
+share; a file in `configs/` holds only what differs. All validation of a configuration in itself happens in this module;
+what depends on a puzzle set or on the devices is checked where these are known.
+"""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from beartype.door import is_bearable
+
+from trm.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Where the puzzle set lies."""
+
+    path: str = ""
+    """Directory of the puzzle set to train on, with `train/` and `test/`."""
+    test_path: str = ""
+    """Directory whose `test/` is evaluated; empty: the one of `path`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The network (arXiv 2510.04871, section 4)."""
+
+    hidden_size: int = 512
+    num_heads: int = 8
+    expansion: float = 4.0
+    """Width of the SwiGLU over the hidden size, before the factor 2/3 and rounding up to a multiple of 256."""
+    mixer: Literal["attention", "mlp"] = "attention"
+    """What mixes positions: self-attention, or a SwiGLU over the position axis."""
+    positions: Literal["rope", "learned", "none"] = "rope"
+    L_layers: int = 2
+    """Blocks in the network."""
+    H_cycles: int = 3
+    """Times the answer is refined in a supervision step; only the last is differentiated."""
+    L_cycles: int = 6
+    """Times the reasoning latent is refined before the answer is."""
+    puzzle_emb_ndim: int | None = None
+    """Numbers in a puzzle's embedding row; unset: `hidden_size`; 0: no puzzle embedding and no prefix."""
+    puzzle_emb_len: int = 16
+    """Prefix positions that hold the row, zero-padded; 0: as few as hold it."""
+    rope_theta: float = 10000.0
+    rms_norm_eps: float = 1e-5
+    forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"
+
+    def __post_init__(self):
+        _require_positive(self, "hidden_size num_heads expansion L_layers H_cycles L_cycles rope_theta rms_norm_eps")
+        _require(self.num_heads <= self.hidden_size, "num_heads", self.num_heads, f"at most hidden_size {self.hidden_size}")
+        _require(self.puzzle_emb_len >= 0, "puzzle_emb_len", self.puzzle_emb_len, "0 or more")
+        _require(self.row_size >= 0, "puzzle_emb_ndim", self.puzzle_emb_ndim, "0 or more")
+        if self.mixer == "mlp" and self.positions == "rope":
+            raise InputError("positions: found 'rope' with mixer 'mlp', expected 'none' or 'learned' (rope acts in attention)")
+        if self.mixer == "attention" and self.positions == "rope" and self.head_size % 2:
+            raise InputError(
+                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, expected an even one (rope)"
+            )
+        if self.row_size and 0 < self.puzzle_emb_len < self._smallest_prefix:
+            raise InputError(
+                f"puzzle_emb_len: found {self.puzzle_emb_len}, expected 0 or at least {self._smallest_prefix} "
+                f"to hold puzzle_emb_ndim {self.row_size} at hidden_size {self.hidden_size}"
+            )
+
+    @property
+    def head_size(self) -> int:
+        return self.hidden_size // self.num_heads
+
+    @property
+    def row_size(self) -> int:
+        """Numbers in a puzzle's embedding row."""
+        return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim
+
+    @property
+    def _smallest_prefix(self) -> int:
+        return -(-self.row_size // self.hidden_size)
+
+    @property
+    def prefix_len(self) -> int:
+        """Prefix positions before the puzzle's tokens; none without a puzzle embedding."""
+        return (self.puzzle_emb_len or self._smallest_prefix) if self.row_size else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class HaltingConfig:
+    """Adaptive computation: how many supervision steps a puzzle gets."""
+
+    halt_max_steps: int = 16
+    halt_exploration_prob: float = 0.1
+    """Probability that a sequence must run at least m steps, m uniform on 2..halt_max_steps, drawn at every step."""
+    q_continue: bool = False
+    """Learn q_continue by bootstrapping, and halt on q_halt > q_continue instead of q_halt > 0."""
+
+    def __post_init__(self):
+        _require_positive(self, "halt_max_steps")
+        _require(
+            0 <= self.halt_exploration_prob <= 1, "halt_exploration_prob", self.halt_exploration_prob, "a probability"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """The token loss."""
+
+    type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamATan2 for the network, sign SGD for the puzzle embeddings, one schedule for both, EMA for evaluation."""
+
+    lr: float = 1e-4
+    lr_min_ratio: float = 1.0
+    """The learning rate at the last step over `lr`; the way there is a cosine."""
+    lr_warmup_steps: int = 2000
+    beta1: float = 0.9
+    beta2: float = 0.95
+    weight_decay: float = 0.1
+    puzzle_emb_lr: float = 1e-2
+    puzzle_emb_weight_decay: float = 0.1
+    freeze_weights: bool = False
+    """Train the puzzle embeddings alone."""
+    ema: bool = True
+    ema_rate: float = 0.999
+
+    def __post_init__(self):
+        for name in "lr lr_min_ratio lr_warmup_steps weight_decay puzzle_emb_lr puzzle_emb_weight_decay".split():
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in "beta1 beta2 ema_rate".split():
+            _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """The run: how long, how large a batch, how often to evaluate, what to keep."""
+
+    seed: int = 0
+    global_batch_size: int = 768
+    """Sequences in a step, over all devices."""
+    microbatches: int = 1
+    """Pieces that each device cuts its share of the batch into, to train in less memory with the same numbers."""
+    epochs: int = 100_000
+    """Passes over the groups (original puzzles) of the set; each pass draws one augmentation of each."""
+    eval_interval: int = 10_000
+    """Epochs between evaluations."""
+    min_eval_interval: int = 0
+    """Evaluation intervals that pass before the first evaluation."""
+    checkpoint_interval_steps: int = 0
+    """Steps between checkpoints besides those at evaluations; 0: none besides."""
+    keep_checkpoints: int = 2
+    """Resumable checkpoints kept in the run folder; the best weights are kept apart."""
+    best_metric: Literal["exact_accuracy", "accuracy", "lm_loss"] = "exact_accuracy"
+    """The evaluation metric that decides which weights are the best."""
+    patience: int = 0
+    """Evaluations without a better `best_metric` after which the run ends; 0: never."""
+
+    def __post_init__(self):
+        _require_positive(self, "global_batch_size microbatches epochs eval_interval keep_checkpoints")
+        for name in "seed min_eval_interval checkpoint_interval_steps patience".split():
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(
+            self.global_batch_size % self.microbatches == 0,
+            "microbatches",
+            self.microbatches,
+            f"a divisor of global_batch_size {self.global_batch_size}",
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """One experiment. Sections are the tables of the TOML file."""
+
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    halting: HaltingConfig = dataclasses.field(default_factory=HaltingConfig)
+    loss: LossConfig = dataclasses.field(default_factory=LossConfig)
+    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+
+    def __post_init__(self):
+        if self.optimizer.freeze_weights and not self.model.row_size:
+            raise InputError("optimizer.freeze_weights: found true with model.puzzle_emb_ndim 0, expected something left to train")
+
+
+def read_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
+    """Read a TOML file and apply `section.key=value` settings on top.
+
+    Raises InputError, naming file and key, for a missing or malformed file, an unknown key, a wrong type or an
+    impossible combination.
+    """
+    path = Path(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not a TOML file: {error}") from error
+    try:
+        return config_from_tables(tables, settings)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def config_from_tables(tables: Mapping[str, Any], settings: Sequence[str] = ()) -> Config:
+    """Build a Config from nested tables and `section.key=value` settings; raise InputError naming the key."""
+    for section, table in tables.items():
+        _known(section, _SECTIONS, "section")
+        if not isinstance(table, Mapping):
+            raise InputError(f"{section}: found {table!r}, expected a table [{section}]")
+    merged = {section: dict(tables.get(section, {})) for section in _SECTIONS}
+    for setting in settings:
+        section, key, value = _parse_setting(setting)
+        merged[section][key] = value
+    return Config(**{section: _section(section, kind, merged[section]) for section, kind in _SECTIONS.items()})
+
+
+def config_to_tables(config: Config) -> dict[str, dict[str, Any]]:
+    """Turn a Config into nested plain values (unset keys left out); `config_from_tables` undoes it."""
+    return {
+        section: {key: value for key, value in table.items() if value is not None}
+        for section, table in dataclasses.asdict(config).items()
+    }
+
+
+def config_to_toml(config: Config) -> str:
+    """Write out every value of a Config as TOML; `read_config` undoes it."""
+    lines = []
+    for section, table in config_to_tables(config).items():
+        # A TOML basic string, boolean, integer or float is written as JSON writes it.
+        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""]
+    return "\n".join(lines)
+
+
+_SECTIONS: dict[str, type] = get_type_hints(Config)
+
+
+def _parse_setting(setting: str) -> tuple[str, str, Any]:
+    name, equals, text = setting.partition("=")
+    section, dot, key = name.strip().partition(".")
+    if not (equals and dot):
+        raise InputError(f"--set {setting!r}: expected section.key=value")
+    _known(section, _SECTIONS, "section")
+    _known(key, get_type_hints(_SECTIONS[section]), "key", section)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()  # A bare word is a string, so that a shell needs no second pair of quotes.
+    return section, key, value
+
+
+def _section(name: str, kind: type, table: Mapping[str, Any]):
+    hints = get_type_hints(kind)
+    values = {}
+    for key, value in table.items():
+        _known(key, hints, "key", name)
+        # 1e5 is a float in TOML and means 100000 epochs; 1 is an integer in TOML and may mean a rate of 1.0.
+        if hints[key] is float and type(value) is int:
+            value = float(value)
+        elif hints[key] is int and type(value) is float and value.is_integer():
+            value = int(value)
+        if type(value) is bool and hints[key] is not bool or not is_bearable(value, hints[key]):
+            raise InputError(f"{name}.{key}: found {value!r}, expected {_describe(hints[key])}")
+        values[key] = value
+    try:
+        return kind(**values)
+    except InputError as error:
+        raise InputError(f"{name}.{error}") from error
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", int | None: "an integer"}
+    return names.get(hint, str(hint))
+
+
+def _known(name: str, names: Mapping[str, Any], what: str, section: str | None = None) -> None:
+    if name not in names:
+        where = f"{section}.{name}" if section else name
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        elsewhere = [s for s in _SECTIONS if name in get_type_hints(_SECTIONS[s])]
+        if close:
+            hint = f"did you mean {close[0]!r}?"
+        elif elsewhere:
+            hint = f"did you mean {elsewhere[0]}.{name}?"
+        else:
+            hint = f"expected one of {', '.join(names)}"
+        raise InputError(f"{where}: unknown {what}, {hint}")
+
+
+def _require(holds: bool, name: str, found: Any, expected: str) -> None:
+    if not holds:
+        raise InputError(f"{name}: found {found!r}, expected {expected}")
+
+
+def _require_positive(config: Any, names: str) -> None:
+    for name in names.split():
+        _require(getattr(config, name) > 0, name, getattr(config, name), "more than 0")

@@ -1,0 +1,46 @@
+"""Devices: the mesh with its one axis, `data`, and moving arrays between the host and it."""
+
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from trm.errors import InputError
+
+T = TypeVar("T")
+
+AXIS = "data"
+SPLIT = PartitionSpec(AXIS)
+"""Split along the batch: each device holds its own sequences."""
+REPLICATED = PartitionSpec()
+"""The same on every device."""
+
+
+def make_mesh(devices: int | None = None) -> Mesh:
+    """Lay all devices, or the first few, out along the data axis; raise InputError when there are not that many."""
+    available = jax.devices()
+    if devices is not None and not 1 <= devices <= len(available):
+        raise InputError(f"--devices: found {devices}, expected 1 to {len(available)} ({available[0].platform})")
+    chosen = available[:devices] if devices else available
+    return jax.make_mesh((len(chosen),), (AXIS,), devices=chosen, axis_types=(jax.sharding.AxisType.Auto,))
+
+
+def place(tree: T, mesh: Mesh, spec: PartitionSpec) -> T:
+    """Put host arrays on the devices; with several processes each brings its own slice of what is split."""
+    sharding = NamedSharding(mesh, spec)
+    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Copy arrays to the host, whole, gathering what other processes hold."""
+
+    def fetch_leaf(leaf: jax.Array) -> np.ndarray:
+        if leaf.is_fully_addressable:
+            return jax.device_get(leaf)
+        if leaf.is_fully_replicated:
+            return jax.device_get(leaf.addressable_data(0))
+        return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
+
+    return jax.tree.map(fetch_leaf, tree)

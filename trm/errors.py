@@ -1,0 +1,9 @@
+"""The one exception that every boundary raises: what a user gave us is not what we can take."""
+
+
+class InputError(ValueError):
+    """Bad input from outside: a file, an option, a configuration, a device count.
+
+    The message is one line that names the file or field, what was found there and what was expected. The command line
+    prints it and exits with code 2; a library user catches it like any `ValueError`.
+    """

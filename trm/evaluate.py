@@ -1,0 +1,118 @@
+"""Evaluation: what enters are weights and a puzzle set, what leaves is one `Report` per set.
+
+Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; the whole set is seen, the last
+batch padded with sequences that do not count.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int
+
+from trm.checkpoint import Weights
+from trm.config import Config
+from trm.data.loader import Prefetcher, load_test_batches
+from trm.data.puzzles import PuzzleSet
+from trm.devices import AXIS, REPLICATED, SPLIT, fetch, place
+from trm.errors import InputError
+from trm.halting import Batch, Carry, wants_to_halt
+from trm.loss import correctness, divide
+from trm.supervision import supervision_step
+
+
+class Report(NamedTuple):
+    """Accuracy of one set of puzzles."""
+
+    examples: int
+    """Puzzles that counted: those with at least one label."""
+    metrics: dict[str, float]
+    """After the last step: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses. If the halting head had
+    its way: halting_steps, halting_exact_accuracy."""
+    accuracy_by_step: list[float]
+    exact_accuracy_by_step: list[float]
+
+
+Sums = dict[str, Float[Array, "..."]]
+EvaluationStep = Callable[[Weights, Batch], Sums]
+
+
+def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
+    """Compile the evaluation of one batch for a mesh; it returns sums over the puzzles that count."""
+
+    def local_step(weights: Weights, batch: Batch) -> Sums:
+        return jax.lax.psum(_evaluate_batch(config, weights, batch), AXIS)
+
+    sharded = jax.shard_map(local_step, mesh=mesh, in_specs=(REPLICATED, SPLIT), out_specs=REPLICATED)
+    return jax.jit(sharded, out_shardings=NamedSharding(mesh, REPLICATED))
+
+
+def evaluate(
+    evaluation_step: EvaluationStep, weights: Weights, puzzles: PuzzleSet, batch_size: int, mesh: Mesh
+) -> dict[str, Report]:
+    """Evaluate weights on every example of a puzzle set."""
+    if batch_size % mesh.size:
+        raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
+    totals: dict[str, Sums] = {}
+
+    def batches() -> Iterator[tuple[str, Batch]]:
+        for name, batch in load_test_batches(puzzles, batch_size, jax.process_index(), jax.process_count()):
+            yield name, place(Batch(*batch), mesh, SPLIT)
+
+    with Prefetcher(batches()) as prefetched:
+        for name, batch in prefetched:
+            sums = fetch(evaluation_step(weights, batch))
+            previous = totals.get(name)
+            # In float64: a sum over half a million puzzles in float32 would lose the last ones.
+            totals[name] = jax.tree.map(
+                lambda a, b: a + np.float64(b), previous or jax.tree.map(lambda _: 0.0, sums), sums
+            )
+    return {name: _report(sums) for name, sums in totals.items()}
+
+
+def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
+    model = weights.model
+    carry = Carry.empty(model, batch).refill(model, batch)
+    rows = weights.puzzle_table[batch.puzzle_identifiers]
+    never = jnp.full_like(carry.steps, config.halting.halt_max_steps)
+
+    class Progress(NamedTuple):
+        carry: Carry
+        halting_steps: Int[Array, " batch"]
+        halting_exact: Float[Array, " batch"]
+
+    def step(progress: Progress, _: None):
+        _, (carry, outputs, metrics) = supervision_step(model, rows, progress.carry, config, min_halt_steps=None)
+        accuracy, exact, labelled = correctness(outputs.predictions, batch.labels)
+        last = carry.steps == config.halting.halt_max_steps
+        still_running = progress.halting_steps == never
+        halts = still_running & (wants_to_halt(outputs, config.halting) | last)
+        counted = labelled.astype(jnp.float32)
+        by_step = {"accuracy": jnp.sum(accuracy * counted), "exact_accuracy": jnp.sum(exact * counted)}
+        progress = Progress(
+            carry,
+            jnp.where(halts, carry.steps, progress.halting_steps),
+            jnp.where(halts, exact * counted, progress.halting_exact),
+        )
+        return progress, (metrics, by_step)
+
+    start = Progress(carry, never, jnp.zeros_like(never, jnp.float32))
+    end, (metrics, by_step) = jax.lax.scan(step, start, length=config.halting.halt_max_steps)
+    sums = jax.tree.map(lambda after_each_step: after_each_step[-1], metrics)
+    labelled = correctness(batch.labels, batch.labels).labelled
+    return sums | {
+        "halting_steps": jnp.sum(jnp.where(labelled, end.halting_steps, 0)).astype(jnp.float32),
+        "halting_exact_accuracy": jnp.sum(end.halting_exact),
+        "accuracy_by_step": by_step["accuracy"],
+        "exact_accuracy_by_step": by_step["exact_accuracy"],
+    }
+
+
+def _report(sums: Sums) -> Report:
+    count = int(sums["count"])
+    means = divide(sums)
+    by_step = {name: means.pop(name).tolist() for name in ("accuracy_by_step", "exact_accuracy_by_step")}
+    return Report(count, {name: float(value) for name, value in means.items()}, **by_step)

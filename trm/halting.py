@@ -1,0 +1,100 @@
+"""Adaptive computation: what enters is a carry and fresh puzzles, what leaves is the carry one supervision step later.
+
+Every slot of the batch holds one sequence until it halts; then the next puzzle takes its place. So a batch mixes
+sequences at different depths, and no slot ever idles (arXiv 2510.04871, section 2.4).
+"""
+
+from typing import Self
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from trm.config import HaltingConfig
+from trm.model.reasoner import Outputs, Reasoner
+from trm.model.recursion import Latents
+
+
+class Batch(eqx.Module):
+    """Puzzles as tokens; ignored labels are -100."""
+
+    inputs: Int[Array, "*batch seq_len"]
+    labels: Int[Array, "*batch seq_len"]
+    puzzle_identifiers: Int[Array, "*batch"]
+
+
+class Carry(eqx.Module):
+    """What goes from one supervision step to the next, one slot per sequence."""
+
+    latents: Latents
+    steps: Int[Array, " batch"]
+    """Supervision steps that the sequence has had."""
+    halted: Bool[Array, " batch"]
+    batch: Batch
+    """The sequence's own data."""
+
+    @classmethod
+    def empty(cls, model: Reasoner, batch: Batch) -> Self:
+        """Return a carry in which every slot waits for a puzzle."""
+        size, seq_len = batch.inputs.shape
+        return cls(
+            latents=model.initial_latents(size, seq_len),
+            steps=jnp.zeros(size, jnp.int32),
+            halted=jnp.ones(size, bool),
+            batch=jax.tree.map(jnp.zeros_like, batch),
+        )
+
+    def refill(self, model: Reasoner, fresh: Batch) -> Self:
+        """Give every halted slot the row of `fresh` at its place; rows offered to the other slots are lost."""
+        initial = model.initial_latents(*fresh.inputs.shape)
+        return type(self)(
+            latents=_select(self.halted, initial, self.latents),
+            steps=jnp.where(self.halted, 0, self.steps),
+            halted=jnp.zeros_like(self.halted),
+            batch=_select(self.halted, fresh, self.batch),
+        )
+
+    def advance(
+        self, latents: Latents, outputs: Outputs, config: HaltingConfig, min_halt_steps: Int[Array, " batch"] | None
+    ) -> Self:
+        """Count a supervision step and decide who halts.
+
+        In training `min_halt_steps` holds the exploration draws; None means evaluation, which always goes on to
+        `halt_max_steps`.
+        """
+        steps = self.steps + 1
+        halted = steps >= config.halt_max_steps
+        if min_halt_steps is not None and config.halt_max_steps > 1:
+            halted = (halted | wants_to_halt(outputs, config)) & (steps >= min_halt_steps)
+        return type(self)(latents, steps, halted, self.batch)
+
+
+def wants_to_halt(outputs: Outputs, config: HaltingConfig) -> Bool[Array, "*batch"]:
+    """Say whether the halting head takes the answer for right."""
+    threshold = outputs.q_continue_logits if config.q_continue else jnp.zeros_like(outputs.q_halt_logits)
+    return outputs.q_halt_logits > threshold
+
+
+def draw_min_halt_steps(key: PRNGKeyArray, batch: int, config: HaltingConfig) -> Int[Array, " batch"]:
+    """Draw the exploration of one training step: mostly 0, sometimes uniform on 2..halt_max_steps."""
+    explore_key, steps_key = jax.random.split(key)
+    explore = jax.random.uniform(explore_key, (batch,)) < config.halt_exploration_prob
+    steps = jax.random.randint(steps_key, (batch,), 2, config.halt_max_steps + 1)
+    return jnp.where(explore, steps, 0)
+
+
+def q_continue_target(
+    next_outputs: Outputs, steps: Int[Array, " batch"], config: HaltingConfig
+) -> Float[Array, " batch"]:
+    """Return what q_continue should say after `steps` steps: the best value that the next step promises (Q-learning)."""
+    best = jnp.maximum(next_outputs.q_halt_logits, next_outputs.q_continue_logits)
+    is_last = steps >= config.halt_max_steps
+    return jax.lax.stop_gradient(jax.nn.sigmoid(jnp.where(is_last, next_outputs.q_halt_logits, best)))
+
+
+def _select(halted: Bool[Array, " batch"], fresh, current):
+    def select(new: Array, old: Array) -> Array:
+        return jnp.where(halted.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(select, fresh, current)

@@ -1,0 +1,263 @@
+"""The building blocks: what enters and leaves each is (*batch, position, hidden), in the compute dtype.
+
+Weights are float32, truncated normal, and stored so that the gradient of each is a product whose transposed operand lies
+ready in memory; `trm.torch_weights` knows how that relates to the original's (out, in).
+"""
+
+from functools import lru_cache, partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+
+from trm.model.precision import Weight, as_cast, linear, product, weight_gradient
+
+
+def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[Array, "*shape"]:
+    """Draw from a normal cut at two standard deviations, scaled so that the *result* has standard deviation `std`."""
+    return jax.random.truncated_normal(key, -2, 2, shape, jnp.float32) * (std / _STD_OF_CUT_NORMAL)
+
+
+_STD_OF_CUT_NORMAL = 0.8796256610342398
+"""Standard deviation of a unit normal cut at two."""
+
+
+# Norm
+
+
+def rms_norm(
+    x: Float[Array, "*batch position hidden"], eps: float, dtype: DTypeLike
+) -> Float[Array, "*batch position hidden"]:
+    """Divide by the root mean square over the last axis, without a gain, in float32; return it in `dtype`."""
+    return _rms_norm(x.astype(jnp.float32), eps, jnp.dtype(dtype))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _rms_norm(x: Array, eps: float, dtype: np.dtype) -> Array:
+    return _rms_norm_forward(x, eps, dtype)[0]
+
+
+def _rms_norm_forward(x: Array, eps: float, dtype: np.dtype) -> tuple[Array, Any]:
+    scale = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
+    y = (x * scale).astype(dtype)
+    # The result is the next layer's input and kept for it anyway: nothing wide has to be stored for this derivative.
+    return y, (y, scale)
+
+
+def _rms_norm_backward(eps: float, dtype: np.dtype, residuals: Any, cotangent: Array) -> tuple[Array]:
+    del eps, dtype
+    y, scale = residuals
+    y, cotangent = y.astype(jnp.float32), cotangent.astype(jnp.float32)
+    return (scale * (cotangent - y * jnp.mean(cotangent * y, axis=-1, keepdims=True)),)
+
+
+def _add_and_norm(
+    h: Float[Array, "*batch position hidden"], update: Float[Array, "*batch position hidden"], eps: float
+) -> Float[Array, "*batch position hidden"]:
+    """Post-norm: add what a layer found (float32), then normalise, in the dtype of `h`."""
+    return rms_norm(h.astype(jnp.float32) + update, eps, h.dtype)
+
+
+_rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
+
+
+# SwiGLU
+
+
+def swiglu_width(width: int, expansion: float) -> int:
+    """Return the inner width: 2/3 of `expansion * width`, rounded up to a multiple of 256."""
+    return -(-round(expansion * width * 2 / 3) // 256) * 256
+
+
+class SwiGLU(eqx.Module):
+    """Gated linear unit: `down(silu(gate(x)) * up(x))`, no bias (arXiv 2002.05202)."""
+
+    gate_up: Float[Array, "width 2*inner"]
+    """Gate first, then up."""
+    down: Float[Array, "width inner"]
+    """Transposed: (out, in)."""
+
+    def __init__(self, width: int, expansion: float, *, key: PRNGKeyArray):
+        inner = swiglu_width(width, expansion)
+        gate_up_key, down_key = jax.random.split(key)
+        self.gate_up = truncated_normal(gate_up_key, (width, 2 * inner), width**-0.5)
+        self.down = truncated_normal(down_key, (width, inner), inner**-0.5)
+
+    def __call__(self, x: Float[Array, "*batch position width"]) -> Float[Array, "*batch position width"]:
+        gate_up, down = as_cast(self.gate_up, x.dtype), as_cast(self.down, x.dtype)
+        return _swiglu(x, gate_up.parameter, down.parameter, gate_up.copy, down.copy)
+
+
+# The derivative stores the inputs of the gate in the compute dtype and nothing else of the inner width.
+@jax.custom_vjp
+def _swiglu(x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array) -> Array:
+    return _swiglu_forward(x, gate_up_parameter, down_parameter, gate_up, down)[0]
+
+
+def _swiglu_forward(x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array):
+    del gate_up_parameter, down_parameter
+    inner = product("...i,io->...o", x, gate_up).astype(x.dtype)
+    gate, up = jnp.split(inner.astype(jnp.float32), 2, axis=-1)
+    hidden = (jax.nn.silu(gate) * up).astype(x.dtype)
+    return product("...i,oi->...o", hidden, down), (x, inner, gate_up, down)
+
+
+def _swiglu_backward(residuals: Any, cotangent: Array):
+    x, inner, gate_up, down = residuals
+    cotangent = cotangent.astype(x.dtype)
+    grad_hidden = product("...o,oi->...i", cotangent, down)
+    gate, up = jnp.split(inner.astype(jnp.float32), 2, axis=-1)
+    sigmoid = jax.nn.sigmoid(gate)
+    silu = gate * sigmoid
+    hidden = (silu * up).astype(x.dtype)
+    grad_gate = grad_hidden * up * (sigmoid + silu * (1 - sigmoid))
+    grad_inner = jnp.concatenate([grad_gate, grad_hidden * silu], axis=-1).astype(x.dtype)
+    grad_x = product("...o,io->...i", grad_inner, gate_up).astype(x.dtype)
+    return grad_x, weight_gradient(x, grad_inner), weight_gradient(cotangent, hidden), None, None
+
+
+_swiglu.defvjp(_swiglu_forward, _swiglu_backward)
+
+
+# Attention
+
+
+@lru_cache
+def rotary_tables(
+    positions: int, head_size: int, theta: float
+) -> tuple[Float[np.ndarray, "position head_size"], Float[np.ndarray, "position head_size"]]:
+    """Return cosines and sines of the rotary position encoding (arXiv 2104.09864), float32, halves paired as in Llama."""
+    exponents = np.arange(0, head_size, 2, dtype=np.float32) / np.float32(head_size)
+    frequencies = np.float32(1) / np.float32(theta) ** exponents
+    angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)
+    angles = np.concatenate([angles, angles], axis=-1)
+    return np.cos(angles), np.sin(angles)
+
+
+def rotate(x: Float[Array, "*batch position head head_size"], theta: float) -> Float[Array, "*batch position head head_size"]:
+    """Rotate queries or keys by their position, in float32."""
+    tables = rotary_tables(x.shape[-3], x.shape[-1], theta)
+    cosines, sines = (jnp.expand_dims(table, (*range(x.ndim - 3), -2)) for table in tables)
+    x_float32 = x.astype(jnp.float32)
+    first, second = jnp.split(x_float32, 2, axis=-1)
+    turned = jnp.concatenate([-second, first], axis=-1)
+    return (x_float32 * cosines + turned * sines).astype(x.dtype)
+
+
+class Attention(eqx.Module):
+    """Self-attention over all positions, queries, keys and values in one matrix, no bias."""
+
+    qkv: Float[Array, "hidden 3*num_heads*head_size"]
+    out: Float[Array, "num_heads*head_size hidden"]
+    num_heads: int = eqx.field(static=True)
+    rope_theta: float | None = eqx.field(static=True)
+    """Base of the rotary position encoding; None: no positions."""
+
+    def __init__(
+        self, hidden_size: int, num_heads: int, head_size: int, rope_theta: float | None, *, key: PRNGKeyArray
+    ):
+        qkv_key, out_key = jax.random.split(key)
+        width = num_heads * head_size
+        self.qkv = truncated_normal(qkv_key, (hidden_size, 3 * width), hidden_size**-0.5)
+        self.out = truncated_normal(out_key, (width, hidden_size), width**-0.5)
+        self.num_heads = num_heads
+        self.rope_theta = rope_theta
+
+    def __call__(self, x: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
+        qkv = linear(x, self.qkv)
+        qkv = qkv.reshape(*qkv.shape[:-1], 3, self.num_heads, -1)
+        q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
+        if self.rope_theta is not None:
+            q, k = rotate(q, self.rope_theta), rotate(k, self.rope_theta)
+        mixed = attend(q.astype(x.dtype), k.astype(x.dtype), v.astype(x.dtype))
+        return linear(mixed.reshape(*x.shape[:-1], -1), self.out)
+
+
+@jax.custom_vjp
+def attend(
+    q: Float[Array, "*batch position head head_size"],
+    k: Float[Array, "*batch position head head_size"],
+    v: Float[Array, "*batch position head head_size"],
+) -> Float[Array, "*batch position head head_size"]:
+    """Mix the values by `softmax(q k / sqrt(head_size))`, full, not causal; the softmax in float32.
+
+    The derivative computes the weights again instead of storing them: position x position is wide, and cheap to make.
+    """
+    return _attend_forward(q, k, v)[0]
+
+
+def _attention_weights(q: Array, k: Array) -> Float[Array, "*batch head query key"]:
+    scores = product("...qhd,...khd->...hqk", q, k)
+    return jax.nn.softmax(scores * q.shape[-1] ** -0.5, axis=-1)
+
+
+def _attend_forward(q: Array, k: Array, v: Array) -> tuple[Array, Any]:
+    weights = _attention_weights(q, k).astype(v.dtype)
+    return product("...hqk,...khd->...qhd", weights, v).astype(v.dtype), (q, k, v)
+
+
+def _attend_backward(residuals: Any, cotangent: Array) -> tuple[Array, Array, Array]:
+    q, k, v = residuals
+    weights = _attention_weights(q, k)
+    grad_v = product("...hqk,...qhd->...khd", weights.astype(v.dtype), cotangent)
+    grad_weights = product("...qhd,...khd->...hqk", cotangent, v)
+    # Derivative of the softmax, then of the scale.
+    grad_scores = weights * (grad_weights - jnp.sum(weights * grad_weights, axis=-1, keepdims=True))
+    grad_scores = (grad_scores * q.shape[-1] ** -0.5).astype(q.dtype)
+    grad_q = product("...hqk,...khd->...qhd", grad_scores, k)
+    grad_k = product("...hqk,...qhd->...khd", grad_scores, q)
+    return grad_q.astype(q.dtype), grad_k.astype(k.dtype), grad_v.astype(v.dtype)
+
+
+attend.defvjp(_attend_forward, _attend_backward)
+
+
+# Blocks
+
+
+class AttentionMixer(eqx.Module):
+    """Mixes positions by self-attention: `rms(h + attention(h))`."""
+
+    attention: Attention
+
+    def __call__(self, h: Float[Array, "*batch position hidden"], eps: float) -> Float[Array, "*batch position hidden"]:
+        return _add_and_norm(h, self.attention(h), eps)
+
+
+class MLPMixer(eqx.Module):
+    """Mixes positions by a SwiGLU over the position axis; its norm runs over the position axis too."""
+
+    mlp: SwiGLU
+
+    def __call__(self, h: Float[Array, "*batch position hidden"], eps: float) -> Float[Array, "*batch position hidden"]:
+        h = h.swapaxes(-1, -2)
+        return _add_and_norm(h, self.mlp(h), eps).swapaxes(-1, -2)
+
+
+class Block(eqx.Module):
+    """Post-norm block: mix positions, then a SwiGLU at each position."""
+
+    mixer: AttentionMixer | MLPMixer
+    mlp: SwiGLU
+    eps: float = eqx.field(static=True)
+
+    def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
+        h = self.mixer(h, self.eps)
+        return _add_and_norm(h, self.mlp(h), self.eps)
+
+
+class Network(eqx.Module):
+    """The tiny network: add what is injected to the hidden state, then the blocks."""
+
+    blocks: tuple[Block, ...]
+
+    def __call__(
+        self, h: Float[Array, "*batch position hidden"], injected: Float[Array, "*batch position hidden"]
+    ) -> Float[Array, "*batch position hidden"]:
+        h = h + injected
+        for block in self.blocks:
+            h = block(h)
+        return h

@@ -1,0 +1,103 @@
+"""Optimisation: AdamATan2 for the network, sign SGD for puzzle embeddings, their schedule, and the moving average."""
+
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from trm.config import OptimizerConfig
+
+T = TypeVar("T")
+
+
+def warmup_cosine(base: float, warmup_steps: int, total_steps: int, min_ratio: float) -> optax.Schedule:
+    """Rise linearly from 0 at step 0 to `base` at `warmup_steps`, then fall by a cosine to `base * min_ratio`.
+
+    Step n (from 1) of training uses the value at n.
+    """
+
+    def schedule(step: Int[Array, "..."]) -> Float[Array, "..."]:
+        step = jnp.asarray(step, jnp.result_type(float))
+        progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
+        falling = min_ratio + (1 - min_ratio) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+        return base * jnp.where(step < warmup_steps, step / max(1, warmup_steps), falling)
+
+    return schedule
+
+
+class AdamATan2State(NamedTuple):
+    """Moments of the gradients."""
+
+    count: Int[Array, ""]
+    mean: optax.Updates
+    mean_square: optax.Updates
+
+
+def adam_atan2(
+    learning_rate: optax.Schedule, beta1: float, beta2: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """Adam whose ratio of moments goes through atan2 and so needs no epsilon, with decoupled weight decay.
+
+    arXiv 2407.05872, in the form of the package adam-atan2 0.0.3 that the original uses: the correction of the first
+    moment stands outside atan2, there are no constants inside.
+    """
+
+    def init(params: optax.Params) -> AdamATan2State:
+        def zeros() -> optax.Params:
+            return jax.tree.map(jnp.zeros_like, params)
+
+        return AdamATan2State(jnp.zeros((), jnp.int32), zeros(), zeros())
+
+    def update(gradients: optax.Updates, state: AdamATan2State, params: optax.Params | None = None):
+        if params is None:
+            raise ValueError(optax.NO_PARAMS_MSG)
+        count = state.count + 1
+        step = count.astype(jnp.float32)
+        mean = jax.tree.map(lambda m, g: m + (1 - beta1) * (g - m), state.mean, gradients)
+        mean_square = jax.tree.map(lambda v, g: v + (1 - beta2) * (g * g - v), state.mean_square, gradients)
+        rate = learning_rate(count).astype(jnp.float32)
+        step_size = rate / (1 - jnp.float32(beta1) ** step)
+        correction = jnp.sqrt(1 - jnp.float32(beta2) ** step)
+
+        def change(p: Array, m: Array, v: Array) -> Array:
+            return -(rate * weight_decay) * p - step_size * jnp.atan2(m, jnp.sqrt(v) / correction)
+
+        return jax.tree.map(change, params, mean, mean_square), AdamATan2State(count, mean, mean_square)
+
+    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
+    """Make the optimiser of the network's weights; with `freeze_weights` it changes nothing."""
+    if config.freeze_weights:
+        return optax.set_to_zero()
+    schedule = warmup_cosine(config.lr, config.lr_warmup_steps, total_steps, config.lr_min_ratio)
+    return adam_atan2(schedule, config.beta1, config.beta2, config.weight_decay)
+
+
+def sign_sgd_rows(
+    table: Float[Array, "rows row_size"],
+    identifiers: Int[Array, " batch"],
+    gradients: Float[Array, "batch row_size"],
+    learning_rate: Float[Array, ""] | float,
+    weight_decay: float,
+) -> Float[Array, "rows row_size"]:
+    """Update the rows of a table that a batch used: decay each once, then step by the sign of its summed gradient.
+
+    `row * (1 - lr * wd) - lr * sign(sum)`, sign(0) = 0; gradients of equal identifiers are summed first. Other rows are
+    neither read nor written, so with a donated table the cost does not grow with its rows.
+    """
+    batch = len(identifiers)
+    # Unused places of the fixed-size result point past the table, where reads are clipped and writes are dropped.
+    unique, places = jnp.unique(identifiers, size=batch, fill_value=len(table), return_inverse=True)
+    sums = jax.ops.segment_sum(gradients, places, num_segments=batch)
+    rows = table.at[unique].get(mode="clip")
+    rows = rows * (1 - learning_rate * weight_decay) - learning_rate * jnp.sign(sums)
+    return table.at[unique].set(rows, mode="drop", indices_are_sorted=True)
+
+
+def update_ema(ema: T, params: T, rate: float) -> T:
+    """Move an exponential moving average one step towards the parameters."""
+    return jax.tree.map(lambda average, p: rate * average + (1 - rate) * p, ema, params)

@@ -1,0 +1,217 @@
+"""The training step: what enters is a `TrainState` and a batch, what leaves is the next state and the step's metrics.
+
+The state is replicated on all devices but for the carry, which is split like the batch. A device refills its part of the
+carry, differentiates its own sequences, and takes part in exactly two collectives: one all-reduce of the dense gradients
+and the metrics together, one all-gather of the puzzle rows' gradients. Then every device makes the same update.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int, PyTree
+
+from trm.config import Config
+from trm.data.puzzles import Metadata
+from trm.devices import AXIS, REPLICATED, SPLIT
+from trm.errors import InputError
+from trm.halting import Batch, Carry, draw_min_halt_steps
+from trm.loss import Metrics
+from trm.model.reasoner import Reasoner, trainable
+from trm.optimizer import make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
+from trm.supervision import supervision_step
+
+
+class TrainState(eqx.Module):
+    """Everything that a resumed run needs."""
+
+    step: Int[Array, ""]
+    """Updates made so far."""
+    model: Reasoner
+    ema: Reasoner | None
+    """Moving average of what is trained; None in the place of constants, or altogether without EMA."""
+    optimizer: PyTree
+    puzzle_table: Float[Array, "identifiers row_size"]
+    carry: Carry
+
+
+def total_steps(config: Config, metadata: Metadata) -> int:
+    """Return the number of updates that `epochs` passes over the puzzle set make."""
+    return int(config.train.epochs * metadata.examples_per_epoch / config.train.global_batch_size)
+
+
+def make_state(config: Config, metadata: Metadata, mesh: Mesh) -> TrainState:
+    """Make the state before the first step, on the devices; a function of the configuration and its seed."""
+    shardings = state_shardings(abstract_state(config, metadata), mesh)
+    return jax.jit(partial(_initial_state, config, metadata), out_shardings=shardings)()
+
+
+def abstract_state(config: Config, metadata: Metadata) -> TrainState:
+    """Return the shapes and dtypes of a state, without making one."""
+    return jax.eval_shape(partial(_initial_state, config, metadata))
+
+
+def _initial_state(config: Config, metadata: Metadata) -> TrainState:
+    model_key, _ = _keys(config)
+    batch, seq_len = config.train.global_batch_size, metadata.seq_len
+    model = Reasoner(config.model, metadata.vocab_size, seq_len, key=model_key)
+    params = eqx.filter(model, trainable(model))
+    tokens = jnp.zeros((batch, seq_len), jnp.int32)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        model=model,
+        ema=params if config.optimizer.ema else None,
+        optimizer=make_optimizer(config.optimizer, total_steps(config, metadata)).init(params),
+        puzzle_table=jnp.zeros((metadata.num_puzzle_identifiers, config.model.row_size)),
+        carry=Carry.empty(model, Batch(tokens, tokens, jnp.zeros(batch, jnp.int32))),
+    )
+
+
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """Return where each array of a state lives: the carry split over the devices, the rest on all of them."""
+    replicated = jax.tree.map(lambda _: NamedSharding(mesh, REPLICATED), state)
+    split = jax.tree.map(lambda _: NamedSharding(mesh, SPLIT), state.carry)
+    return eqx.tree_at(lambda s: s.carry, replicated, split)
+
+
+def check_divisible(config: Config, devices: int) -> None:
+    """Raise InputError when the batch cannot be cut evenly over devices and microbatches."""
+    pieces = devices * config.train.microbatches
+    if config.train.global_batch_size % pieces:
+        raise InputError(
+            f"train.global_batch_size: found {config.train.global_batch_size}, expected a multiple of {pieces} "
+            f"({devices} devices x {config.train.microbatches} microbatches)"
+        )
+
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+
+
+def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep:
+    """Compile the training step for a mesh. The state is donated: its arrays are updated in place.
+
+    Returns the sums of `trm.loss.Metrics` and `gradient_norm`, the norm of the gradient of the mean loss, puzzle rows
+    included.
+    """
+    check_divisible(config, mesh.size)
+    steps = total_steps(config, metadata)
+    optimizer = make_optimizer(config.optimizer, steps)
+    rules = config.optimizer
+    puzzle_emb_lr = warmup_cosine(rules.puzzle_emb_lr, rules.lr_warmup_steps, steps, rules.lr_min_ratio)
+    _, draws_key = _keys(config)
+    gradients = jax.shard_map(
+        partial(_gradients, config),
+        mesh=mesh,
+        in_specs=(REPLICATED, REPLICATED, SPLIT, SPLIT, SPLIT),
+        out_specs=(SPLIT, REPLICATED),
+    )
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        step = state.step + 1
+        # Drawn for the global batch, then split with it: the same on any number of devices.
+        draws = draw_min_halt_steps(jax.random.fold_in(draws_key, step), len(batch.inputs), config.halting)
+        carry, (grads, metrics) = gradients(state.model, state.puzzle_table, state.carry, batch, draws)
+
+        params, constants = eqx.partition(state.model, trainable(state.model))
+        updates, optimizer_state = optimizer.update(grads.dense, state.optimizer, params)
+        params = optax.apply_updates(params, updates)
+        table = state.puzzle_table
+        if config.model.row_size:
+            table = sign_sgd_rows(
+                table, grads.identifiers, grads.rows, puzzle_emb_lr(step), rules.puzzle_emb_weight_decay
+            )
+        metrics["gradient_norm"] = optax.global_norm((grads.dense, grads.rows))
+        ema = None if state.ema is None else update_ema(state.ema, params, rules.ema_rate)
+        model = eqx.combine(params, constants)
+        return TrainState(step, model, ema, optimizer_state, table, carry), metrics
+
+    # Fixed, so that what comes out can go in again without a second compilation.
+    shardings = state_shardings(abstract_state(config, metadata), mesh)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, REPLICATED)))
+
+
+class _Gradients(NamedTuple):
+    """Gradients of the loss over the global batch, divided by its size."""
+
+    dense: Reasoner
+    rows: Float[Array, "batch row_size"]
+    identifiers: Int[Array, " batch"]
+    """The row of the puzzle table that each row gradient belongs to."""
+
+
+def _gradients(
+    config: Config,
+    model: Reasoner,
+    table: Float[Array, "identifiers row_size"],
+    carry: Carry,
+    batch: Batch,
+    min_halt_steps: Int[Array, " batch"],
+) -> tuple[Carry, tuple[_Gradients, Metrics]]:
+    """Take a supervision step on one device's sequences and add up the gradients over all devices."""
+    # Without this, the gradient of a replicated value is reduced over the devices wherever it is used, in every
+    # iteration of every scan.
+    model = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), model)
+    params, constants = eqx.partition(model, trainable(model))
+    carry = carry.refill(model, batch)
+    identifiers = carry.batch.puzzle_identifiers
+    rows = table[identifiers]
+
+    def loss(params_and_rows, carry: Carry, min_halt_steps: Array):
+        params, rows = params_and_rows
+        loss, (carry, _, metrics) = supervision_step(
+            eqx.combine(params, constants), rows, carry, config, min_halt_steps
+        )
+        return loss / config.train.global_batch_size, (carry, metrics)
+
+    def differentiate(rows: Array, carry: Carry, min_halt_steps: Array):
+        (dense, rows), (carry, metrics) = jax.grad(loss, has_aux=True)((params, rows), carry, min_halt_steps)
+        return (rows, carry), (dense, metrics)
+
+    if config.train.microbatches == 1:
+        (rows, carry), sums = differentiate(rows, carry, min_halt_steps)
+    else:
+        (rows, carry), sums = _in_pieces(differentiate, config.train.microbatches, rows, carry, min_halt_steps)
+
+    # One collective: everything that is summed travels as one vector.
+    flat, unravel = ravel_pytree(sums)
+    dense, metrics = unravel(jax.lax.psum(flat, AXIS))
+    rows, identifiers = _gather_rows(rows, identifiers)
+    return carry, (_Gradients(dense, rows, identifiers), metrics)
+
+
+def _in_pieces(differentiate: Callable, pieces: int, *batched: PyTree) -> tuple[PyTree, PyTree]:
+    """Apply a function to a batch in pieces, one after the other: join what is per sequence, add up what is summed."""
+    cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, -1, *leaf.shape[1:]), batched)
+    shapes = jax.eval_shape(lambda piece: differentiate(*piece)[1], jax.tree.map(lambda leaf: leaf[0], cut))
+    zeros = jax.tree.map(lambda s: jax.lax.pcast(jnp.zeros(s.shape, s.dtype), AXIS, to="varying"), shapes)
+
+    def add_piece(sums: PyTree, piece: PyTree) -> tuple[PyTree, PyTree]:
+        joined, more = differentiate(*piece)
+        return jax.tree.map(jnp.add, sums, more), joined
+
+    sums, joined = jax.lax.scan(add_piece, zeros, cut)
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), joined), sums
+
+
+def _gather_rows(
+    rows: Float[Array, "local row_size"], identifiers: Int[Array, " local"]
+) -> tuple[Float[Array, "batch row_size"], Int[Array, " batch"]]:
+    """Gather every device's row gradients and identifiers in one collective."""
+    if not rows.shape[-1]:
+        return jnp.zeros((0, 0)), jnp.zeros(0, jnp.int32)
+    # The identifiers travel as one more column, their bits taken for a float and back.
+    column = jax.lax.bitcast_convert_type(identifiers, jnp.float32)[:, None]
+    gathered = jax.lax.all_gather(jnp.concatenate([rows, column], axis=1), AXIS, tiled=True, to="invarying")
+    return gathered[:, :-1], jax.lax.bitcast_convert_type(gathered[:, -1], jnp.int32)
+
+
+def _keys(config: Config) -> tuple[Array, Array]:
+    """Return the keys of the initial weights and of the draws in training."""
+    model_key, draws_key = jax.random.split(jax.random.key(config.train.seed))
+    return model_key, draws_key
