@@ -1,9 +1,11 @@
-"""Checkpoints: any pytree of arrays to and from a safetensors file that appears whole or not at all and says what it is.
+"""Checkpoints: any pytree of arrays to and from a safetensors file that appears whole or not at all and says what it
+is.
 
-Every array is stored under its path in the tree (`model.recursion.network.blocks.0.mlp.down`), bit for bit. The file's
-text metadata holds the configuration, the puzzle set's metadata, the step and the versions that wrote it, so that a file
-alone is enough to rebuild what it was made of. There are two kinds: `checkpoint`, a whole `TrainState`, from which a run
-resumes; and `weights`, the network and the puzzle table alone, for evaluation, inference and publishing.
+Every array is stored under its path in the tree (`model.recursion.network.blocks.0.mlp.down`), bit for bit. The
+file's text metadata holds the configuration, the puzzle set's metadata, the step and the versions that wrote it, so
+that a file alone is enough to rebuild what it was made of. There are two kinds: `checkpoint`, a whole `TrainState`,
+from which a run resumes; and `weights`, the network and the puzzle table alone, for evaluation, inference and
+publishing.
 """
 
 import dataclasses
@@ -11,7 +13,7 @@ import json
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import equinox as eqx
 import jax
@@ -19,6 +21,7 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import safetensors
+import safetensors.numpy
 from jaxtyping import Array, Float
 
 from trm.config import Config, config_from_tables, config_to_tables
@@ -34,6 +37,9 @@ T = TypeVar("T")
 Kind = Literal["checkpoint", "weights"]
 FORMAT = "trm 1"
 """Name and version of the layout; a reader refuses others."""
+_KEY = "trm"
+"""Key of the text metadata; a single one, because the library writes several in any order, and equal states are to make
+equal files."""
 
 _DTYPES: dict[str, np.dtype] = {
     "F32": np.dtype(np.float32),
@@ -41,15 +47,13 @@ _DTYPES: dict[str, np.dtype] = {
     "I32": np.dtype(np.int32),
     "BOOL": np.dtype(bool),
 }
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_WRITTEN = {"F32": "float32", "BF16": "bfloat16", "I32": "int32", "BOOL": "bool"}
 
 
 class Weights(eqx.Module):
-    """A trained model: the network and the embeddings of the puzzles it was trained on."""
+    """A trained model, on the devices or the host: the network and the embeddings of the puzzles it was trained on."""
 
     model: Reasoner
-    puzzle_table: Float[Array, "identifiers row_size"]
+    puzzle_table: Float[Array | np.ndarray, "identifiers row_size"]
 
 
 class Description(NamedTuple):
@@ -83,15 +87,15 @@ def save(
     description = {
         "format": FORMAT,
         "kind": "checkpoint" if isinstance(tree, TrainState) else "weights",
-        "config": json.dumps(config_to_tables(config)),
-        "puzzle_set": json.dumps(dataclasses.asdict(metadata)),
-        "step": str(step),
-        "versions": json.dumps({name: version(name) for name in ("trm", "jax", "equinox", "numpy")}),
-        "best": json.dumps(dict(best or {})),
+        "config": config_to_tables(config),
+        "puzzle_set": dataclasses.asdict(metadata),
+        "step": step,
+        "versions": {name: version(name) for name in ("trm", "jax", "equinox", "numpy")},
+        "best": dict(best or {}),
     }
-    arrays = {name: np.ascontiguousarray(array) for name, array in _by_name(fetch(tree)).items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in _by_name(fetch(tree)).items()}
     if jax.process_index() == 0:
-        write_safetensors(path, arrays, description)
+        write_safetensors(path, arrays, {_KEY: json.dumps(description)})
 
 
 def load_state(path: str | Path) -> tuple[TrainState, Description]:
@@ -111,7 +115,9 @@ def load_weights(path: str | Path, averaged: bool = True) -> tuple[Weights, Desc
     arrays, description = _read_described(path)
     like = abstract_state(description.config, description.metadata)
     if description.kind == "weights":
-        return _fill(path, Weights(like.model, like.puzzle_table), arrays), description
+        return _fill(
+            path, jax.eval_shape(lambda state: Weights(state.model, state.puzzle_table), like), arrays
+        ), description
     state = _fill(path, like, arrays)
     return trained_weights(state) if averaged else Weights(state.model, state.puzzle_table), description
 
@@ -124,12 +130,8 @@ def describe(path: str | Path) -> tuple[Description, dict[str, tuple[str, tuple[
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write named arrays and text metadata; the file appears whole or not at all."""
-    tensors = {
-        name: {"dtype": _WRITTEN[_NAMES[array.dtype]], "shape": array.shape, "data": array.tobytes()}
-        for name, array in arrays.items()
-    }
     with replacing(path) as temporary:
-        temporary.write_bytes(safetensors.serialize(tensors, metadata=dict(metadata)))
+        temporary.write_bytes(safetensors.numpy.save(dict(arrays), metadata=dict(metadata)))
 
 
 def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -154,34 +156,35 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
 
 def _read_described(path: str | Path) -> tuple[dict[str, np.ndarray], Description]:
     arrays, text = read_safetensors(path)
-    if text.get("format") != FORMAT:
-        raise InputError(f"{path}: format: found {text.get('format')!r}, expected {FORMAT!r}")
     try:
-        kind = text["kind"]
+        values = json.loads(text.get(_KEY, "{}"))
+        if values.get("format") != FORMAT:
+            raise InputError(f"format: found {values.get('format')!r}, expected {FORMAT!r}")
+        kind = values["kind"]
         if kind not in get_args(Kind):
             raise InputError(f"kind: found {kind!r}, expected one of {', '.join(get_args(Kind))}")
         description = Description(
             kind,
-            config_from_tables(json.loads(text["config"])),
-            Metadata(**json.loads(text["puzzle_set"])),
-            int(text["step"]),
-            json.loads(text["versions"]),
-            json.loads(text["best"]),
+            config_from_tables(values["config"]),
+            Metadata(**values["puzzle_set"]),
+            values["step"],
+            values["versions"],
+            values["best"],
         )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: metadata: found {error}, expected what `trm train` writes") from error
     return arrays, description
 
 
-def _by_name(tree: T) -> dict[str, jax.Array]:
+def _by_name(tree: T) -> dict[str, Any]:
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def _fill(path: str | Path, like: T, arrays: Mapping[str, np.ndarray]) -> T:
-    """Return a tree like `like` with the arrays in it; raise InputError for one that is missing, left over or different."""
+    """Return a tree like `like` with the arrays in it; raise InputError for one too few, too many or other."""
     expected = _by_name(like)
     for name, shape in expected.items():
         if name not in arrays:
@@ -189,7 +192,8 @@ def _fill(path: str | Path, like: T, arrays: Mapping[str, np.ndarray]) -> T:
         array = arrays[name]
         if array.shape != shape.shape or array.dtype != shape.dtype:
             raise InputError(
-                f"{path}: {name}: found {array.dtype.name} {array.shape}, expected {jnp.dtype(shape.dtype).name} {shape.shape}"
+                f"{path}: {name}: found {array.dtype.name} {array.shape}, "
+                f"expected {jnp.dtype(shape.dtype).name} {shape.shape}"
             )
     if extra := sorted(arrays.keys() - expected.keys()):
         raise InputError(f"{path}: {extra[0]}: found an array that the configuration in the file has no place for")

@@ -1,4 +1,5 @@
-"""The configuration of one experiment: what enters is a TOML file and `--set` options, what leaves is a frozen `Config`.
+"""The configuration of one experiment: what enters is a TOML file and `--set` options, what leaves is a frozen
+`Config`.
 
 Every number of an experiment lives here and nowhere else. The defaults are those that all published TRM experiments
 share; a file in `configs/` holds only what differs. All validation of a configuration in itself happens in this module;
@@ -55,14 +56,19 @@ class ModelConfig:
 
     def __post_init__(self):
         _require_positive(self, "hidden_size num_heads expansion L_layers H_cycles L_cycles rope_theta rms_norm_eps")
-        _require(self.num_heads <= self.hidden_size, "num_heads", self.num_heads, f"at most hidden_size {self.hidden_size}")
+        _require(
+            self.num_heads <= self.hidden_size, "num_heads", self.num_heads, f"at most hidden_size {self.hidden_size}"
+        )
         _require(self.puzzle_emb_len >= 0, "puzzle_emb_len", self.puzzle_emb_len, "0 or more")
         _require(self.row_size >= 0, "puzzle_emb_ndim", self.puzzle_emb_ndim, "0 or more")
         if self.mixer == "mlp" and self.positions == "rope":
-            raise InputError("positions: found 'rope' with mixer 'mlp', expected 'none' or 'learned' (rope acts in attention)")
+            raise InputError(
+                "positions: found 'rope' with mixer 'mlp', expected 'none' or 'learned' (rope acts in attention)"
+            )
         if self.mixer == "attention" and self.positions == "rope" and self.head_size % 2:
             raise InputError(
-                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, expected an even one (rope)"
+                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, "
+                f"expected an even one (rope)"
             )
         if self.row_size and 0 < self.puzzle_emb_len < self._smallest_prefix:
             raise InputError(
@@ -187,7 +193,9 @@ class Config:
 
     def __post_init__(self):
         if self.optimizer.freeze_weights and not self.model.row_size:
-            raise InputError("optimizer.freeze_weights: found true with model.puzzle_emb_ndim 0, expected something left to train")
+            raise InputError(
+                "optimizer.freeze_weights: found true with model.puzzle_emb_ndim 0, expected something left to train"
+            )
 
 
 def read_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
@@ -266,7 +274,7 @@ def _section(name: str, kind: type, table: Mapping[str, Any]):
             value = float(value)
         elif hints[key] is int and type(value) is float and value.is_integer():
             value = int(value)
-        if type(value) is bool and hints[key] is not bool or not is_bearable(value, hints[key]):
+        if (type(value) is bool and hints[key] is not bool) or not is_bearable(value, hints[key]):
             raise InputError(f"{name}.{key}: found {value!r}, expected {_describe(hints[key])}")
         values[key] = value
     try:

@@ -34,9 +34,11 @@ def place(tree: T, mesh: Mesh, spec: PartitionSpec) -> T:
 
 
 def fetch(tree: Any) -> Any:
-    """Copy arrays to the host, whole, gathering what other processes hold."""
+    """Copy arrays to the host, whole, gathering what other processes hold; those on the host stay as they are."""
 
-    def fetch_leaf(leaf: jax.Array) -> np.ndarray:
+    def fetch_leaf(leaf: jax.Array | np.ndarray) -> np.ndarray | np.generic:
+        if isinstance(leaf, np.ndarray):
+            return leaf
         if leaf.is_fully_addressable:
             return jax.device_get(leaf)
         if leaf.is_fully_replicated:
@@ -44,3 +46,12 @@ def fetch(tree: Any) -> Any:
         return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
     return jax.tree.map(fetch_leaf, tree)
+
+
+def varying(tree: T) -> T:
+    """Inside `shard_map`: treat values that are the same on every device as if each device had its own.
+
+    Without this, the gradient of a replicated value is summed over the devices wherever it is used, in every iteration
+    of every scan; and what a scan carries could not turn from replicated to split.
+    """
+    return jax.lax.pcast(tree, AXIS, to="varying")

@@ -1,7 +1,7 @@
 """Evaluation: what enters are weights and a puzzle set, what leaves is one `Report` per set.
 
-Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; the whole set is seen, the last
-batch padded with sequences that do not count.
+Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; the whole set is seen, the
+last batch padded with sequences that do not count.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int
 
@@ -17,7 +18,7 @@ from trm.checkpoint import Weights
 from trm.config import Config
 from trm.data.loader import Prefetcher, load_test_batches
 from trm.data.puzzles import PuzzleSet
-from trm.devices import AXIS, REPLICATED, SPLIT, fetch, place
+from trm.devices import AXIS, REPLICATED, SPLIT, fetch, place, varying
 from trm.errors import InputError
 from trm.halting import Batch, Carry, wants_to_halt
 from trm.loss import correctness, divide
@@ -30,8 +31,8 @@ class Report(NamedTuple):
     examples: int
     """Puzzles that counted: those with at least one label."""
     metrics: dict[str, float]
-    """After the last step: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses. If the halting head had
-    its way: halting_steps, halting_exact_accuracy."""
+    """After the last step: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses. If the halting head
+    had its way: halting_steps, halting_exact_accuracy."""
     accuracy_by_step: list[float]
     exact_accuracy_by_step: list[float]
 
@@ -44,7 +45,9 @@ def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
     """Compile the evaluation of one batch for a mesh; it returns sums over the puzzles that count."""
 
     def local_step(weights: Weights, batch: Batch) -> Sums:
-        return jax.lax.psum(_evaluate_batch(config, weights, batch), AXIS)
+        # One collective: everything that is summed travels as one vector.
+        sums, unravel = ravel_pytree(_evaluate_batch(config, varying(weights), batch))
+        return unravel(jax.lax.psum(sums, AXIS))
 
     sharded = jax.shard_map(local_step, mesh=mesh, in_specs=(REPLICATED, SPLIT), out_specs=REPLICATED)
     return jax.jit(sharded, out_shardings=NamedSharding(mesh, REPLICATED))
@@ -56,11 +59,11 @@ def evaluate(
     """Evaluate weights on every example of a puzzle set."""
     if batch_size % mesh.size:
         raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
-    totals: dict[str, Sums] = {}
+    totals: dict[str, dict[str, np.ndarray | np.float64]] = {}
 
     def batches() -> Iterator[tuple[str, Batch]]:
         for name, batch in load_test_batches(puzzles, batch_size, jax.process_index(), jax.process_count()):
-            yield name, place(Batch(*batch), mesh, SPLIT)
+            yield name, Batch(*place(batch, mesh, SPLIT))
 
     with Prefetcher(batches()) as prefetched:
         for name, batch in prefetched:
@@ -90,12 +93,12 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
         last = carry.steps == config.halting.halt_max_steps
         still_running = progress.halting_steps == never
         halts = still_running & (wants_to_halt(outputs, config.halting) | last)
-        counted = labelled.astype(jnp.float32)
-        by_step = {"accuracy": jnp.sum(accuracy * counted), "exact_accuracy": jnp.sum(exact * counted)}
+        right = (exact & labelled).astype(jnp.float32)
+        by_step = {"accuracy": jnp.sum(jnp.where(labelled, accuracy, 0.0)), "exact_accuracy": jnp.sum(right)}
         progress = Progress(
             carry,
             jnp.where(halts, carry.steps, progress.halting_steps),
-            jnp.where(halts, exact * counted, progress.halting_exact),
+            jnp.where(halts, right, progress.halting_exact),
         )
         return progress, (metrics, by_step)
 
@@ -111,8 +114,12 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
     }
 
 
-def _report(sums: Sums) -> Report:
-    count = int(sums["count"])
-    means = divide(sums)
-    by_step = {name: means.pop(name).tolist() for name in ("accuracy_by_step", "exact_accuracy_by_step")}
-    return Report(count, {name: float(value) for name, value in means.items()}, **by_step)
+def _report(totals: dict[str, np.ndarray | np.float64]) -> Report:
+    by_step = {name: total for name, total in totals.items() if name.endswith("by_step")}
+    sums = {name: float(total) for name, total in totals.items() if name not in by_step}
+    count = sums["count"] or float("nan")
+    return Report(
+        examples=int(sums["count"]),
+        metrics=divide(sums),
+        **{name: (total / count).tolist() for name, total in by_step.items()},
+    )

@@ -4,8 +4,6 @@ Every slot of the batch holds one sequence until it halts; then the next puzzle 
 sequences at different depths, and no slot ever idles (arXiv 2510.04871, section 2.4).
 """
 
-from typing import Self
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -34,21 +32,21 @@ class Carry(eqx.Module):
     batch: Batch
     """The sequence's own data."""
 
-    @classmethod
-    def empty(cls, model: Reasoner, batch: Batch) -> Self:
+    @staticmethod
+    def empty(model: Reasoner, batch: Batch) -> "Carry":
         """Return a carry in which every slot waits for a puzzle."""
         size, seq_len = batch.inputs.shape
-        return cls(
+        return Carry(
             latents=model.initial_latents(size, seq_len),
-            steps=jnp.zeros(size, jnp.int32),
-            halted=jnp.ones(size, bool),
+            steps=jnp.zeros_like(batch.puzzle_identifiers),
+            halted=jnp.ones_like(batch.puzzle_identifiers, bool),
             batch=jax.tree.map(jnp.zeros_like, batch),
         )
 
-    def refill(self, model: Reasoner, fresh: Batch) -> Self:
+    def refill(self, model: Reasoner, fresh: Batch) -> "Carry":
         """Give every halted slot the row of `fresh` at its place; rows offered to the other slots are lost."""
         initial = model.initial_latents(*fresh.inputs.shape)
-        return type(self)(
+        return Carry(
             latents=_select(self.halted, initial, self.latents),
             steps=jnp.where(self.halted, 0, self.steps),
             halted=jnp.zeros_like(self.halted),
@@ -57,7 +55,7 @@ class Carry(eqx.Module):
 
     def advance(
         self, latents: Latents, outputs: Outputs, config: HaltingConfig, min_halt_steps: Int[Array, " batch"] | None
-    ) -> Self:
+    ) -> "Carry":
         """Count a supervision step and decide who halts.
 
         In training `min_halt_steps` holds the exploration draws; None means evaluation, which always goes on to
@@ -67,7 +65,7 @@ class Carry(eqx.Module):
         halted = steps >= config.halt_max_steps
         if min_halt_steps is not None and config.halt_max_steps > 1:
             halted = (halted | wants_to_halt(outputs, config)) & (steps >= min_halt_steps)
-        return type(self)(latents, steps, halted, self.batch)
+        return Carry(latents, steps, halted, self.batch)
 
 
 def wants_to_halt(outputs: Outputs, config: HaltingConfig) -> Bool[Array, "*batch"]:
@@ -87,7 +85,7 @@ def draw_min_halt_steps(key: PRNGKeyArray, batch: int, config: HaltingConfig) ->
 def q_continue_target(
     next_outputs: Outputs, steps: Int[Array, " batch"], config: HaltingConfig
 ) -> Float[Array, " batch"]:
-    """Return what q_continue should say after `steps` steps: the best value that the next step promises (Q-learning)."""
+    """Return what q_continue should say after `steps` steps: the best that the next step promises (Q-learning)."""
     best = jnp.maximum(next_outputs.q_halt_logits, next_outputs.q_continue_logits)
     is_last = steps >= config.halt_max_steps
     return jax.lax.stop_gradient(jax.nn.sigmoid(jnp.where(is_last, next_outputs.q_halt_logits, best)))

@@ -17,8 +17,8 @@ from trm.model.reasoner import Outputs
 LossType = Literal["stablemax_cross_entropy", "softmax_cross_entropy"]
 
 Metrics = dict[str, Float[Array, "..."]]
-"""Sums over the sequences of a batch: `count` and what it divides (accuracy, exact_accuracy, q_halt_accuracy, steps) take
-only sequences that halted and have a label; the losses take all."""
+"""Sums over the sequences of a batch: `count` and what it divides (accuracy, exact_accuracy, q_halt_accuracy, steps)
+take only sequences that halted and have a label; the losses take all."""
 
 
 def log_stablemax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vocab"]:
@@ -94,7 +94,7 @@ def loss_and_metrics(
     """
     valid = labels != IGNORED_LABEL
     per_token = token_losses(outputs.logits, labels, valid, loss_type)
-    lm_loss = (per_token.sum(-1) / jnp.maximum(valid.sum(-1), 1)).sum()
+    lm_loss = (per_token.sum(-1) / jnp.maximum(valid.sum(-1), 1).astype(jnp.float32)).sum()
     accuracy, exact, labelled = correctness(outputs.predictions, labels)
     q_halt_loss = optax.sigmoid_binary_cross_entropy(outputs.q_halt_logits, exact.astype(jnp.float32)).sum()
 
@@ -116,7 +116,7 @@ def loss_and_metrics(
     return loss, jax.lax.stop_gradient(metrics)
 
 
-def divide(sums: dict[str, float], batch_size: float | None = None) -> dict[str, float]:
+def divide(sums: dict[str, float], batch_size: int | None = None) -> dict[str, float]:
     """Turn sums into the means that are reported; NaN where nothing counted.
 
     Losses are divided by `batch_size` (training: every sequence has one) or, without it, by the count (evaluation).

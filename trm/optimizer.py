@@ -57,7 +57,7 @@ def adam_atan2(
         step = count.astype(jnp.float32)
         mean = jax.tree.map(lambda m, g: m + (1 - beta1) * (g - m), state.mean, gradients)
         mean_square = jax.tree.map(lambda v, g: v + (1 - beta2) * (g * g - v), state.mean_square, gradients)
-        rate = learning_rate(count).astype(jnp.float32)
+        rate = jnp.asarray(learning_rate(count), jnp.float32)
         step_size = rate / (1 - jnp.float32(beta1) ** step)
         correction = jnp.sqrt(1 - jnp.float32(beta2) ** step)
 

@@ -17,8 +17,8 @@ def supervision_step(
 ) -> tuple[Float[Array, ""], tuple[Carry, Outputs, Metrics]]:
     """Run one supervision step on a refilled carry; return the loss, summed over sequences, and what came of it.
 
-    `rows` are the puzzle embeddings of the carry's puzzles. `min_halt_steps` holds the exploration draws in training and
-    is None in evaluation.
+    `rows` are the puzzle embeddings of the carry's puzzles. `min_halt_steps` holds the exploration draws in training
+    and is None in evaluation.
     """
     latents, outputs = model(carry.batch.inputs, rows, carry.latents)
     carry = carry.advance(latents, outputs, config.halting, min_halt_steps)
@@ -26,7 +26,5 @@ def supervision_step(
     if min_halt_steps is not None and config.halting.q_continue and config.halting.halt_max_steps > 1:
         _, next_outputs = model(carry.batch.inputs, rows, carry.latents)
         target = q_continue_target(next_outputs, carry.steps, config.halting)
-    loss, metrics = loss_and_metrics(
-        outputs, carry.batch.labels, carry.steps, carry.halted, target, config.loss.type
-    )
+    loss, metrics = loss_and_metrics(outputs, carry.batch.labels, carry.steps, carry.halted, target, config.loss.type)
     return loss, (carry, outputs, metrics)

@@ -1,8 +1,9 @@
 """The training step: what enters is a `TrainState` and a batch, what leaves is the next state and the step's metrics.
 
-The state is replicated on all devices but for the carry, which is split like the batch. A device refills its part of the
-carry, differentiates its own sequences, and takes part in exactly two collectives: one all-reduce of the dense gradients
-and the metrics together, one all-gather of the puzzle rows' gradients. Then every device makes the same update.
+The state is replicated on all devices but for the carry, which is split like the batch. A device refills its part of
+the carry, differentiates its own sequences, and takes part in exactly two collectives: one all-reduce of the dense
+gradients and the metrics together, one all-gather of the puzzle rows' gradients. Then every device makes the same
+update.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from trm.config import Config
 from trm.data.puzzles import Metadata
-from trm.devices import AXIS, REPLICATED, SPLIT
+from trm.devices import AXIS, REPLICATED, SPLIT, varying
 from trm.errors import InputError
 from trm.halting import Batch, Carry, draw_min_halt_steps
 from trm.loss import Metrics
@@ -48,6 +49,7 @@ def total_steps(config: Config, metadata: Metadata) -> int:
 
 def make_state(config: Config, metadata: Metadata, mesh: Mesh) -> TrainState:
     """Make the state before the first step, on the devices; a function of the configuration and its seed."""
+    check_divisible(config, mesh.size)
     shardings = state_shardings(abstract_state(config, metadata), mesh)
     return jax.jit(partial(_initial_state, config, metadata), out_shardings=shardings)()
 
@@ -96,14 +98,17 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep:
     """Compile the training step for a mesh. The state is donated: its arrays are updated in place.
 
-    Returns the sums of `trm.loss.Metrics` and `gradient_norm`, the norm of the gradient of the mean loss, puzzle rows
-    included.
+    Returns the sums of `trm.loss.Metrics`, and for this step `lr`, the learning rate, and `gradient_norm`, the norm
+    of the gradient of the mean loss, puzzle rows included.
     """
     check_divisible(config, mesh.size)
     steps = total_steps(config, metadata)
     optimizer = make_optimizer(config.optimizer, steps)
     rules = config.optimizer
-    puzzle_emb_lr = warmup_cosine(rules.puzzle_emb_lr, rules.lr_warmup_steps, steps, rules.lr_min_ratio)
+    lr, puzzle_emb_lr = (
+        warmup_cosine(base, rules.lr_warmup_steps, steps, rules.lr_min_ratio)
+        for base in (rules.lr, rules.puzzle_emb_lr)
+    )
     _, draws_key = _keys(config)
     gradients = jax.shard_map(
         partial(_gradients, config),
@@ -126,7 +131,7 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep
             table = sign_sgd_rows(
                 table, grads.identifiers, grads.rows, puzzle_emb_lr(step), rules.puzzle_emb_weight_decay
             )
-        metrics["gradient_norm"] = optax.global_norm((grads.dense, grads.rows))
+        metrics |= {"lr": lr(step), "gradient_norm": optax.tree.norm((grads.dense, grads.rows))}
         ema = None if state.ema is None else update_ema(state.ema, params, rules.ema_rate)
         model = eqx.combine(params, constants)
         return TrainState(step, model, ema, optimizer_state, table, carry), metrics
@@ -154,9 +159,7 @@ def _gradients(
     min_halt_steps: Int[Array, " batch"],
 ) -> tuple[Carry, tuple[_Gradients, Metrics]]:
     """Take a supervision step on one device's sequences and add up the gradients over all devices."""
-    # Without this, the gradient of a replicated value is reduced over the devices wherever it is used, in every
-    # iteration of every scan.
-    model = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), model)
+    model = varying(model)
     params, constants = eqx.partition(model, trainable(model))
     carry = carry.refill(model, batch)
     identifiers = carry.batch.puzzle_identifiers
@@ -187,16 +190,16 @@ def _gradients(
 
 def _in_pieces(differentiate: Callable, pieces: int, *batched: PyTree) -> tuple[PyTree, PyTree]:
     """Apply a function to a batch in pieces, one after the other: join what is per sequence, add up what is summed."""
-    cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, -1, *leaf.shape[1:]), batched)
+    cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, len(leaf) // pieces, *leaf.shape[1:]), batched)
     shapes = jax.eval_shape(lambda piece: differentiate(*piece)[1], jax.tree.map(lambda leaf: leaf[0], cut))
-    zeros = jax.tree.map(lambda s: jax.lax.pcast(jnp.zeros(s.shape, s.dtype), AXIS, to="varying"), shapes)
+    zeros = varying(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
 
     def add_piece(sums: PyTree, piece: PyTree) -> tuple[PyTree, PyTree]:
         joined, more = differentiate(*piece)
         return jax.tree.map(jnp.add, sums, more), joined
 
     sums, joined = jax.lax.scan(add_piece, zeros, cut)
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), joined), sums
+    return jax.tree.map(lambda leaf: leaf.reshape(pieces * leaf.shape[1], *leaf.shape[2:]), joined), sums
 
 
 def _gather_rows(

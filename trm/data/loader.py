@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Integer
 
 from trm.data.puzzles import IGNORED_LABEL, PuzzleArrays, PuzzleSet
 from trm.errors import InputError
@@ -22,23 +22,23 @@ T = TypeVar("T")
 class HostBatch(NamedTuple):
     """Sequences as NumPy arrays on the host."""
 
-    inputs: Int[np.ndarray, "batch seq_len"]
-    labels: Int[np.ndarray, "batch seq_len"]
-    puzzle_identifiers: Int[np.ndarray, " batch"]
+    inputs: Integer[np.ndarray, "batch seq_len"]
+    labels: Integer[np.ndarray, "batch seq_len"]
+    puzzle_identifiers: Integer[np.ndarray, " batch"]
 
 
 class Packed(NamedTuple):
     """The examples of one batch, by index, and the puzzle that each belongs to."""
 
-    examples: Int[np.ndarray, " batch"]
-    puzzles: Int[np.ndarray, " batch"]
+    examples: Integer[np.ndarray, " batch"]
+    puzzles: Integer[np.ndarray, " batch"]
 
 
 def pack(
-    puzzles: Int[np.ndarray, " upcoming"],
-    puzzle_indices: Int[np.ndarray, " puzzles+1"],
+    puzzles: Integer[np.ndarray, " upcoming"],
+    puzzle_indices: Integer[np.ndarray, " puzzle_bounds"],
     batch_size: int,
-    choose: Callable[[int, int], Int[np.ndarray, " count"]],
+    choose: Callable[[int, int], Integer[np.ndarray, " count"]],
 ) -> tuple[Packed, int]:
     """Pack examples of the upcoming puzzles into one batch; also return how many puzzles were used.
 
@@ -60,15 +60,19 @@ def pack(
 class TrainLoader:
     """Training batches of one process.
 
-    `load(step)` (steps count from 0) is a function of the seed and the step alone: any process computes its own slice, a
-    resumed run goes on where the killed one was. Going forward costs nothing; going back starts again from step 0.
+    `load(step)` (steps count from 0) is a function of the seed and the step alone: any process computes its own
+    slice, a resumed run goes on where the killed one was. Going forward costs nothing; going back starts again from
+    step 0.
 
-    With several sets in the split, each batch comes from one of them, in turns proportional to their examples per epoch.
+    With several sets in the split, each batch comes from one of them, in turns proportional to their examples per
+    epoch.
     """
 
     def __init__(self, puzzles: PuzzleSet, batch_size: int, seed: int, process: int = 0, processes: int = 1):
         if batch_size % processes:
-            raise InputError(f"train.global_batch_size: found {batch_size}, expected a multiple of {processes} processes")
+            raise InputError(
+                f"train.global_batch_size: found {batch_size}, expected a multiple of {processes} processes"
+            )
         self._puzzles = puzzles
         self._batch_size = batch_size
         self._seed = seed
@@ -87,7 +91,7 @@ class TrainLoader:
         while self._step < step:
             self._next()
         arrays, packed = self._next()
-        return _read(self._puzzles, arrays, packed.examples[self._slice], packed.puzzles[self._slice])
+        return read_examples(self._puzzles, arrays, packed.examples[self._slice], packed.puzzles[self._slice])
 
     def _next(self) -> tuple[PuzzleArrays, Packed]:
         # The set that lags furthest behind its share comes next.
@@ -127,7 +131,7 @@ class _GroupStream:
     def _examples_upcoming(self) -> int:
         return int((self._puzzle_indices[self._upcoming + 1] - self._puzzle_indices[self._upcoming]).sum())
 
-    def _draw_epoch(self) -> Int[np.ndarray, " groups"]:
+    def _draw_epoch(self) -> Integer[np.ndarray, " groups"]:
         rng = np.random.default_rng((*self._seed, self._epoch, _GROUPS))
         self._epoch += 1
         groups = rng.permutation(len(self._group_indices) - 1)
@@ -153,16 +157,30 @@ def load_test_batches(
         for start in range(0, len(arrays.inputs), batch_size):
             first = start + process * local
             examples = np.arange(first, max(first, min(first + local, len(arrays.inputs))))
-            batch = _read(puzzles, arrays, examples, np.searchsorted(puzzle_indices, examples, side="right") - 1)
+            batch = read_examples(
+                puzzles, arrays, examples, np.searchsorted(puzzle_indices, examples, side="right") - 1
+            )
             missing = local - len(examples)
-            yield name, HostBatch(
-                np.pad(batch.inputs, ((0, missing), (0, 0)), constant_values=metadata.pad_id),
-                np.pad(batch.labels, ((0, missing), (0, 0)), constant_values=IGNORED_LABEL),
-                np.pad(batch.puzzle_identifiers, (0, missing), constant_values=metadata.blank_identifier_id),
+            yield (
+                name,
+                HostBatch(
+                    np.pad(batch.inputs, ((0, missing), (0, 0)), constant_values=metadata.pad_id),
+                    np.pad(batch.labels, ((0, missing), (0, 0)), constant_values=IGNORED_LABEL),
+                    np.pad(batch.puzzle_identifiers, (0, missing), constant_values=metadata.blank_identifier_id),
+                ),
             )
 
 
-def _read(puzzles: PuzzleSet, arrays: PuzzleArrays, examples: np.ndarray, of_puzzles: np.ndarray) -> HostBatch:
+def read_examples(
+    puzzles: PuzzleSet,
+    arrays: PuzzleArrays,
+    examples: Integer[np.ndarray, " batch"],
+    of_puzzles: Integer[np.ndarray, " batch"],
+) -> HostBatch:
+    """Read examples of one set by index; labels to be ignored become -100.
+
+    Raises InputError, naming set and example, for a token outside the vocabulary.
+    """
     metadata = puzzles.metadata
     inputs = arrays.inputs[examples].astype(np.int32)
     labels = arrays.labels[examples].astype(np.int32)

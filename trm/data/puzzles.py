@@ -18,7 +18,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 from beartype.door import is_bearable
-from jaxtyping import Int
+from jaxtyping import Integer
 
 from trm.errors import InputError
 from trm.files import replacing_folder
@@ -55,11 +55,11 @@ class Metadata:
 class PuzzleArrays:
     """The arrays of one named set of a split."""
 
-    inputs: Int[np.ndarray, "examples seq_len"]
-    labels: Int[np.ndarray, "examples seq_len"]
-    puzzle_identifiers: Int[np.ndarray, " puzzles"]
-    puzzle_indices: Int[np.ndarray, " puzzles+1"]
-    group_indices: Int[np.ndarray, " groups+1"]
+    inputs: Integer[np.ndarray, "examples seq_len"]
+    labels: Integer[np.ndarray, "examples seq_len"]
+    puzzle_identifiers: Integer[np.ndarray, " puzzles"]
+    puzzle_indices: Integer[np.ndarray, " puzzle_bounds"]
+    group_indices: Integer[np.ndarray, " group_bounds"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     paths = {field: folder / f"{name}__{field}.npy" for field in FIELDS}
     arrays = {field: _map_array(path) for field, path in paths.items()}
 
-    def require(holds: bool, field: str, found: object, expected: object):
+    def require(holds: bool | np.bool, field: str, found: object, expected: object):
         if not holds:
             raise InputError(f"{paths[field]}: found {found}, expected {expected}")
 
@@ -173,7 +173,7 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
         require(units in (None, len(indices)), field, f"{len(indices)} indices", units)
         require(indices[0] == 0 and indices[-1] == last, field, f"{indices[0]} to {indices[-1]}", f"0 to {last}")
         falls = np.flatnonzero(indices[1:] <= indices[:-1])
-        require(not len(falls), field, f"index {falls[:1]} not below the next", "rising indices")
+        require(len(falls) == 0, field, f"index {falls[:1]} not below the next", "rising indices")
     identifiers = arrays["puzzle_identifiers"]
     require(identifiers.ndim == 1, "puzzle_identifiers", f"shape {identifiers.shape}", "(puzzles,)")
     for extreme in (identifiers.min(), identifiers.max()):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Integer
 
 from trm.data.puzzles import Metadata, PuzzleArrays, PuzzleSet
 from trm.errors import InputError
@@ -28,8 +28,8 @@ TOKEN_OF_DIGIT_0 = 1
 SIZES = (4, 6, 9)
 """Board sizes that the generator makes and that have names."""
 
-Board = Int[np.ndarray, "n n"]
-Boards = Int[np.ndarray, "boards n n"]
+Board = Integer[np.ndarray, "n n"]
+Boards = Integer[np.ndarray, "boards n n"]
 
 
 def box_shape(n: int) -> tuple[int, int]:
@@ -42,7 +42,7 @@ def box_shape(n: int) -> tuple[int, int]:
 
 
 @cache
-def units(n: int) -> Int[np.ndarray, "units n"]:
+def units(n: int) -> Integer[np.ndarray, "units n"]:
     """Return the cells, by flat index, of every row, column and box."""
     cells = np.arange(n * n).reshape(n, n)
     rows, columns = box_shape(n)
@@ -78,7 +78,10 @@ class Solutions(NamedTuple):
 
 
 def solve(question: Board, limit: int = 2, rng: np.random.Generator | None = None) -> Solutions:
-    """Search for up to `limit` solutions, always at the cell with the fewest candidates; digits in random order with `rng`."""
+    """Search for up to `limit` solutions, always at the cell with the fewest candidates.
+
+    Digits are tried in random order with `rng`, else from the smallest.
+    """
     n = question.shape[0]
     peers = _peers(n)
     candidates = [(1 << n) - 1] * (n * n)
@@ -175,7 +178,7 @@ def generate_many(size: int, count: int, seed: int, keep_clues: int = 0, process
                 return
             code = puzzle.question.astype(np.uint8).tobytes()
             repeats = repeats + 1 if code in seen else 0
-            if repeats > 10_000:
+            if repeats > 1_000:
                 raise InputError(f"--count: found {count}, expected at most about {len(seen)}: no new puzzle turned up")
             if code not in seen:
                 seen.add(code)
@@ -203,13 +206,13 @@ def _count_from_zero() -> Iterator[int]:
 
 
 class Symmetries(NamedTuple):
-    """One symmetry of Sudoku per board: `new[i, j] = digits[old[rows[i], columns[j]]]`, of the transposed board if so."""
+    """One symmetry of Sudoku per board: `new[i, j] = digits[old[rows[i], columns[j]]]`, transposed first if so."""
 
-    digits: Int[np.ndarray, "boards n+1"]
+    digits: Integer[np.ndarray, "boards digits"]
     """New digit of each digit; 0, the blank, stays."""
     transposed: Bool[np.ndarray, " boards"]
-    rows: Int[np.ndarray, "boards n"]
-    columns: Int[np.ndarray, "boards n"]
+    rows: Integer[np.ndarray, "boards n"]
+    columns: Integer[np.ndarray, "boards n"]
 
 
 def draw_symmetries(rng: np.random.Generator, boards: int, n: int) -> Symmetries:
@@ -236,11 +239,11 @@ def apply_symmetries(symmetries: Symmetries, boards: Boards) -> Boards:
     return np.take_along_axis(symmetries.digits, flat, axis=1).reshape(moved.shape)
 
 
-def _permutations(rng: np.random.Generator, count: int, n: int) -> Int[np.ndarray, "count n"]:
+def _permutations(rng: np.random.Generator, count: int, n: int) -> Integer[np.ndarray, "count n"]:
     return rng.permuted(np.broadcast_to(np.arange(n), (count, n)), axis=1)
 
 
-def _lines(rng: np.random.Generator, boards: int, bands: int, per_band: int) -> Int[np.ndarray, "boards n"]:
+def _lines(rng: np.random.Generator, boards: int, bands: int, per_band: int) -> Integer[np.ndarray, "boards n"]:
     """Permute the bands, and the lines within each band."""
     order = _permutations(rng, boards, bands)
     within = _permutations(rng, boards * bands, per_band).reshape(boards, bands, per_band)
@@ -255,7 +258,7 @@ class Table(NamedTuple):
 
     questions: Boards
     answers: Boards
-    ratings: Int[np.ndarray, " boards"]
+    ratings: Integer[np.ndarray, " boards"]
 
 
 def parse_board(text: str, where: str) -> Board:
@@ -268,7 +271,7 @@ def parse_board(text: str, where: str) -> Board:
     if n * n != len(compact) or not 4 <= n <= 9:
         raise InputError(f"{where}: found {len(compact)} cells, expected 16, 36 or 81 (n x n)")
     for position, character in enumerate(compact):
-        if not (character == "." or character.isascii() and character.isdigit() and int(character) <= n):
+        if not (character == "." or (character.isascii() and character.isdigit() and int(character) <= n)):
             raise InputError(
                 f"{where}: cell {position + 1} (row {position // n + 1}, column {position % n + 1}): "
                 f"found {character!r}, expected 1 to {n}, or . for a blank"
@@ -301,7 +304,7 @@ def read_csv(path: str | Path) -> Table:
                 _, question, answer, rating = row
                 if not rating.isdigit():
                     raise InputError(f"{path}: row {number}: rating: found {rating!r}, expected a whole number")
-                if len(answer) != len(question) or questions and len(question) != len(questions[0]):
+                if len(answer) != len(question) or (questions and len(question) != len(questions[0])):
                     expected = len(questions[0]) if questions else len(question)
                     found = f"{len(question)} and {len(answer)} characters"
                     raise InputError(f"{path}: row {number}: question and answer: found {found}, expected {expected}")
@@ -314,14 +317,12 @@ def read_csv(path: str | Path) -> Table:
         raise InputError(f"{path}: not a CSV file: {error}") from error
     if not questions:
         raise InputError(f"{path}: found no puzzles, expected at least one row")
-    table = Table(
-        _parse_boards(path, "question", questions), _parse_boards(path, "answer", answers), np.array(ratings)
-    )
+    table = Table(_parse_boards(path, "question", questions), _parse_boards(path, "answer", answers), np.array(ratings))
     broken = np.flatnonzero(~obeys_rules(table.questions, table.answers))
     if len(broken):
         raise InputError(
-            f"{path}: row {broken[0] + 2}: answer: found a digit that changes a clue or stands twice in a row, column or "
-            f"box, expected a solution of the question"
+            f"{path}: row {broken[0] + 2}: answer: found a digit that changes a clue or stands twice in a row, column "
+            f"or box, expected a solution of the question"
         )
     return table
 
@@ -332,7 +333,8 @@ def write_csv(path: str | Path, source: str, puzzles: Iterable[Puzzle]) -> int:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(HEADER)
     count = 0
-    for count, puzzle in enumerate(puzzles, start=1):
+    for puzzle in puzzles:
+        count += 1
         rows.writerow([source, format_board(puzzle.question), format_board(puzzle.answer), puzzle.rating])
     data = text.getvalue().encode()
     with replacing(path) as temporary:

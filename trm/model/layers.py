@@ -1,7 +1,7 @@
 """The building blocks: what enters and leaves each is (*batch, position, hidden), in the compute dtype.
 
-Weights are float32, truncated normal, and stored so that the gradient of each is a product whose transposed operand lies
-ready in memory; `trm.torch_weights` knows how that relates to the original's (out, in).
+Weights are float32, truncated normal, and stored so that the gradient of each is a product whose transposed operand
+lies ready in memory; `trm.torch_weights` knows how that relates to the original's (out, in).
 """
 
 from functools import lru_cache, partial
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from trm.model.precision import Weight, as_cast, linear, product, weight_gradient
+from trm.model.precision import as_cast, linear, product, weight_gradient
 
 
 def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[Array, "*shape"]:
@@ -75,7 +75,7 @@ def swiglu_width(width: int, expansion: float) -> int:
 class SwiGLU(eqx.Module):
     """Gated linear unit: `down(silu(gate(x)) * up(x))`, no bias (arXiv 2002.05202)."""
 
-    gate_up: Float[Array, "width 2*inner"]
+    gate_up: Float[Array, "width gate_and_up"]
     """Gate first, then up."""
     down: Float[Array, "width inner"]
     """Transposed: (out, in)."""
@@ -129,7 +129,7 @@ _swiglu.defvjp(_swiglu_forward, _swiglu_backward)
 def rotary_tables(
     positions: int, head_size: int, theta: float
 ) -> tuple[Float[np.ndarray, "position head_size"], Float[np.ndarray, "position head_size"]]:
-    """Return cosines and sines of the rotary position encoding (arXiv 2104.09864), float32, halves paired as in Llama."""
+    """Return cosines and sines of the rotary position encoding (arXiv 2104.09864), halves paired as in Llama."""
     exponents = np.arange(0, head_size, 2, dtype=np.float32) / np.float32(head_size)
     frequencies = np.float32(1) / np.float32(theta) ** exponents
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)
@@ -137,7 +137,9 @@ def rotary_tables(
     return np.cos(angles), np.sin(angles)
 
 
-def rotate(x: Float[Array, "*batch position head head_size"], theta: float) -> Float[Array, "*batch position head head_size"]:
+def rotate(
+    x: Float[Array, "*batch position head head_size"], theta: float
+) -> Float[Array, "*batch position head head_size"]:
     """Rotate queries or keys by their position, in float32."""
     tables = rotary_tables(x.shape[-3], x.shape[-1], theta)
     cosines, sines = (jnp.expand_dims(table, (*range(x.ndim - 3), -2)) for table in tables)
@@ -150,8 +152,8 @@ def rotate(x: Float[Array, "*batch position head head_size"], theta: float) -> F
 class Attention(eqx.Module):
     """Self-attention over all positions, queries, keys and values in one matrix, no bias."""
 
-    qkv: Float[Array, "hidden 3*num_heads*head_size"]
-    out: Float[Array, "num_heads*head_size hidden"]
+    qkv: Float[Array, "hidden qkv"]
+    out: Float[Array, "heads hidden"]
     num_heads: int = eqx.field(static=True)
     rope_theta: float | None = eqx.field(static=True)
     """Base of the rotary position encoding; None: no positions."""

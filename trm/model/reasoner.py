@@ -1,7 +1,7 @@
 """The whole network around the recursion: embeddings in, logits and halting values out.
 
-The table of puzzle embeddings is not in here: it can have a million rows of which a step touches a few hundred. A caller
-looks the rows up and passes them in.
+The table of puzzle embeddings is not in here: it can have a million rows of which a step touches a few hundred. A
+caller looks the rows up and passes them in.
 """
 
 import math
@@ -119,7 +119,7 @@ class Reasoner(eqx.Module):
 
 
 def trainable(model: Reasoner) -> Reasoner:
-    """Mark with True what is trained, averaged and decayed: all but the initial latents. A filter for `eqx.partition`."""
+    """Mark with True what is trained, averaged and decayed: all but the initial latents. For `eqx.partition`."""
     every = jax.tree.map(lambda _: True, model)
     none = jax.tree.map(lambda _: False, model.recursion.initial)
     return eqx.tree_at(lambda tree: tree.recursion.initial, every, none)
@@ -140,9 +140,7 @@ def _make_block(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Bl
         mixer = MLPMixer(SwiGLU(positions, config.expansion, key=mixer_key))
     else:
         theta = config.rope_theta if config.positions == "rope" else None
-        mixer = AttentionMixer(
-            Attention(config.hidden_size, config.num_heads, config.head_size, theta, key=mixer_key)
-        )
+        mixer = AttentionMixer(Attention(config.hidden_size, config.num_heads, config.head_size, theta, key=mixer_key))
     return Block(mixer, SwiGLU(config.hidden_size, config.expansion, key=mlp_key), config.rms_norm_eps)
 
 

@@ -12,10 +12,13 @@ from trm.model.precision import cast_once
 
 
 class Latents(eqx.Module):
-    """What the recursion refines: `z_H` is the paper's answer y, `z_L` its reasoning z."""
+    """What the recursion refines: `z_H` is the paper's answer y, `z_L` its reasoning z.
 
-    z_H: Float[Array, "*batch position hidden"]
-    z_L: Float[Array, "*batch position hidden"]
+    One vector per position of every sequence, or a single one to start them all from.
+    """
+
+    z_H: Float[Array, "*batch_and_position hidden"]
+    z_L: Float[Array, "*batch_and_position hidden"]
 
 
 class TRM(eqx.Module):

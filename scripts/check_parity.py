@@ -1,0 +1,89 @@
+"""Compare our code with recorded results of the original program: what enters are case folders, what leaves is a table.
+
+What `case.json` and the names of the tensors say decides what is run; no size, seed or folder name is written here.
+Each line gives the largest error of a run in units of its tolerance, how many results were compared, and the worst one.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import typer
+from parity.case import Case, Comparison, read_case
+from parity.data import check_batches, check_sudoku
+from parity.parts import LOSSES, check_layers, check_losses, check_optimizers
+from parity.steps import check_model
+from parity.training import check_evaluation, check_trajectory
+
+from trm.data.puzzles import Metadata
+from trm.data.sudoku import board_size
+from trm.errors import InputError
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command(epilog="Example: python scripts/check_parity.py shared/golden/trm_*")
+def main(
+    cases: Annotated[list[Path], typer.Argument(metavar="CASE_DIR", help="Folders with a case.json each.")],
+) -> None:
+    """Run our code on recorded cases and compare everything that is recorded.
+
+    An error of 1 is as large as the tolerance. Exit codes:
+    1: an error exceeds its tolerance;
+    2: none does, but a case is missing, malformed or of an unknown kind;
+    0: everything agrees.
+    """
+    device = jax.devices()[0]
+    print(f"device: {device.device_kind} ({device.platform}), jax {jax.__version__}")
+    failed = unknown = False
+    for folder in cases:
+        try:
+            case = read_case(folder)
+            for comparison in checker_of(case)(case):
+                failed |= not comparison.passed
+                print(describe(folder, comparison), flush=True)
+        except InputError as error:
+            unknown = True
+            print(f"ERROR  {folder}: {error}", flush=True)
+        except KeyError as error:
+            unknown = True
+            print(f"ERROR  {folder}: case.json or tensors: {error} is missing", flush=True)
+    raise typer.Exit(1 if failed else 2 if unknown else 0)
+
+
+def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
+    """Tell the kind of a case from what is in it; raise InputError when it is none that we know."""
+    values = case.values
+    if "layers" in values:
+        return check_layers
+    if any(f"{name}/loss" in case.tensors for name in LOSSES):
+        return check_losses
+    if {"schedule", "signsgd", "trunc_normal"} & values.keys():
+        return check_optimizers
+    if values.get("arch") == "trm":
+        for key, check in (("calls", check_trajectory), ("runs", check_model), ("metrics", check_evaluation)):
+            if key in values:
+                return check
+    if "builds" in values and all(_is_sudoku(build) for build in values["builds"]):
+        return check_sudoku
+    if "runs" in values and all("dataset" in run for run in values["runs"]):
+        return check_batches
+    raise InputError(f"unknown kind of case: {values.get('case')!r}, arch {values.get('arch')!r}")
+
+
+def _is_sudoku(build: dict) -> bool:
+    return all(board_size(Metadata(**split["metadata"])) for split in build["splits"].values())
+
+
+def describe(folder: Path, comparison: Comparison) -> str:
+    """Write the line of one run."""
+    name = f"{folder.resolve().name:24} {comparison.run:24}"
+    if comparison.skipped:
+        return f"skip   {name} skipped: {comparison.skipped}"
+    verdict = "PASS" if comparison.passed else "FAIL"
+    return f"{verdict}   {name} {comparison.worst:9.2e} of {comparison.compared:4}  {comparison.what}"
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,72 @@
+"""Settings for all tests: four CPU devices, strict types and ranks, and the small things that many tests need."""
+
+import os
+
+# Before JAX looks for devices. A GPU, where there is one, is used as it is.
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from trm.config import Config, config_from_tables
+from trm.data import sudoku
+from trm.data.puzzles import PuzzleSet, write_puzzle_set
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+GOLDEN = Path(__file__).parent / "golden"
+TINY = {
+    "model": {
+        "hidden_size": 16,
+        "num_heads": 2,
+        "expansion": 1.0,
+        "L_layers": 1,
+        "H_cycles": 2,
+        "L_cycles": 2,
+        "puzzle_emb_ndim": 16,
+        "puzzle_emb_len": 2,
+        "forward_dtype": "float32",
+    },
+    "halting": {"halt_max_steps": 4},
+    "optimizer": {"lr": 1e-3, "lr_warmup_steps": 2},
+    "train": {"global_batch_size": 8, "epochs": 6, "eval_interval": 3},
+}
+"""A network that compiles in seconds."""
+
+
+def tiny_config(**sections: dict) -> Config:
+    """Return the tiny configuration with some keys changed."""
+    return config_from_tables({name: TINY.get(name, {}) | sections.get(name, {}) for name in TINY | sections})
+
+
+@pytest.fixture(scope="session")
+def tables() -> dict[str, sudoku.Table]:
+    """Return a few generated 4x4 Sudokus for each split."""
+
+    def stack(puzzles: list[sudoku.Puzzle]) -> sudoku.Table:
+        return sudoku.Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
+
+    puzzles = list(sudoku.generate_many(4, 30, seed=0))
+    return {"train": stack(puzzles[:20]), "test": stack(puzzles[20:])}
+
+
+@pytest.fixture(scope="session")
+def splits(tables: dict[str, sudoku.Table]) -> dict[str, PuzzleSet]:
+    """Return a puzzle set of 4x4 Sudokus in memory."""
+    rng = np.random.default_rng(0)
+    return {
+        "train": sudoku.build_split("train", tables["train"], rng, num_aug=3),
+        "test": sudoku.build_split("test", tables["test"], rng),
+    }
+
+
+@pytest.fixture(scope="session")
+def puzzle_dir(splits: dict[str, PuzzleSet], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of that puzzle set on disk."""
+    directory = tmp_path_factory.mktemp("puzzles") / "sudoku-4x4"
+    write_puzzle_set(directory, splits, ["<blank>"])
+    return directory

@@ -1,0 +1,103 @@
+"""Evaluation: every puzzle counts once, on any number of devices, and agrees with inference."""
+
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import tiny_config
+from rich.console import Console
+
+from trm.checkpoint import Weights, trained_weights
+from trm.data import sudoku
+from trm.data.puzzles import PuzzleSet
+from trm.devices import REPLICATED, make_mesh, place
+from trm.errors import InputError
+from trm.evaluate import Report, evaluate, make_evaluation_step
+from trm.inference import Reasoning, reason
+from trm.render import draw_reasoning, draw_sudoku
+from trm.train_step import make_state
+
+CONFIG = tiny_config()
+
+
+@pytest.fixture(scope="module")
+def weights(splits: dict[str, PuzzleSet]) -> Weights:
+    """Return weights whose halting head has an opinion."""
+    weights = trained_weights(make_state(CONFIG, splits["test"].metadata, make_mesh(1)))
+    head = jax.random.normal(jax.random.key(1), (16, 2)) * 3
+    return eqx.tree_at(lambda w: (w.model.q_head.weight, w.model.q_head.bias), weights, (head, jnp.zeros(2)))
+
+
+def run(weights: Weights, puzzles: PuzzleSet, batch_size: int, devices: int = 1) -> Report:
+    mesh = make_mesh(devices)
+    weights = place(weights, mesh, REPLICATED)
+    return evaluate(make_evaluation_step(CONFIG, mesh), weights, puzzles, batch_size, mesh)["all"]
+
+
+def test_report_agrees_with_inference(weights: Weights, splits: dict[str, PuzzleSet]):
+    """Ten puzzles in batches of four: the last batch is padded."""
+    puzzles = splits["test"]
+    report = run(weights, puzzles, 4)
+    arrays = puzzles.sets["all"]
+    reasoning = reason(weights, CONFIG, arrays.inputs.astype(np.int32), np.zeros(10, np.int32))
+    right = reasoning.predictions == arrays.labels
+    assert report.examples == 10
+    np.testing.assert_allclose(report.accuracy_by_step, right.mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(report.exact_accuracy_by_step, right.all(-1).mean(-1), rtol=1e-6)
+    assert report.metrics["accuracy"] == pytest.approx(report.accuracy_by_step[-1])
+    assert report.metrics["steps"] == 4
+    halting = reasoning.halting_steps
+    assert len(set(halting.tolist())) > 1
+    assert report.metrics["halting_steps"] == pytest.approx(halting.mean())
+    exact = right.all(-1)[halting - 1, np.arange(10)]
+    assert report.metrics["halting_exact_accuracy"] == pytest.approx(exact.mean())
+
+
+@pytest.mark.skipif(len(jax.devices()) < 4, reason="needs four devices")
+def test_devices_and_batch_sizes_agree(weights: Weights, splits: dict[str, PuzzleSet]):
+    one = run(weights, splits["test"], 10)
+    for batch_size, devices in ((4, 1), (4, 2), (4, 4), (16, 4)):
+        other = run(weights, splits["test"], batch_size, devices)
+        assert other.examples == one.examples
+        # The original counts padding in this loss, as right answers; so do we, and more padding adds more.
+        assert {**other.metrics, "q_halt_loss": 0} == pytest.approx({**one.metrics, "q_halt_loss": 0}, rel=1e-5)
+        assert other.exact_accuracy_by_step == pytest.approx(one.exact_accuracy_by_step)
+    with pytest.raises(InputError, match="batch size: found 6, expected a multiple of 4 devices"):
+        run(weights, splits["test"], 6, 4)
+
+
+def test_halting_steps_by_hand():
+    halts = np.array([[False, True, False], [False, False, True], [False, True, False]])
+    reasoning = Reasoning(np.zeros((3, 3, 1), np.int32), np.zeros((3, 3), np.float32), halts)
+    assert reasoning.halting_steps.tolist() == [3, 1, 2]
+
+
+def test_drawings(tmp_path: Path):
+    question = np.zeros((4, 4), int)
+    question[0, 0] = 1
+    answer = sudoku.solve(question, limit=1).boards[0]
+    drawn = draw_sudoku(question, question).plain.splitlines()
+    assert drawn == [" 1 · | · ·", " · · | · ·", "-----+-----", " · · | · ·", " · · | · ·"]
+    wrong = answer.copy()
+    wrong[3, 3] = wrong[3, 3] % 4 + 1
+    styles = {str(span.style) for span in draw_sudoku(question, wrong, answer).spans}
+    assert {"bold", "green", "bold red"} <= styles
+
+    console = Console(width=120, file=(tmp_path / "out").open("w"))
+    boards = np.stack([question, wrong, wrong, answer, answer])
+    console.print(draw_reasoning(question, boards, answer))
+    console.file.close()
+    text = (tmp_path / "out").read_text()
+    # Steps that changed nothing are left out.
+    assert [title in text for title in ("step 1", "step 2", "step 3", "step 4", "step 5")] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert "1 wrong" in text
+    assert "solved" in text

@@ -1,0 +1,70 @@
+"""Imports follow the data: nothing reaches upward."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+ORDER = [
+    "trm.errors",
+    "trm.files",
+    "trm.config",
+    "trm.named",
+    "trm.devices",
+    "trm.data.puzzles",
+    "trm.data.hub",
+    "trm.data.sudoku",
+    "trm.data.loader",
+    "trm.model.precision",
+    "trm.model.layers",
+    "trm.model.recursion",
+    "trm.model.reasoner",
+    "trm.halting",
+    "trm.loss",
+    "trm.supervision",
+    "trm.optimizer",
+    "trm.train_step",
+    "trm.plan",
+    "trm.checkpoint",
+    "trm.torch_weights",
+    "trm.evaluate",
+    "trm.train",
+    "trm.inference",
+    "trm.render",
+    "trm.quickstart",
+    "trm.cli",
+    "trm.__main__",
+]
+"""Every module, those that others build on first."""
+
+
+def modules() -> dict[str, Path]:
+    paths = (ROOT / "trm").rglob("*.py")
+    named = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in paths}
+    return {name: path for name, path in named.items() if not name.endswith("__init__")}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_every_module_has_its_place():
+    assert sorted(modules()) == sorted(ORDER)
+
+
+def test_imports_follow_the_data():
+    for name, path in modules().items():
+        above = set(ORDER[ORDER.index(name) :])
+        assert not imports(path) & above, f"{name} imports {imports(path) & above}"
+
+
+def test_packages_are_empty():
+    """A package's `__init__` hands nothing on: one way to import a name."""
+    for path in (ROOT / "trm").rglob("__init__.py"):
+        assert not imports(path)

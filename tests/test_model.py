@@ -1,0 +1,202 @@
+"""The model: its recursion against a plain loop, its own derivatives against JAX's."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import tiny_config
+from jax.test_util import check_grads
+
+from trm.model.layers import SwiGLU, attend, rms_norm, truncated_normal
+from trm.model.precision import cast_once, linear
+from trm.model.reasoner import Reasoner, trainable
+from trm.model.recursion import Latents
+
+KEY = jax.random.key(0)
+VOCAB, SEQ_LEN, BATCH = 6, 16, 3
+
+
+def make_model(**model) -> Reasoner:
+    return Reasoner(tiny_config(model=model).model, VOCAB, SEQ_LEN, key=KEY)
+
+
+def make_inputs(model: Reasoner, row_size: int = 16):
+    keys = jax.random.split(KEY, 4)
+    positions = SEQ_LEN + model.prefix_len
+    inputs = jax.random.randint(keys[0], (BATCH, SEQ_LEN), 0, VOCAB)
+    rows = jax.random.normal(keys[1], (BATCH, row_size))
+    shape = (BATCH, positions, model.embed_tokens.shape[1])
+    return inputs, rows, Latents(*(jax.random.normal(k, shape).astype(model.dtype) for k in keys[2:]))
+
+
+def plain_deep_recursion(model: Reasoner, x: jax.Array, z: Latents) -> Latents:
+    """Recurse as the paper's pseudo-code does: Python loops, gradients stopped before the last cycle."""
+    recursion = model.recursion
+    y, z_L = z.z_H, z.z_L
+    for cycle in range(recursion.H_cycles):
+        if cycle == recursion.H_cycles - 1:
+            y, z_L = jax.lax.stop_gradient((y, z_L))
+        for _ in range(recursion.L_cycles):
+            z_L = recursion.network(z_L, y + x)
+        y = recursion.network(y, z_L)
+    return Latents(y, z_L)
+
+
+@pytest.mark.parametrize("mixer", ["attention", "mlp"])
+@pytest.mark.parametrize(("H_cycles", "L_cycles"), [(1, 1), (1, 3), (3, 2)])
+def test_recursion_and_its_gradient_agree_with_a_plain_loop(mixer: str, H_cycles: int, L_cycles: int):
+    positions = "rope" if mixer == "attention" else "none"
+    model = make_model(mixer=mixer, positions=positions, H_cycles=H_cycles, L_cycles=L_cycles, L_layers=2)
+    inputs, rows, z = make_inputs(model)
+    weights = jax.random.normal(KEY, z.z_H.shape)
+
+    def value(recurse: Callable, model: Reasoner, rows: jax.Array) -> jax.Array:
+        out = recurse(model, model.embed(inputs, rows), z)
+        return jnp.sum(weights * out.z_H) + jnp.sum(weights[::-1] * out.z_L)
+
+    def scanned(model: Reasoner, x: jax.Array, z: Latents) -> Latents:
+        return model.recursion(x, z)
+
+    ours, expected = (
+        jax.value_and_grad(lambda m, r, f=f: value(f, m, r), argnums=(0, 1))(model, rows)
+        for f in (scanned, plain_deep_recursion)
+    )
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4 * float(jnp.abs(b).max()) + 1e-6)
+    initial = ours[1][0].recursion.initial
+    assert not any(leaf.any() for leaf in jax.tree.leaves(initial))
+
+
+def test_latents_that_go_on_carry_no_gradient():
+    model = make_model()
+    inputs, rows, z = make_inputs(model)
+    gradient = jax.grad(lambda m: sum(jnp.sum(leaf) for leaf in jax.tree.leaves(m(inputs, rows, z)[0])))(model)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(gradient))
+
+
+def test_warm_up_cycles_keep_nothing_for_the_backward_pass():
+    """The scan over all but the last H cycle returns the two latents and no residuals."""
+    model = make_model(H_cycles=4, L_cycles=3)
+    inputs, rows, z = make_inputs(model)
+
+    def loss(model: Reasoner) -> jax.Array:
+        return jnp.sum(model(inputs, rows, z)[1].logits)
+
+    def scans(jaxpr) -> list:
+        found = []
+        for equation in jaxpr.eqns:
+            if equation.primitive.name == "scan":
+                found.append(equation)
+            for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "jaxpr")):
+                if hasattr(inner, "jaxpr"):
+                    found += scans(inner.jaxpr)
+        return found
+
+    every = scans(jax.make_jaxpr(jax.grad(loss))(model).jaxpr)
+    warm_up = [
+        scan
+        for scan in every
+        if scan.params["length"] == 3 and any(s.params["length"] == 3 for s in scans(scan.params["jaxpr"].jaxpr))
+    ]
+    assert len(warm_up) == 1
+    assert len(warm_up[0].outvars) == 2
+    # The last cycle is differentiated: its scan over L cycles does keep something.
+    assert any(len(scan.outvars) > 2 for scan in every)
+
+
+@pytest.mark.parametrize("positions", ["rope", "learned", "none"])
+def test_attention_without_positions_is_equivariant(positions: str):
+    """Permuting the puzzle's cells permutes the answer, unless positions tell the cells apart."""
+    model = make_model(positions=positions, puzzle_emb_ndim=0)
+    inputs, rows, _ = make_inputs(model, row_size=0)
+    z = model.initial_latents(BATCH, SEQ_LEN)
+    order = jax.random.permutation(KEY, SEQ_LEN)
+    plain = model(inputs, rows, z)[1].logits[:, order]
+    permuted = model(inputs[:, order], rows, z)[1].logits
+    assert bool(jnp.allclose(plain, permuted, atol=1e-4)) == (positions == "none")
+
+
+def test_prefix_is_padded_with_zeros_and_cut_off():
+    model = make_model(puzzle_emb_ndim=20, puzzle_emb_len=3)
+    inputs, rows, z = make_inputs(model, row_size=20)
+    x = model.embed(inputs, rows)
+    hidden = 16
+    assert x.shape == (BATCH, 3 + SEQ_LEN, hidden)
+    np.testing.assert_allclose(x[:, :3].reshape(BATCH, -1), jnp.pad(rows, ((0, 0), (0, 28))) * 4, rtol=1e-6)
+    np.testing.assert_allclose(x[:, 3:], model.embed_tokens[inputs] * 4, rtol=1e-6)
+    assert model(inputs, rows, z)[1].logits.shape == (BATCH, SEQ_LEN, VOCAB)
+
+
+def test_no_puzzle_embedding_means_no_prefix():
+    model = make_model(puzzle_emb_ndim=0, puzzle_emb_len=16)
+    inputs, rows, _ = make_inputs(model, row_size=0)
+    assert model.embed(inputs, rows).shape == (BATCH, SEQ_LEN, 16)
+
+
+def test_initial_latents_are_not_trained():
+    model = make_model()
+    marks = trainable(model)
+    assert not any(jax.tree.leaves(marks.recursion.initial))
+    assert sum(not mark for mark in jax.tree.leaves(marks)) == 2
+
+
+def test_halting_head_starts_far_below_zero():
+    model = make_model(forward_dtype="bfloat16")
+    inputs, rows, z = make_inputs(model)
+    outputs = model(inputs, rows, z)[1]
+    np.testing.assert_array_equal(outputs.q_halt_logits, -5)
+    np.testing.assert_array_equal(outputs.q_continue_logits, -5)
+
+
+def test_truncated_normal_has_the_standard_deviation_asked_for():
+    draws = np.asarray(truncated_normal(KEY, (400_000,), 0.125))
+    assert abs(draws.std() / 0.125 - 1) < 5e-3
+    assert abs(np.abs(draws).max() / (2 * 0.125 / 0.8796256610342398) - 1) < 1e-3
+
+
+# Derivatives that we define ourselves
+
+
+def test_own_derivatives_agree_with_finite_differences():
+    keys = jax.random.split(KEY, 4)
+    q, k, v = (jax.random.normal(key, (2, 5, 2, 4)) for key in keys[:3])
+    check_gradient(attend, q, k, v)
+    x = jax.random.normal(keys[3], (2, 5, 4)) * 0.1
+    check_gradient(lambda x: rms_norm(x, 1e-2, jnp.float32), x)
+    weight = jax.random.normal(keys[0], (4, 3))
+    check_gradient(linear, x, weight)
+    swiglu = SwiGLU(4, 1.0, key=keys[1])
+    check_gradient(lambda x, gate_up, down: with_weights(swiglu, gate_up, down)(x), x, swiglu.gate_up, swiglu.down)
+
+
+def check_gradient(function: Callable, *arguments: jax.Array) -> None:
+    # The check perturbs with NumPy arrays; our shape checks want JAX's.
+    check_grads(lambda *a: function(*map(jnp.asarray, a)), arguments, order=1, modes=["rev"], atol=1e-2, rtol=1e-2)
+
+
+def with_weights(swiglu: SwiGLU, gate_up: jax.Array, down: jax.Array) -> SwiGLU:
+    leaves, structure = jax.tree.flatten(swiglu)
+    assert len(leaves) == 2
+    return jax.tree.unflatten(structure, [gate_up, down])
+
+
+def test_casting_once_gives_float32_gradients_of_the_same_value():
+    """In bfloat16, weights cast once before many uses have the gradient of weights cast at each use, in float32."""
+    swiglu = SwiGLU(8, 1.0, key=KEY)
+    x = jax.random.normal(KEY, (2, 5, 8), jnp.bfloat16)
+
+    def loss(swiglu: SwiGLU, once: bool) -> jax.Array:
+        layer = cast_once(swiglu, jnp.bfloat16) if once else swiglu
+        h = x
+        for _ in range(4):
+            h = layer(h).astype(jnp.bfloat16)
+        return jnp.sum(h.astype(jnp.float32))
+
+    at_each_use, once = (jax.grad(lambda s, once=once: loss(s, once))(swiglu) for once in (False, True))
+    for a, b in zip(jax.tree.leaves(at_each_use), jax.tree.leaves(once), strict=True):
+        assert a.dtype == b.dtype == jnp.float32
+        np.testing.assert_array_equal(a, b)
+        # Not a sum of bfloat16 numbers: it has digits that bfloat16 has not.
+        assert (b != b.astype(jnp.bfloat16).astype(jnp.float32)).any()

@@ -1,0 +1,5 @@
+"""`python -m trm`."""
+
+from trm.cli import main
+
+main()

@@ -1,0 +1,457 @@
+"""The command line: reads options, calls the library, prints what comes back. No computation happens here."""
+
+import dataclasses
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import jax
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trm.checkpoint import Weights, describe, load_weights, save
+from trm.config import Config, config_to_toml, read_config
+from trm.data import hub, sudoku
+from trm.data.puzzles import PuzzleSet, read_identifiers, read_puzzle_set, write_puzzle_set
+from trm.devices import REPLICATED, make_mesh, place
+from trm.errors import InputError
+from trm.evaluate import Report, evaluate, make_evaluation_step
+from trm.files import replacing
+from trm.inference import reason
+from trm.named import config_path
+from trm.plan import plan
+from trm.quickstart import quickstart
+from trm.render import draw_reasoning, draw_sudoku
+from trm.train import check_fits, read_sets, train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="The Tiny Recursive Model: a tiny network that recurses on its own answer. Start with `trm quickstart`.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Make puzzle sets.")
+app.add_typer(data_app, name="data")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # `main` decides, as it does when `print` finds the pipe closed.
+
+
+console = _Console()
+
+Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
+]
+Seed = Annotated[int, typer.Option(help="Everything random follows from it.", min=0)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+def main() -> None:
+    """Run the command line; bad input ends in one line and exit code 2, a failed run in one line and exit code 1."""
+    try:
+        app()
+    except InputError as error:
+        _fail(error, code=2)
+    except FloatingPointError as error:
+        _fail(error, code=1)
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        _fail("out of device memory: try a larger --set train.microbatches=N or a smaller batch", code=1)
+    except BrokenPipeError:
+        # The reader has what it wanted (`| head`). Python would complain once more while closing its output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _fail(error: object, code: int) -> None:
+    print("error: " + " ".join(str(error).split("\n")), file=sys.stderr)
+    sys.exit(code)
+
+
+@app.command("quickstart")
+def quickstart_command(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run folder.")] = Path("runs/quickstart"),
+    devices: Devices = None,
+    settings: Settings = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a small network on 6x6 Sudokus in under three minutes and watch it solve one it has never seen.
+
+    Example: `trm quickstart`
+    """
+    if not overwrite and (out / "config.toml").exists():
+        raise InputError(f"{out}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")
+    _clear_run(out)
+    quickstart(out, make_mesh(devices), console, tuple(settings or ()))
+
+
+@data_app.command("sudoku")
+def data_sudoku(
+    out: Annotated[Path, typer.Argument(help="Directory of the new puzzle set.")],
+    train_csv: Annotated[
+        Path | None, typer.Option("--train", help="CSV (or .csv.gz) to train on.", show_default="bundled 9x9 puzzles")
+    ] = None,
+    test_csv: Annotated[
+        Path | None, typer.Option("--test", help="CSV (or .csv.gz) to test on.", show_default="bundled 9x9 puzzles")
+    ] = None,
+    hub_repo: Annotated[
+        str | None,
+        typer.Option("--hub", help="Take train.csv and test.csv from a Hugging Face data set instead (extra `hub`)."),
+    ] = None,
+    subsample_size: Annotated[
+        int | None, typer.Option(help="Train on so many puzzles, drawn at random.", min=1)
+    ] = None,
+    min_difficulty: Annotated[int | None, typer.Option(help="Keep puzzles rated at least so, in both splits.")] = None,
+    num_aug: Annotated[int, typer.Option(help="Augmentations of each training puzzle.", min=0)] = 0,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build a Sudoku puzzle set from CSV files with the columns source, question, answer, rating.
+
+    Example: `trm data sudoku data/sudoku --train train.csv --test test.csv --subsample-size 1000 --num-aug 1000`
+    """
+    if hub_repo and (train_csv or test_csv):
+        raise InputError("--hub: found --train or --test beside it, expected one or the other")
+    if (train_csv is None) != (test_csv is None):
+        raise InputError("--train and --test: found one of them, expected both or neither")
+    if hub_repo:
+        train_csv, test_csv = (hub.download(hub_repo, f"{split}.csv") for split in ("train", "test"))
+    train_csv = train_csv or sudoku.bundled_csv("sudoku-9x9-train.csv.gz")
+    test_csv = test_csv or sudoku.bundled_csv("sudoku-9x9-test.csv.gz")
+    rng = np.random.default_rng(seed)
+    train_table = sudoku.select(sudoku.read_csv(train_csv), str(train_csv), min_difficulty, subsample_size, rng)
+    test_table = sudoku.select(sudoku.read_csv(test_csv), str(test_csv), min_difficulty)
+    if train_table.questions.shape[1:] != test_table.questions.shape[1:]:
+        sizes = [table.questions.shape[-1] for table in (test_table, train_table)]
+        raise InputError(
+            f"{test_csv}: found {sizes[0]}x{sizes[0]} boards, expected {sizes[1]}x{sizes[1]} as in {train_csv}"
+        )
+    splits = {
+        "train": sudoku.build_split(str(train_csv), train_table, rng, num_aug),
+        "test": sudoku.build_split(str(test_csv), test_table, rng),
+    }
+    write_puzzle_set(out, splits, ["<blank>"], overwrite)
+    _print_lines(
+        f"{out}: {len(train_table.ratings)} training puzzles with {num_aug} augmentations each, "
+        f"{len(test_table.ratings)} test puzzles"
+    )
+
+
+@data_app.command("generate")
+def data_generate(
+    out: Annotated[Path, typer.Argument(help="CSV file to write; gzip when its name ends in .gz.")],
+    size: Annotated[int, typer.Option(help="Side of the board: 4, 6 or 9.")] = 9,
+    count: Annotated[int, typer.Option(help="Number of puzzles.", min=1)] = 1000,
+    clues: Annotated[int, typer.Option(help="Stop taking clues away at so many.", min=0)] = 0,
+    processes: Annotated[int | None, typer.Option(help="Processes.", show_default="one per core", min=1)] = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Generate Sudokus with exactly one solution each, as a CSV file.
+
+    Example: `trm data generate sudoku-6x6.csv --size 6 --count 2000 --seed 1`
+    """
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
+    if processes is None:
+        # A process takes seconds to start: only large boards in number are worth it.
+        processes = (os.cpu_count() or 1) if size >= 9 and count >= 100 else 1
+    puzzles = sudoku.generate_many(size, count, seed, clues, processes)
+    written = sudoku.write_csv(out, "generated", puzzles)
+    _print_lines(f"{out}: {written} puzzles of {size}x{size}")
+
+
+@app.command("train")
+def train_command(
+    config: Annotated[
+        str, typer.Argument(help="TOML file, run folder, or name of a configuration that comes with trm.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="runs/NAME of the configuration")
+    ] = None,
+    settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print size, steps and memory; train nothing.")] = False,
+    devices: Devices = None,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (extra `wandb`).")
+    ] = None,
+) -> None:
+    """Train a network, on all devices.
+
+    Example: `trm train sudoku_mlp --set data.path=data/sudoku`
+    """
+    path = config_path(config)
+    if out is None:
+        out = Path(config) if Path(config).is_dir() else Path("runs") / path.stem
+    settings = settings or []
+    experiment = read_config(path, settings)
+    mesh = make_mesh(devices)
+    if dry_run:
+        _print_plan(experiment, mesh)
+        return
+    outcome = train(experiment, out, mesh, resume, console, _wandb_log(wandb, out.name, experiment))
+    if outcome.stopped:
+        _print_lines(f"stopped: {outcome.stopped}")
+    _print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
+    for name, report in outcome.reports.items():
+        _print_report(name, report)
+
+
+@app.command("evaluate")
+def evaluate_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or weights, .safetensors.")],
+    data: Annotated[
+        Path | None, typer.Option(help="Puzzle set.", show_default="the one that the checkpoint was trained on")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the puzzle set.")] = "test",
+    batch_size: Annotated[
+        int | None, typer.Option(help="Puzzles at a time.", show_default="as in training", min=1)
+    ] = None,
+    raw: Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")] = False,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the report to a JSON file too.")] = None,
+    devices: Devices = None,
+) -> None:
+    """Measure accuracy after every supervision step on a whole puzzle set.
+
+    Example: `trm evaluate runs/quickstart/weights.safetensors`
+    """
+    weights, description = load_weights(checkpoint, averaged=not raw)
+    config = description.config
+    puzzles = read_puzzle_set(data or config.data.test_path or config.data.path, split)
+    check_fits(puzzles, description.metadata)
+    mesh = make_mesh(devices)
+    batch_size = batch_size or min(config.train.global_batch_size, puzzles.examples)
+    batch_size = -(-batch_size // mesh.size) * mesh.size
+    reports = evaluate(make_evaluation_step(config, mesh), place(weights, mesh, REPLICATED), puzzles, batch_size, mesh)
+    for name, report in reports.items():
+        _print_report(name, report)
+        _print_steps(report)
+    if json_out:
+        with replacing(json_out) as temporary:
+            temporary.write_text(json.dumps({name: report._asdict() for name, report in reports.items()}, indent=2))
+
+
+@app.command("solve")
+def solve_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or weights, .safetensors.")],
+    puzzle: Annotated[str, typer.Argument(help="A puzzle, a file with one per line, or - for standard input.")] = "-",
+    steps: Annotated[bool, typer.Option("--steps", help="Draw the answer after each supervision step.")] = False,
+    plain: Annotated[bool, typer.Option("--plain", help="Print one answer per line and nothing else.")] = False,
+) -> None:
+    """Solve Sudokus, written row by row with . for a blank.
+
+    Example: `trm solve runs/quickstart/weights.safetensors 1..4..2.6....3....5.......61..2..3.`
+    """
+    weights, description = load_weights(checkpoint)
+    n = sudoku.board_size(description.metadata)
+    if n is None:
+        raise InputError(f"{checkpoint}: found a model of something else, expected one trained on Sudokus")
+    texts = _read_puzzles(puzzle)
+    questions = []
+    for where, text in texts:
+        board = sudoku.parse_board(text, where)
+        if board.shape[0] != n:
+            raise InputError(
+                f"{where}: found {board.size} cells, expected {n * n}: the model was trained on {n}x{n} boards"
+            )
+        questions.append(board)
+    boards = np.array(questions)
+    tokens = (boards.reshape(len(boards), -1) + sudoku.TOKEN_OF_DIGIT_0).astype(np.int32)
+    for start in range(0, len(tokens), _SOLVE_BATCH):
+        part = slice(start, start + _SOLVE_BATCH)
+        _print_answers(weights, description.config, boards[part], tokens[part], texts[part], steps, plain)
+
+
+_SOLVE_BATCH = 256
+"""Puzzles that are solved at a time."""
+
+
+@app.command("export")
+def export_command(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or weights, .safetensors.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
+    raw: Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write the weights alone out of a checkpoint, as a safetensors file that says what it is.
+
+    Example: `trm export runs/sudoku_mlp/checkpoints/step_6510.safetensors -o sudoku.safetensors`
+    """
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
+    weights, description = load_weights(checkpoint, averaged=not raw)
+    save(out, weights, description.config, description.metadata, description.step)
+    _print_lines(f"{out}: {out.stat().st_size:,} bytes, step {description.step}")
+
+
+@app.command("info")
+def info_command(
+    path: Annotated[str, typer.Argument(help="Checkpoint, weights, puzzle set, run folder or configuration.")],
+) -> None:
+    """Say what is in a checkpoint, a configuration or a puzzle set.
+
+    Example: `trm info runs/quickstart/weights.safetensors`
+    """
+    if path.endswith(".safetensors"):
+        _print_checkpoint(Path(path))
+    elif Path(path).is_dir() and not (Path(path) / "config.toml").exists():
+        _print_puzzle_set(Path(path))
+    else:
+        _print_lines(config_to_toml(read_config(config_path(path))).rstrip())
+
+
+def _clear_run(run: Path) -> None:
+    for path in [run / "config.toml", run / "metrics.jsonl", *run.glob("*.safetensors"), *run.glob("checkpoints/*")]:
+        path.unlink(missing_ok=True)
+
+
+def _read_puzzles(puzzle: str) -> list[tuple[str, str]]:
+    """Return each puzzle with where it stands: an argument, or the lines of a file or of standard input."""
+    if puzzle == "-":
+        name, text = "standard input", sys.stdin.read()
+    elif Path(puzzle).is_file():
+        name = puzzle
+        try:
+            text = Path(puzzle).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{puzzle}: cannot read: {error}") from error
+    elif os.sep in puzzle or re.search(r"\.[a-zA-Z]\w*$", puzzle):
+        # A puzzle has neither a slash nor an ending like .txt.
+        raise InputError(f"{puzzle}: no such file")
+    else:
+        return [("puzzle", puzzle)]
+    lines = [(f"{name}: line {i}", line) for i, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    if not lines:
+        raise InputError(f"{name}: found no puzzle, expected one per line")
+    return lines
+
+
+def _print_answers(
+    weights: Weights,
+    config: Config,
+    boards: np.ndarray,
+    tokens: np.ndarray,
+    texts: list[tuple[str, str]],
+    steps: bool,
+    plain: bool,
+) -> None:
+    reasoning = reason(weights, config, tokens, np.zeros(len(tokens), np.int32))
+    thoughts = reasoning.predictions.reshape(-1, *boards.shape) - sudoku.TOKEN_OF_DIGIT_0
+    # Padding, which is no digit, would be -1.
+    answers = np.maximum(thoughts[-1], 0)
+    valid = sudoku.obeys_rules(boards, answers)
+    for i, (where, _) in enumerate(texts):
+        if plain:
+            print(sudoku.format_board(answers[i]))
+            continue
+        if len(texts) > 1:
+            _print_lines(where)
+        console.print(
+            draw_reasoning(boards[i], thoughts[:, i]) if steps else draw_sudoku(boards[i], answers[i]), highlight=False
+        )
+        verdict = "obeys the rules" if valid[i] else "breaks the rules: the network did not solve it"
+        _print_lines(
+            f"{sudoku.format_board(answers[i])}\n{verdict}; confidence {reasoning.confidence[-1, i]:.3f}, "
+            f"would have halted after {reasoning.halting_steps[i]} of {len(thoughts)} supervision steps\n"
+        )
+
+
+def _print_lines(text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _print_plan(config: Config, mesh: jax.sharding.Mesh) -> None:
+    train_set, _ = read_sets(config)
+    sizes = plan(config, train_set.metadata, mesh)
+    device = mesh.devices.flat[0]
+    rows = {
+        "parameters": f"{sizes.parameters:,}",
+        "puzzle embeddings": f"{sizes.puzzle_table:,}",
+        "steps": f"{sizes.steps:,}",
+        "examples": f"{sizes.examples:,} of {train_set.examples:,} stored, "
+        f"{train_set.metadata.examples_per_epoch:,.0f} an epoch",
+        "devices": f"{mesh.size} x {device.device_kind} ({device.platform})",
+        "memory, state": f"{sizes.state_bytes / 1e6:,.0f} MB per device",
+        "memory, a step": f"{sizes.temporary_bytes / 1e6:,.0f} MB per device",
+    }
+    _print_rows(rows)
+
+
+def _print_rows(rows: dict[str, Any]) -> None:
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    console.print(table, highlight=False)
+
+
+def _print_report(name: str, report: Report) -> None:
+    _print_lines(f"{name}: {report.examples} puzzles")
+    _print_rows({f"  {key}": f"{value:.4f}" for key, value in report.metrics.items()})
+
+
+def _print_steps(report: Report) -> None:
+    table = Table("supervision step", "token accuracy", "exact accuracy", box=None)
+    for step, row in enumerate(zip(report.accuracy_by_step, report.exact_accuracy_by_step, strict=True), start=1):
+        table.add_row(str(step), *(f"{value:.4f}" for value in row))
+    console.print(table, highlight=False)
+
+
+def _print_checkpoint(path: Path) -> None:
+    description, arrays = describe(path)
+    _print_rows(
+        {
+            "kind": description.kind,
+            "step": description.step,
+            "numbers": f"{sum(int(np.prod(shape)) for _, shape in arrays.values()):,}",
+            "written by": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
+            "puzzle set": json.dumps(dataclasses.asdict(description.metadata)),
+        }
+    )
+    _print_lines("\n" + config_to_toml(description.config))
+    _print_rows({name: f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()})
+
+
+def _print_puzzle_set(directory: Path) -> None:
+    splits = [split for split in ("train", "test") if (directory / split).is_dir()]
+    if not splits:
+        raise InputError(f"{directory}: found neither train/ nor test/, expected a puzzle set")
+    names = read_identifiers(directory)
+    for split in splits:
+        puzzles = read_puzzle_set(directory, split)
+        _print_lines(f"{split}: {puzzles.examples:,} examples")
+        _print_rows({f"  {name}": value for name, value in dataclasses.asdict(puzzles.metadata).items()})
+        _print_example(puzzles)
+    _print_lines(f"identifiers: {len(names)}, first {names[0]!r}")
+
+
+def _print_example(puzzles: PuzzleSet) -> None:
+    n = sudoku.board_size(puzzles.metadata)
+    if n is not None:
+        arrays = next(iter(puzzles.sets.values()))
+        question, answer = (
+            field[0].astype(np.int64).reshape(n, n) - sudoku.TOKEN_OF_DIGIT_0
+            for field in (arrays.inputs, arrays.labels)
+        )
+        console.print(draw_reasoning(question, answer[None]), highlight=False)
+
+
+def _wandb_log(project: str | None, name: str, config: Config) -> Any:
+    if project is None:
+        return None
+    try:
+        import wandb
+    except ImportError as error:
+        raise InputError("--wandb: the package wandb is missing, expected `pip install 'trm[wandb]'`") from error
+    run = wandb.init(project=project, name=name, config=dataclasses.asdict(config))
+    return lambda values: run.log(values, step=values["step"])

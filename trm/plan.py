@@ -1,0 +1,62 @@
+"""What a run will take, found out without training: parameters, steps, examples, memory."""
+
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+
+from trm.config import Config
+from trm.data.puzzles import Metadata
+from trm.devices import SPLIT
+from trm.halting import Batch
+from trm.model.reasoner import count_parameters
+from trm.train_step import abstract_state, make_train_step, state_shardings, total_steps
+
+
+class Plan(NamedTuple):
+    """The size of a run. Bytes are per device, by the compiler's own account."""
+
+    parameters: int
+    """Trained numbers without the puzzle table."""
+    puzzle_table: int
+    """Numbers in the puzzle table."""
+    steps: int
+    examples: int
+    """Sequences that the loader delivers in all."""
+    state_bytes: int
+    """What stays between steps: weights, average, optimiser, carry, a batch."""
+    temporary_bytes: int
+    """What a step needs besides."""
+
+
+def plan(config: Config, metadata: Metadata, mesh: Mesh) -> Plan:
+    """Compile a training step on abstract arrays and read off what it needs."""
+    compiled = compile_train_step(config, metadata, mesh)
+    state = abstract_state(config, metadata)
+    memory = compiled.memory_analysis()
+    steps = total_steps(config, metadata)
+    return Plan(
+        parameters=count_parameters(state.model),
+        puzzle_table=state.puzzle_table.size,
+        steps=steps,
+        examples=steps * config.train.global_batch_size,
+        state_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+    )
+
+
+def compile_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stages.Compiled:
+    """Compile the training step without making a state."""
+    state = abstract_state(config, metadata)
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        state_shardings(state, mesh),
+    )
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, SPLIT)),
+        state.carry.batch,
+    )
+    assert isinstance(batch, Batch)
+    train_step = make_train_step(config, metadata, mesh)
+    return train_step.lower(state, batch).compile()  # pyright: ignore[reportFunctionMemberAccess]

@@ -1,0 +1,82 @@
+"""The quickstart: generated puzzles, a small network, a few minutes on any machine, and a puzzle solved on screen."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+
+from trm.checkpoint import load_weights
+from trm.config import Config, read_config
+from trm.data import sudoku
+from trm.data.puzzles import read_puzzle_set, write_puzzle_set
+from trm.inference import reason
+from trm.named import config_path
+from trm.render import draw_reasoning
+from trm.train import Outcome, train
+
+
+def quickstart(run: Path, mesh: Mesh, console: Console, settings: tuple[str, ...] = ()) -> Outcome:
+    """Train on 6x6 Sudokus from scratch, evaluate on puzzles not seen in training, draw one being solved."""
+    config = read_config(config_path("quickstart"), [f"data.path={run / 'data'}", *settings])
+    _build_puzzles(run / "data", console)
+    if mesh.size > 1 and config.train.global_batch_size % mesh.size:
+        mesh = jax.make_mesh((1,), mesh.axis_names, devices=mesh.devices.flat[:1], axis_types=mesh.axis_types)
+    console.print(
+        "training a network on them; each puzzle is thought over in up to 16 supervision steps", highlight=False
+    )
+    outcome = train(config, run, mesh, console=console)
+    if outcome.reports:
+        _show(outcome, config, console)
+    return outcome
+
+
+def _build_puzzles(directory: Path, console: Console) -> None:
+    tables = {split: sudoku.read_csv(sudoku.bundled_csv(f"sudoku-6x6-{split}.csv.gz")) for split in ("train", "test")}
+    rng = np.random.default_rng(0)
+    splits = {
+        "train": sudoku.build_split("train", tables["train"], rng, num_aug=100),
+        "test": sudoku.build_split("test", tables["test"], rng),
+    }
+    write_puzzle_set(directory, splits, ["<blank>"], overwrite=True)
+    console.print(
+        f"puzzles: {len(tables['train'].ratings)} 6x6 Sudokus with 100 rearrangements of each to train on, "
+        f"{len(tables['test'].ratings)} others to test",
+        highlight=False,
+    )
+
+
+def _show(outcome: Outcome, config: Config, console: Console) -> None:
+    report = outcome.reports["all"]
+    weights, _ = load_weights(outcome.weights_path)
+    test = read_puzzle_set(config.data.path, "test")
+    arrays, n = test.sets["all"], sudoku.board_size(test.metadata)
+    assert n is not None
+    tokens, labels = arrays.inputs[:64].astype(np.int32), arrays.labels[:64].astype(np.int32)
+    reasoning = reason(weights, config, tokens, np.zeros(len(tokens), np.int32))
+    # Of the puzzles it solves, the one that took the longest to get right is the one to watch.
+    wrong = reasoning.predictions != labels
+    solved_at_last = ~wrong[-1].any(axis=-1)
+    steps_with_errors = np.where(solved_at_last, wrong.any(axis=-1).sum(axis=0), -1)
+    chosen = int(steps_with_errors.argmax())
+
+    def board(tokens: np.ndarray) -> np.ndarray:
+        return tokens.reshape(-1, n, n) - sudoku.TOKEN_OF_DIGIT_0
+
+    console.print("\nA puzzle it has never seen, after each supervision step that changed the answer:\n")
+    boards = board(reasoning.predictions[:, chosen])
+    console.print(draw_reasoning(board(tokens[chosen])[0], boards, board(labels[chosen])[0]), highlight=False)
+    console.print(
+        f"\nUnseen puzzles solved exactly: {report.metrics['exact_accuracy']:.1%} of {report.examples}"
+        f" (cells right: {report.metrics['accuracy']:.2%})",
+        highlight=False,
+    )
+    console.print(
+        f"\nThe trained network is in {outcome.weights_path}. Next:\n"
+        f"  trm solve {outcome.weights_path} {sudoku.format_board(board(tokens[0])[0])}\n"
+        f"  trm info {outcome.weights_path}\n"
+        f"  trm train sudoku_mlp --set data.path=DIR --dry-run",
+        highlight=False,
+        soft_wrap=True,
+    )

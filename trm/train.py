@@ -1,0 +1,398 @@
+"""A training run: what enters is a configuration and a run folder, what leaves are trained weights in that folder.
+
+    RUN/config.toml                    every value of the configuration
+    RUN/metrics.jsonl                  one line per step and per evaluation
+    RUN/checkpoints/step_N.safetensors the last few states, from which the run resumes
+    RUN/best.safetensors               weights of the best evaluation so far
+    RUN/weights.safetensors            weights at the end
+
+The loop keeps the device busy: batches are prefetched on a thread, and the metrics of a step are fetched after the next
+one is dispatched. A run that was killed at any moment resumes to the same numbers, bit for bit.
+"""
+
+import contextlib
+import json
+import math
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TextIO
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from trm.checkpoint import load_state, save, trained_weights
+from trm.config import Config, config_to_tables, config_to_toml
+from trm.data.loader import Prefetcher, TrainLoader
+from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_set
+from trm.devices import SPLIT, fetch, place
+from trm.errors import InputError
+from trm.evaluate import EvaluationStep, Report, evaluate, make_evaluation_step
+from trm.files import replacing
+from trm.halting import Batch
+from trm.loss import divide
+from trm.train_step import TrainState, TrainStep, make_state, make_train_step, state_shardings, total_steps
+
+MAY_CHANGE_ON_RESUME = {
+    "data": {"path", "test_path"},
+    "train": {
+        "microbatches",
+        "epochs",
+        "eval_interval",
+        "min_eval_interval",
+        "checkpoint_interval_steps",
+        "keep_checkpoints",
+        "best_metric",
+        "patience",
+    },
+}
+"""Keys that say where the data lies, how long to train and what to keep, but not what a step computes."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    step: int
+    reports: dict[str, Report]
+    """The last evaluation, by set; empty when there was none."""
+    stopped: str
+    """Why it ended before the last step; empty when it did not."""
+    weights_path: Path
+
+
+def train(
+    config: Config,
+    run: str | Path,
+    mesh: Mesh,
+    resume: bool = False,
+    console: Console | None = None,
+    on_metrics: Callable[[dict[str, Any]], None] | None = None,
+) -> Outcome:
+    """Train in a run folder, from the start or, with `resume`, from its newest checkpoint if it has one.
+
+    `on_metrics` gets every line of the metrics file as a dictionary. SIGINT and SIGTERM save a checkpoint and return.
+
+    Raises InputError for data or a folder that do not fit, and FloatingPointError when a loss or a gradient is not
+    finite; the last good checkpoint is kept.
+    """
+    run = Path(run)
+    console = console or Console()
+    train_set, test_set = read_sets(config)
+    steps = total_steps(config, train_set.metadata)
+    if steps < 1:
+        raise InputError(
+            f"train.epochs: found {config.train.epochs}, which make {steps} steps of {config.train.global_batch_size} "
+            f"from {train_set.metadata.examples_per_epoch:g} examples an epoch, expected at least one step"
+        )
+    newest = newest_checkpoint(run)
+    if newest and not resume:
+        raise InputError(f"{run}: already holds {newest.name}, expected a new run folder, or --resume to go on with it")
+    first = jax.process_index() == 0
+    if newest:
+        state, best = _resume(newest, config, train_set.metadata, mesh)
+        console.print(f"resuming from {newest}")
+    else:
+        state, best = make_state(config, train_set.metadata, mesh), {}
+    start = int(fetch(state.step))
+    if first:
+        with replacing(run / "config.toml") as temporary:
+            temporary.write_text(config_to_toml(config), encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        log = stack.enter_context(_MetricsLog(run / "metrics.jsonl", start, on_metrics)) if first else None
+        stop_signal = stack.enter_context(_catch_signals())
+        batches = stack.enter_context(Prefetcher(_batches(train_set, config, mesh, start, steps)))
+        bar = stack.enter_context(_Bar(console, steps, start, config.train.global_batch_size, visible=first))
+        loop = _Loop(config, run, mesh, train_set, test_set, steps, state, best, log, bar)
+        return loop.run(batches, start, stop_signal)
+
+
+def read_sets(config: Config) -> tuple[PuzzleSet, PuzzleSet]:
+    """Open the puzzle sets to train on and to evaluate on; raise InputError when they do not go together."""
+    if not config.data.path:
+        raise InputError("data.path: found nothing, expected the directory of a puzzle set (--set data.path=DIR)")
+    train_set = read_puzzle_set(config.data.path, "train")
+    test_set = read_puzzle_set(config.data.test_path or config.data.path, "test")
+    check_fits(test_set, train_set.metadata)
+    return train_set, test_set
+
+
+def check_fits(puzzles: PuzzleSet, trained_on: Metadata) -> None:
+    """Raise InputError when a model trained on one puzzle set cannot read another."""
+    for name in ("vocab_size", "seq_len"):
+        found, expected = getattr(puzzles.metadata, name), getattr(trained_on, name)
+        if found != expected:
+            raise InputError(f"{puzzles.name}: {name}: found {found}, expected {expected}, as trained on")
+    found, expected = puzzles.metadata.num_puzzle_identifiers, trained_on.num_puzzle_identifiers
+    if found > expected:
+        raise InputError(
+            f"{puzzles.name}: num_puzzle_identifiers: found {found}, expected at most {expected}, as trained on"
+        )
+
+
+def evaluation_steps(config: Config, metadata: Metadata, steps: int) -> list[int]:
+    """Return the steps after which to evaluate: the end of each interval, and the last step."""
+    per_interval = config.train.eval_interval * metadata.examples_per_epoch / config.train.global_batch_size
+    intervals = range(config.train.min_eval_interval + 1, int(steps / per_interval) + 1)
+    return sorted({max(1, int(i * per_interval)) for i in intervals} | {steps})
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """Return the checkpoint of a run folder that has seen the most steps."""
+    found = checkpoints(run)
+    return found[-1] if found else None
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """List the checkpoints of a run folder, oldest first."""
+    numbered = [
+        (int(match[1]), path)
+        for path in (run / "checkpoints").glob("step_*.safetensors")
+        if (match := re.fullmatch(r"step_(\d+)", path.stem))
+    ]
+    return [path for _, path in sorted(numbered)]
+
+
+def _resume(path: Path, config: Config, metadata: Metadata, mesh: Mesh) -> tuple[TrainState, dict[str, float]]:
+    state, description = load_state(path)
+    then, now = config_to_tables(description.config), config_to_tables(config)
+    for section, table in then.items():
+        for key in table.keys() | now[section].keys():
+            found, expected = now[section].get(key), table.get(key)
+            if found != expected and key not in MAY_CHANGE_ON_RESUME.get(section, ()):
+                raise InputError(f"{section}.{key}: found {found!r}, expected {expected!r}, as in {path}")
+    if metadata != description.metadata:
+        raise InputError(f"{config.data.path}: found another puzzle set than the one that {path} was trained on")
+    shardings = state_shardings(state, mesh)
+    placed = jax.tree.map(
+        # Every process has the whole state and gives each of its devices the part that belongs there.
+        lambda leaf, sharding: jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index]),
+        state,
+        shardings,
+    )
+    return placed, description.best
+
+
+def _batches(puzzles: PuzzleSet, config: Config, mesh: Mesh, start: int, steps: int) -> Iterator[Batch]:
+    loader = TrainLoader(
+        puzzles, config.train.global_batch_size, config.train.seed, jax.process_index(), jax.process_count()
+    )
+    for step in range(start, steps):
+        yield Batch(*place(loader.load(step), mesh, SPLIT))
+
+
+class _Loop:
+    """The state of a run between steps, and what happens at each."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Path,
+        mesh: Mesh,
+        train_set: PuzzleSet,
+        test_set: PuzzleSet,
+        steps: int,
+        state: TrainState,
+        best: dict[str, float],
+        log: "_MetricsLog | None",
+        bar: "_Bar",
+    ):
+        self._config, self._run, self._mesh = config, run, mesh
+        self._metadata, self._test_set = train_set.metadata, test_set
+        self._steps, self._state, self._best = steps, state, best
+        self._log, self._bar = log, bar
+        self._train_step: TrainStep = make_train_step(config, train_set.metadata, mesh)
+        self._evaluation_step: EvaluationStep = make_evaluation_step(config, mesh)
+        self._evaluate_at = set(evaluation_steps(config, train_set.metadata, steps))
+        self._reports: dict[str, Report] = {}
+        self._pending: tuple[int, dict] | None = None
+
+    def run(self, batches: Iterator[Batch], start: int, stop_signal: list[str]) -> Outcome:
+        step, stopped, saved = start, "", start
+        every = self._config.train.checkpoint_interval_steps
+        # Whatever moves between host and device in the loop, moves because the loop says so.
+        with jax.transfer_guard("disallow"):
+            for step in range(start + 1, self._steps + 1):
+                self._state, metrics = self._train_step(self._state, next(batches))
+                self._report_pending()
+                self._pending = (step, metrics)
+                if step in self._evaluate_at:
+                    self._report_pending()
+                    stopped = self._evaluate(step)
+                if stop_signal:
+                    stopped = f"{stop_signal[0]} at step {step}; go on with --resume"
+                if step in self._evaluate_at or stopped or (every and step % every == 0):
+                    self._report_pending()
+                    self._save_checkpoint(step)
+                    saved = step
+                if stopped:
+                    break
+            if saved < step:
+                self._report_pending()
+                self._save_checkpoint(step)
+            weights_path = self._run / "weights.safetensors"
+            save(weights_path, trained_weights(self._state), self._config, self._metadata, step)
+        return Outcome(step, self._reports, stopped, weights_path)
+
+    def _report_pending(self) -> None:
+        """Fetch, check and log the metrics of the last step that was dispatched before this one."""
+        if self._pending is None:
+            return
+        (step, metrics), self._pending = self._pending, None
+        values = {name: float(value) for name, value in fetch(metrics).items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                kept = newest_checkpoint(self._run)
+                raise FloatingPointError(
+                    f"step {step}: {name} is {value}; the run ends here. "
+                    + (f"The last good checkpoint is {kept}." if kept else "There is no checkpoint before this step.")
+                )
+        extra = {name: values.pop(name) for name in ("lr", "gradient_norm")}
+        values = {"count": values["count"]} | divide(values, self._config.train.global_batch_size) | extra
+        self._bar.advance(step, values)
+        if self._log:
+            self._log.write({"step": step} | {f"train/{name}": value for name, value in values.items()})
+
+    def _evaluate(self, step: int) -> str:
+        """Evaluate, keep the weights if they are the best so far; return why to stop, or nothing."""
+        weights = trained_weights(self._state)
+        batch_size = self._config.train.global_batch_size
+        self._reports = evaluate(self._evaluation_step, weights, self._test_set, batch_size, self._mesh)
+        for name, report in self._reports.items():
+            if self._log:
+                self._log.write({"step": step} | {f"{name}/{key}": value for key, value in report.metrics.items()})
+            self._bar.print(
+                f"step {step}: {name}: exact accuracy {report.metrics['exact_accuracy']:.4f}, "
+                f"token accuracy {report.metrics['accuracy']:.4f} on {report.examples} puzzles"
+            )
+        rules = self._config.train
+        # Over several sets: their mean, each set counting once.
+        score = float(np.mean([report.metrics[rules.best_metric] for report in self._reports.values()]))
+        if rules.best_metric.endswith("loss"):
+            score = -score
+        if not self._best or score > self._best["score"]:
+            self._best = {"score": score, "step": step, "evaluations_since": 0}
+            save(self._run / "best.safetensors", weights, self._config, self._metadata, step)
+        else:
+            self._best = self._best | {"evaluations_since": self._best["evaluations_since"] + 1}
+        if rules.patience and self._best["evaluations_since"] >= rules.patience:
+            return (
+                f"no better {rules.best_metric} in {rules.patience} evaluations; "
+                f"the best was at step {self._best['step']:.0f}"
+            )
+        return ""
+
+    def _save_checkpoint(self, step: int) -> None:
+        path = self._run / "checkpoints" / f"step_{step}.safetensors"
+        save(path, self._state, self._config, self._metadata, step, self._best)
+        if jax.process_index() == 0:
+            for old in checkpoints(self._run)[: -self._config.train.keep_checkpoints]:
+                old.unlink()
+
+
+class _MetricsLog:
+    """Appends one JSON object per line to a file, from which it first drops what lies after the step it starts at."""
+
+    def __init__(self, path: Path, start: int, on_metrics: Callable[[dict[str, Any]], None] | None):
+        self._path, self._start, self._on_metrics = path, start, on_metrics
+        self._file: TextIO
+
+    def __enter__(self):
+        kept = []
+        if self._path.exists():
+            for line in self._path.read_text(encoding="utf-8").splitlines():
+                # A killed run can leave half a line at the end.
+                with contextlib.suppress(json.JSONDecodeError):
+                    if json.loads(line)["step"] <= self._start:
+                        kept.append(line)
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+        return self
+
+    def __exit__(self, *_):
+        self._file.close()
+
+    def write(self, values: dict[str, Any]) -> None:
+        # JSON has no NaN: a mean over nothing is left out.
+        values = {name: value for name, value in values.items() if not math.isnan(value)}
+        self._file.write(json.dumps(values) + "\n")
+        if self._on_metrics:
+            self._on_metrics(values)
+
+
+class _Bar:
+    """The progress bar: loss, exact accuracy, speed, time left."""
+
+    def __init__(self, console: Console, steps: int, start: int, batch_size: int, visible: bool):
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[text]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not visible,
+        )
+        self._task = self._progress.add_task("train", total=steps, completed=start, text="compiling")
+        self._batch_size = batch_size
+        self._exact_accuracy = math.nan
+        self._previous: tuple[int, float] | None = None
+        self._steps_per_second = math.nan
+
+    def __enter__(self):
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_):
+        self._progress.stop()
+
+    def print(self, text: str) -> None:
+        self._progress.console.print(text, highlight=False)
+
+    def advance(self, step: int, values: dict[str, float]) -> None:
+        now = time.monotonic()
+        if self._previous:
+            speed = (step - self._previous[0]) / max(now - self._previous[1], 1e-9)
+            # The first difference stands alone; after that, a moving average.
+            old = self._steps_per_second
+            self._steps_per_second = speed if math.isnan(old) else 0.9 * old + 0.1 * speed
+        self._previous = (step, now)
+        if not math.isnan(values["exact_accuracy"]):
+            # Only sequences that halted count, few a step: smooth it.
+            old = self._exact_accuracy
+            new = values["exact_accuracy"]
+            self._exact_accuracy = new if math.isnan(old) else 0.9 * old + 0.1 * new
+        text = f"loss {values['lm_loss']:.3f}  exact {self._exact_accuracy:.3f}"
+        if not math.isnan(self._steps_per_second):
+            puzzles = self._steps_per_second * self._batch_size
+            text += f"  {self._steps_per_second:.2f} steps/s  {puzzles:.0f} puzzles/s"
+        self._progress.update(self._task, completed=step, text=text)
+
+
+@contextlib.contextmanager
+def _catch_signals() -> Iterator[list[str]]:
+    """Yield a list that gets the name of the first SIGINT or SIGTERM; a second SIGINT interrupts as usual."""
+    caught: list[str] = []
+
+    def note(number: int, _frame: Any) -> None:
+        caught.append(signal.Signals(number).name)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        # Python lets only the main thread set handlers; in another, whoever owns the main thread decides.
+        yield caught
+        return
+    try:
+        yield caught
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
