@@ -123,7 +123,7 @@ def rewrite(path: Path, change) -> None:
         (lambda a, m: m.clear(), "format: found None, expected 'trm 1'"),
         (lambda a, m: m.update(format="trm 99"), "format: found 'trm 99', expected 'trm 1'"),
         (lambda a, m: m.update(kind="sausage"), "kind: found 'sausage', expected one of checkpoint, weights"),
-        (lambda a, m: m.update(config=3), "metadata: found"),
+        (lambda a, m: m.update(config={"model": 3}), "model: found 3, expected a table"),
         (lambda a, m: m.update(puzzle_set={"pad_id": 0}), "metadata: found"),
         (lambda a, m: m.pop("step"), "metadata: found 'step'"),
         (

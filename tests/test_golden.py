@@ -2,21 +2,16 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from check_parity import app, checker_of
 from conftest import GOLDEN
+from parity.case import read_case
+from typer.testing import CliRunner
 
 from trm.checkpoint import read_safetensors, write_safetensors
-
-SCRIPTS = Path(__file__).parent.parent / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-from check_parity import app, checker_of  # noqa: E402
-from parity.case import read_case  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
 
 CASES = sorted(path.parent for path in GOLDEN.glob("*/case.json"))
 

@@ -2,14 +2,23 @@
 
 import math
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 from conftest import tiny_config
+from jaxtyping import PyTree
 
 from trm.optimizer import adam_atan2, make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
+
+
+def update(
+    optimizer: optax.GradientTransformation, gradients: PyTree, state: PyTree, params: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Make one update; what Optax says of its trees leaves out that they can hold None."""
+    return optimizer.update(gradients, state, params)
 
 
 def test_adam_atan2_agrees_with_a_plain_loop():
@@ -25,8 +34,8 @@ def test_adam_atan2_agrees_with_a_plain_loop():
         g[0] = 0
         m, v = beta1 * m + (1 - beta1) * g, beta2 * v + (1 - beta2) * g * g
         p = p * (1 - lr * wd) - lr / (1 - beta1**t) * np.arctan2(m, np.sqrt(v) / math.sqrt(1 - beta2**t))
-        updates, state = optimizer.update({"p": jnp.asarray(g, jnp.float32), "frozen": None}, state, params)
-        params = optax.apply_updates(params, updates)
+        updates, state = update(optimizer, {"p": jnp.asarray(g, jnp.float32), "frozen": None}, state, params)
+        params = eqx.apply_updates(params, updates)
         np.testing.assert_allclose(params["p"], p, rtol=1e-5, atol=1e-6)
 
 
@@ -35,14 +44,14 @@ def test_first_update_has_the_size_of_the_learning_rate():
     optimizer = adam_atan2(optax.constant_schedule(1e-3), 0.9, 0.95, 0.0)
     params = jnp.zeros(3)
     gradients = jnp.array([1e-8, -1.0, 1e6])
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    updates, _ = update(optimizer, gradients, optimizer.init(params), params)
     np.testing.assert_allclose(updates, 1e-3 * math.atan(0.1) / 0.1 * -jnp.sign(gradients), rtol=1e-4)
 
 
 def test_frozen_weights_stay():
     optimizer = make_optimizer(tiny_config(optimizer={"freeze_weights": True}).optimizer, 10)
     params = jnp.ones(3)
-    updates, _ = optimizer.update(jnp.ones(3), optimizer.init(params), params)
+    updates, _ = update(optimizer, jnp.ones(3), optimizer.init(params), params)
     assert not updates.any()
 
 
@@ -86,6 +95,7 @@ def test_sign_sgd_touches_the_donated_table_in_place():
         jax.ShapeDtypeStruct((batch, size), jnp.float32),
     )
     memory = jax.jit(update, donate_argnums=0).lower(*arguments).compile().memory_analysis()
+    assert memory is not None
     assert memory.alias_size_in_bytes == rows * size * 4
     assert memory.temp_size_in_bytes < rows * size * 4 / 100
 

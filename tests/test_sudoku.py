@@ -1,6 +1,5 @@
 """Sudoku: rules, solver, generator, symmetries and CSV files, against brute force and by hand."""
 
-import gzip
 import itertools
 from pathlib import Path
 
@@ -119,7 +118,8 @@ def test_symmetries_keep_the_rules_and_differ(n: int):
     )
     assert sudoku.obeys_rules(questions, answers).all()
     assert (np.count_nonzero(questions, axis=(1, 2)) == np.count_nonzero(puzzle.question)).all()
-    assert len({question.tobytes() for question in questions}) == many
+    # A 4x4 board has so few symmetries that some are drawn twice.
+    assert len({question.tobytes() for question in questions}) > (many * 0.8 if n == 4 else many - 1)
     assert symmetries.transposed.any() == (n != 6)
 
 
@@ -146,6 +146,7 @@ def test_csv_round_trip(tmp_path: Path, name: str):
 
 
 QUESTION, ANSWER = "1.3434122143432.", "1234341221434321"
+ANOTHER_ANSWER = "3412123421434321"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +167,7 @@ QUESTION, ANSWER = "1.3434122143432.", "1234341221434321"
             "row 3: question: cell 4 (row 1, column 4): found '7', expected 1 to 4",
         ),
         (
-            f"source,question,answer,rating\nx,{QUESTION},{ANSWER},1\nx,{ANSWER},{ANSWER[::-1]},1\n",
+            f"source,question,answer,rating\nx,{QUESTION},{ANSWER},1\nx,{ANSWER},{ANOTHER_ANSWER},1\n",
             "row 3: answer: found a digit",
         ),
         (
@@ -186,7 +187,7 @@ def test_bad_csv_names_file_and_row(tmp_path: Path, text: str, message: str):
 
 def test_truncated_gzip_is_refused(tmp_path: Path):
     path = tmp_path / "cut.csv.gz"
-    path.write_bytes(gzip.compress(sudoku.bundled_csv("README.md").read_bytes() * 50)[:-20])
+    path.write_bytes(sudoku.bundled_csv("sudoku-6x6-test.csv.gz").read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot read"):
         sudoku.read_csv(path)
     path.write_bytes(b"this is not gzip")

@@ -178,7 +178,7 @@ def _read_described(path: str | Path) -> tuple[dict[str, np.ndarray], Descriptio
     return arrays, description
 
 
-def _by_name(tree: T) -> dict[str, Any]:
+def _by_name(tree: Any) -> dict[str, Any]:
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 

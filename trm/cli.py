@@ -26,7 +26,7 @@ from trm.inference import reason
 from trm.named import config_path
 from trm.plan import plan
 from trm.quickstart import quickstart
-from trm.render import draw_reasoning, draw_sudoku
+from trm.render import draw_reasoning, draw_sudoku, side_by_side
 from trm.train import check_fits, read_sets, train
 
 app = typer.Typer(
@@ -90,7 +90,7 @@ def quickstart_command(
     if not overwrite and (out / "config.toml").exists():
         raise InputError(f"{out}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")
     _clear_run(out)
-    quickstart(out, make_mesh(devices), console, tuple(settings or ()))
+    quickstart(out, devices, console, settings or [])
 
 
 @data_app.command("sudoku")
@@ -251,7 +251,7 @@ def solve_command(
 ) -> None:
     """Solve Sudokus, written row by row with . for a blank.
 
-    Example: `trm solve runs/quickstart/weights.safetensors 1..4..2.6....3....5.......61..2..3.`
+    Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
     weights, description = load_weights(checkpoint)
     n = sudoku.board_size(description.metadata)
@@ -443,14 +443,15 @@ def _print_example(puzzles: PuzzleSet) -> None:
             field[0].astype(np.int64).reshape(n, n) - sudoku.TOKEN_OF_DIGIT_0
             for field in (arrays.inputs, arrays.labels)
         )
-        console.print(draw_reasoning(question, answer[None]), highlight=False)
+        drawings = {"first puzzle": draw_sudoku(question, question), "answer": draw_sudoku(question, answer)}
+        console.print(side_by_side(drawings), highlight=False)
 
 
 def _wandb_log(project: str | None, name: str, config: Config) -> Any:
     if project is None:
         return None
     try:
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("--wandb: the package wandb is missing, expected `pip install 'trm[wandb]'`") from error
     run = wandb.init(project=project, name=name, config=dataclasses.asdict(config))

@@ -28,9 +28,13 @@ def make_mesh(devices: int | None = None) -> Mesh:
 
 
 def place(tree: T, mesh: Mesh, spec: PartitionSpec) -> T:
-    """Put host arrays on the devices; with several processes each brings its own slice of what is split."""
-    sharding = NamedSharding(mesh, spec)
-    return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(sharding, np.asarray(leaf)), tree)
+    """Put the arrays of a tree on the devices; with several processes each brings its own slice of what is split."""
+    return jax.tree.map(lambda leaf: place_array(leaf, mesh, spec), tree)
+
+
+def place_array(array: jax.Array | np.ndarray, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
+    """Put one array on the devices, as `place` does."""
+    return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), np.asarray(array))
 
 
 def fetch(tree: Any) -> Any:

@@ -18,9 +18,9 @@ from trm.checkpoint import Weights
 from trm.config import Config
 from trm.data.loader import Prefetcher, load_test_batches
 from trm.data.puzzles import PuzzleSet
-from trm.devices import AXIS, REPLICATED, SPLIT, fetch, place, varying
+from trm.devices import AXIS, REPLICATED, SPLIT, fetch, varying
 from trm.errors import InputError
-from trm.halting import Batch, Carry, wants_to_halt
+from trm.halting import Batch, Carry, place_batch, wants_to_halt
 from trm.loss import correctness, divide
 from trm.supervision import supervision_step
 
@@ -63,7 +63,7 @@ def evaluate(
 
     def batches() -> Iterator[tuple[str, Batch]]:
         for name, batch in load_test_batches(puzzles, batch_size, jax.process_index(), jax.process_count()):
-            yield name, Batch(*place(batch, mesh, SPLIT))
+            yield name, place_batch(batch, mesh)
 
     with Prefetcher(batches()) as prefetched:
         for name, batch in prefetched:
@@ -87,7 +87,7 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
         halting_steps: Int[Array, " batch"]
         halting_exact: Float[Array, " batch"]
 
-    def step(progress: Progress, _: None):
+    def step(progress: Progress, _):
         _, (carry, outputs, metrics) = supervision_step(model, rows, progress.carry, config, min_halt_steps=None)
         accuracy, exact, labelled = correctness(outputs.predictions, batch.labels)
         last = carry.steps == config.halting.halt_max_steps
@@ -115,11 +115,11 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
 
 
 def _report(totals: dict[str, np.ndarray | np.float64]) -> Report:
-    by_step = {name: total for name, total in totals.items() if name.endswith("by_step")}
-    sums = {name: float(total) for name, total in totals.items() if name not in by_step}
+    sums = {name: float(total) for name, total in totals.items() if not name.endswith("by_step")}
     count = sums["count"] or float("nan")
     return Report(
         examples=int(sums["count"]),
         metrics=divide(sums),
-        **{name: (total / count).tolist() for name, total in by_step.items()},
+        accuracy_by_step=np.divide(totals["accuracy_by_step"], count).tolist(),
+        exact_accuracy_by_step=np.divide(totals["exact_accuracy_by_step"], count).tolist(),
     )

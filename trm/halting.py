@@ -7,9 +7,12 @@ sequences at different depths, and no slot ever idles (arXiv 2510.04871, section
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from trm.config import HaltingConfig
+from trm.data.loader import HostBatch
+from trm.devices import SPLIT, place_array
 from trm.model.reasoner import Outputs, Reasoner
 from trm.model.recursion import Latents
 
@@ -20,6 +23,11 @@ class Batch(eqx.Module):
     inputs: Int[Array, "*batch seq_len"]
     labels: Int[Array, "*batch seq_len"]
     puzzle_identifiers: Int[Array, "*batch"]
+
+
+def place_batch(batch: HostBatch, mesh: Mesh) -> Batch:
+    """Split a batch over the devices; with several processes each brings its own slice."""
+    return Batch(*(place_array(array, mesh, SPLIT) for array in batch))
 
 
 class Carry(eqx.Module):

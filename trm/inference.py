@@ -46,7 +46,7 @@ def _reason(config: Config, weights: Weights, inputs: Array, puzzle_identifiers:
     batch = Batch(inputs, jnp.full_like(inputs, IGNORED_LABEL), puzzle_identifiers)
     rows = weights.puzzle_table[puzzle_identifiers]
 
-    def step(carry: Carry, _: None):
+    def step(carry: Carry, _):
         _, (carry, outputs, _) = supervision_step(model, rows, carry, config, min_halt_steps=None)
         confidence = jax.nn.sigmoid(outputs.q_halt_logits)
         return carry, (outputs.predictions, confidence, wants_to_halt(outputs, config.halting))

@@ -1,24 +1,29 @@
 """Optimisation: AdamATan2 for the network, sign SGD for puzzle embeddings, their schedule, and the moving average."""
 
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from trm.config import OptimizerConfig
 
 T = TypeVar("T")
 
+Schedule = Callable[[ArrayLike], Array]
+"""An `optax.Schedule` whose values are arrays."""
 
-def warmup_cosine(base: float, warmup_steps: int, total_steps: int, min_ratio: float) -> optax.Schedule:
+
+def warmup_cosine(base: float, warmup_steps: int, total_steps: int, min_ratio: float) -> Schedule:
     """Rise linearly from 0 at step 0 to `base` at `warmup_steps`, then fall by a cosine to `base * min_ratio`.
 
     Step n (from 1) of training uses the value at n.
     """
 
-    def schedule(step: Int[Array, "..."]) -> Float[Array, "..."]:
+    def schedule(step: ArrayLike) -> Float[Array, "..."]:
         step = jnp.asarray(step, jnp.result_type(float))
         progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
         falling = min_ratio + (1 - min_ratio) * 0.5 * (1 + jnp.cos(jnp.pi * progress))
@@ -27,12 +32,12 @@ def warmup_cosine(base: float, warmup_steps: int, total_steps: int, min_ratio: f
     return schedule
 
 
-class AdamATan2State(NamedTuple):
+class AdamATan2State(eqx.Module):
     """Moments of the gradients."""
 
     count: Int[Array, ""]
-    mean: optax.Updates
-    mean_square: optax.Updates
+    mean: PyTree
+    mean_square: PyTree
 
 
 def adam_atan2(
@@ -44,15 +49,15 @@ def adam_atan2(
     moment stands outside atan2, there are no constants inside.
     """
 
-    def init(params: optax.Params) -> AdamATan2State:
-        def zeros() -> optax.Params:
+    def init(params: PyTree) -> AdamATan2State:
+        def zeros() -> PyTree:
             return jax.tree.map(jnp.zeros_like, params)
 
         return AdamATan2State(jnp.zeros((), jnp.int32), zeros(), zeros())
 
-    def update(gradients: optax.Updates, state: AdamATan2State, params: optax.Params | None = None):
+    def update(gradients: PyTree, state: AdamATan2State, params: PyTree | None = None) -> tuple[PyTree, AdamATan2State]:
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ValueError("params: found None, expected the parameters, for their decay")
         count = state.count + 1
         step = count.astype(jnp.float32)
         mean = jax.tree.map(lambda m, g: m + (1 - beta1) * (g - m), state.mean, gradients)
@@ -66,6 +71,7 @@ def adam_atan2(
 
         return jax.tree.map(change, params, mean, mean_square), AdamATan2State(count, mean, mean_square)
 
+    # Optax knows no modules among its types of trees.
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 
 

@@ -8,7 +8,6 @@ from jax.sharding import Mesh, NamedSharding
 from trm.config import Config
 from trm.data.puzzles import Metadata
 from trm.devices import SPLIT
-from trm.halting import Batch
 from trm.model.reasoner import count_parameters
 from trm.train_step import abstract_state, make_train_step, state_shardings, total_steps
 
@@ -34,6 +33,7 @@ def plan(config: Config, metadata: Metadata, mesh: Mesh) -> Plan:
     compiled = compile_train_step(config, metadata, mesh)
     state = abstract_state(config, metadata)
     memory = compiled.memory_analysis()
+    assert memory is not None  # CPU, GPU and TPU all have such an account.
     steps = total_steps(config, metadata)
     return Plan(
         parameters=count_parameters(state.model),
@@ -47,6 +47,11 @@ def plan(config: Config, metadata: Metadata, mesh: Mesh) -> Plan:
 
 def compile_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stages.Compiled:
     """Compile the training step without making a state."""
+    return lower_train_step(config, metadata, mesh).compile()
+
+
+def lower_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stages.Lowered:
+    """Lower the training step on abstract arrays that lie where those of a run do."""
     state = abstract_state(config, metadata)
     state = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -57,6 +62,4 @@ def compile_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.st
         lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, SPLIT)),
         state.carry.batch,
     )
-    assert isinstance(batch, Batch)
-    train_step = make_train_step(config, metadata, mesh)
-    return train_step.lower(state, batch).compile()  # pyright: ignore[reportFunctionMemberAccess]
+    return make_train_step(config, metadata, mesh).lower(state, batch)

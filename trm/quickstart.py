@@ -1,30 +1,35 @@
 """The quickstart: generated puzzles, a small network, a few minutes on any machine, and a puzzle solved on screen."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
-from jax.sharding import Mesh
 from rich.console import Console
 
 from trm.checkpoint import load_weights
 from trm.config import Config, read_config
 from trm.data import sudoku
 from trm.data.puzzles import read_puzzle_set, write_puzzle_set
+from trm.devices import make_mesh
 from trm.inference import reason
 from trm.named import config_path
 from trm.render import draw_reasoning
 from trm.train import Outcome, train
 
 
-def quickstart(run: Path, mesh: Mesh, console: Console, settings: tuple[str, ...] = ()) -> Outcome:
-    """Train on 6x6 Sudokus from scratch, evaluate on puzzles not seen in training, draw one being solved."""
+def quickstart(run: Path, devices: int | None, console: Console, settings: Sequence[str] = ()) -> Outcome:
+    """Train on 6x6 Sudokus from scratch, evaluate on puzzles not seen in training, draw one being solved.
+
+    On all devices, or the first so many; on one, where the batch cannot be cut evenly.
+    """
     config = read_config(config_path("quickstart"), [f"data.path={run / 'data'}", *settings])
+    mesh = make_mesh(devices)
+    if config.train.global_batch_size % mesh.size:
+        mesh = make_mesh(1)
     _build_puzzles(run / "data", console)
-    if mesh.size > 1 and config.train.global_batch_size % mesh.size:
-        mesh = jax.make_mesh((1,), mesh.axis_names, devices=mesh.devices.flat[:1], axis_types=mesh.axis_types)
     console.print(
-        "training a network on them; each puzzle is thought over in up to 16 supervision steps", highlight=False
+        f"training a network on them; each is thought over in {config.halting.halt_max_steps} supervision steps",
+        highlight=False,
     )
     outcome = train(config, run, mesh, console=console)
     if outcome.reports:

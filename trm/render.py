@@ -1,8 +1,9 @@
 """Pictures in the terminal: what enters are boards, what leaves is text with colours."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from jaxtyping import Integer
-from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -39,21 +40,28 @@ def draw_sudoku(question: Board, board: Board, answer: Board | None = None) -> T
 
 def draw_reasoning(
     question: Board, boards: Integer[np.ndarray, "steps n n"], answer: Board | None = None, most: int = 5
-) -> RenderableType:
+) -> Table:
     """Draw the question and the board after each supervision step that changed it, at most so many, side by side."""
     changed = [0, *(i for i in range(1, len(boards)) if (boards[i] != boards[i - 1]).any())]
     if len(changed) > most:
         # The first ones tell the most; the last one is where it ends.
         changed = [*changed[: most - 1], changed[-1]]
-    grid = Table.grid(padding=(0, 3))
-    titles = ["puzzle", *(f"step {i + 1}" for i in changed)]
-    grid.add_row(*(Text(title, "underline") for title in titles))
-    grid.add_row(draw_sudoku(question, question), *(draw_sudoku(question, boards[i], answer) for i in changed))
+    drawings = {"puzzle": draw_sudoku(question, question)}
+    drawings |= {f"step {i + 1}": draw_sudoku(question, boards[i], answer) for i in changed}
+    grid = side_by_side(drawings)
     if answer is None:
         return grid
     wrong = [int((boards[i] != answer).sum()) for i in changed]
     grid.add_row("", *(Text(f"{count} wrong" if count else "solved", WRONG if count else RIGHT) for count in wrong))
-    return Group(grid)
+    return grid
+
+
+def side_by_side(drawings: Mapping[str, Text]) -> Table:
+    """Lay drawings out in a row under their titles."""
+    grid = Table.grid(padding=(0, 3))
+    grid.add_row(*(Text(title, "underline") for title in drawings))
+    grid.add_row(*drawings.values())
+    return grid
 
 
 def _style(clue: int, digit: int, right: int | None) -> str:

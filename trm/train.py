@@ -30,11 +30,11 @@ from trm.checkpoint import load_state, save, trained_weights
 from trm.config import Config, config_to_tables, config_to_toml
 from trm.data.loader import Prefetcher, TrainLoader
 from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_set
-from trm.devices import SPLIT, fetch, place
+from trm.devices import fetch
 from trm.errors import InputError
 from trm.evaluate import EvaluationStep, Report, evaluate, make_evaluation_step
 from trm.files import replacing
-from trm.halting import Batch
+from trm.halting import Batch, place_batch
 from trm.loss import divide
 from trm.train_step import TrainState, TrainStep, make_state, make_train_step, state_shardings, total_steps
 
@@ -182,7 +182,7 @@ def _batches(puzzles: PuzzleSet, config: Config, mesh: Mesh, start: int, steps: 
         puzzles, config.train.global_batch_size, config.train.seed, jax.process_index(), jax.process_count()
     )
     for step in range(start, steps):
-        yield Batch(*place(loader.load(step), mesh, SPLIT))
+        yield place_batch(loader.load(step), mesh)
 
 
 class _Loop:
@@ -378,8 +378,14 @@ class _Bar:
 
 @contextlib.contextmanager
 def _catch_signals() -> Iterator[list[str]]:
-    """Yield a list that gets the name of the first SIGINT or SIGTERM; a second SIGINT interrupts as usual."""
+    """Yield a list that gets the name of the first SIGINT or SIGTERM; a second SIGINT interrupts as usual.
+
+    With several processes nothing is caught: they would stop at different steps and wait for each other for ever.
+    """
     caught: list[str] = []
+    if jax.process_count() > 1:
+        yield caught
+        return
 
     def note(number: int, _frame: Any) -> None:
         caught.append(signal.Signals(number).name)

@@ -8,7 +8,7 @@ update.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -92,7 +92,15 @@ def check_divisible(config: Config, devices: int) -> None:
         )
 
 
-TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
+@runtime_checkable
+class TrainStep(Protocol):
+    """A compiled training step."""
+
+    def __call__(self, state: TrainState, batch: Batch, /) -> tuple[TrainState, Metrics]: ...
+
+    def lower(self, state: TrainState, batch: Batch, /) -> jax.stages.Lowered:
+        """Lower it for abstract arrays."""
+        ...
 
 
 def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep:
@@ -125,7 +133,7 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep
 
         params, constants = eqx.partition(state.model, trainable(state.model))
         updates, optimizer_state = optimizer.update(grads.dense, state.optimizer, params)
-        params = optax.apply_updates(params, updates)
+        params = eqx.apply_updates(params, updates)
         table = state.puzzle_table
         if config.model.row_size:
             table = sign_sgd_rows(
@@ -144,7 +152,8 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep
 class _Gradients(NamedTuple):
     """Gradients of the loss over the global batch, divided by its size."""
 
-    dense: Reasoner
+    dense: PyTree
+    """Of what is trained: a `Reasoner` with None in the place of constants."""
     rows: Float[Array, "batch row_size"]
     identifiers: Int[Array, " batch"]
     """The row of the puzzle table that each row gradient belongs to."""

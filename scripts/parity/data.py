@@ -63,9 +63,8 @@ def compare_set(comparison: Comparison, where: str, puzzles: PuzzleSet, recorded
 def rebuild(path: Path, split: str, options: Mapping[str, Any], draws: np.random.RandomState) -> PuzzleSet:
     """Build a split from its CSV file with the draws of the original; only its training split is drawn from."""
     options = options if split == "train" else {key: options[key] for key in options if key == "min_difficulty"}
-    rng: Any = draws  # Draws a choice of rows as a Generator would be asked to.
     table = sudoku.select(
-        sudoku.read_csv(path), str(path), options.get("min_difficulty"), options.get("subsample_size"), rng
+        sudoku.read_csv(path), str(path), options.get("min_difficulty"), options.get("subsample_size"), draws
     )
     arrays = sudoku.build(table, options.get("num_aug", 0), lambda boards: replay_symmetries(draws, boards))
     count, n, _ = table.questions.shape

@@ -110,7 +110,9 @@ def run_linear(spec: Mapping[str, Any], given: Given) -> dict[str, Array]:
     if len(bias) == 2:
         return {"out": eqx.tree_at(lambda m: (m.weight, m.bias), QHead(len(weight)), (weight, bias))(x)}
     # The only layer of ours with a bias is the head of width 2: what it does, for other widths.
-    return {"out": (linear(x, weight) + bias.astype(x.dtype).astype(jnp.float32)).astype(x.dtype)}
+    out = linear(x, weight)
+    bias = jnp.broadcast_to(bias.astype(x.dtype).astype(jnp.float32), out.shape)
+    return {"out": (out + bias).astype(x.dtype)}
 
 
 def run_rotation(spec: Mapping[str, Any], given: Given) -> dict[str, Array]:

@@ -434,7 +434,7 @@ def select(
     where: str,
     min_difficulty: int | None = None,
     subsample_size: int | None = None,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | np.random.RandomState | None = None,
 ) -> Table:
     """Keep puzzles rated at least `min_difficulty`, then `subsample_size` of them drawn without replacement."""
     keep = np.arange(len(table.ratings))
