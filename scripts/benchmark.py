@@ -27,10 +27,10 @@ from trm.config import Config, ModelConfig, read_config
 from trm.data import sudoku
 from trm.data.loader import TrainLoader
 from trm.data.puzzles import Metadata, PuzzleSet
-from trm.devices import REPLICATED, SPLIT, make_mesh, place
+from trm.devices import REPLICATED, SPLIT, make_mesh
 from trm.errors import InputError
 from trm.evaluate import make_evaluation_step
-from trm.halting import Batch
+from trm.halting import Batch, place_batch
 from trm.model.layers import swiglu_width
 from trm.model.precision import product
 from trm.named import config_path
@@ -167,8 +167,7 @@ def benchmark(config: Config, puzzles: PuzzleSet, mesh: Mesh, repeats: int) -> F
     batch_size = config.train.global_batch_size
     loader = TrainLoader(puzzles, batch_size, config.train.seed)
     # One more than is timed: the first step warms up.
-    placed: Any = [place(loader.load(step), mesh, SPLIT) for step in range(1 + repeats)]
-    batches = [Batch(*arrays) for arrays in placed]
+    batches = [place_batch(loader.load(step), mesh) for step in range(1 + repeats)]
     positions = puzzles.metadata.seq_len + config.model.prefix_len
 
     peak_before = matmul_peak(config.model.forward_dtype, mesh)

@@ -251,7 +251,7 @@ class _Loop:
                     f"step {step}: {name} is {value}; the run ends here. "
                     + (f"The last good checkpoint is {kept}." if kept else "There is no checkpoint before this step.")
                 )
-        extra = {name: values.pop(name) for name in ("lr", "gradient_norm")}
+        extra = {name: values.pop(name) for name in ("lr", "gradient_norm", "parameter_norm")}
         values = {"count": values["count"]} | divide(values, self._config.train.global_batch_size) | extra
         self._bar.advance(step, values)
         if self._log:

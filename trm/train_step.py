@@ -106,8 +106,8 @@ class TrainStep(Protocol):
 def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep:
     """Compile the training step for a mesh. The state is donated: its arrays are updated in place.
 
-    Returns the sums of `trm.loss.Metrics`, and for this step `lr`, the learning rate, and `gradient_norm`, the norm
-    of the gradient of the mean loss, puzzle rows included.
+    Returns the sums of `trm.loss.Metrics`, and for this step `lr`, the learning rate, `gradient_norm`, the norm of the
+    gradient of the mean loss, puzzle rows included, and `parameter_norm`, that of the trained weights after the update.
     """
     check_divisible(config, mesh.size)
     steps = total_steps(config, metadata)
@@ -139,7 +139,12 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep
             table = sign_sgd_rows(
                 table, grads.identifiers, grads.rows, puzzle_emb_lr(step), rules.puzzle_emb_weight_decay
             )
-        metrics |= {"lr": lr(step), "gradient_norm": optax.tree.norm((grads.dense, grads.rows))}
+        metrics |= {
+            "lr": lr(step),
+            "gradient_norm": optax.tree.norm((grads.dense, grads.rows)),
+            # Tells of an update that ruins the weights at the step that made it, before anything is saved.
+            "parameter_norm": optax.tree.norm(params),
+        }
         ema = None if state.ema is None else update_ema(state.ema, params, rules.ema_rate)
         model = eqx.combine(params, constants)
         return TrainState(step, model, ema, optimizer_state, table, carry), metrics
