@@ -31,10 +31,11 @@ def weights(splits: dict[str, PuzzleSet]) -> Weights:
     return eqx.tree_at(lambda w: (w.model.q_head.weight, w.model.q_head.bias), weights, (head, jnp.zeros(2)))
 
 
-def run(weights: Weights, puzzles: PuzzleSet, batch_size: int, devices: int = 1) -> Report:
+def run(weights: Weights, puzzles: PuzzleSet, batch_size: int, devices: int = 1, pieces: int = 1) -> Report:
     mesh = make_mesh(devices)
     weights = place(weights, mesh, REPLICATED)
-    return evaluate(make_evaluation_step(CONFIG, mesh), weights, puzzles, batch_size, mesh)["all"]
+    config = tiny_config(train={"microbatches": pieces})
+    return evaluate(make_evaluation_step(config, mesh), weights, puzzles, batch_size, mesh)["all"]
 
 
 def test_report_agrees_with_inference(weights: Weights, splits: dict[str, PuzzleSet]):
@@ -59,14 +60,16 @@ def test_report_agrees_with_inference(weights: Weights, splits: dict[str, Puzzle
 @pytest.mark.skipif(len(jax.devices()) < 4, reason="needs four devices")
 def test_devices_and_batch_sizes_agree(weights: Weights, splits: dict[str, PuzzleSet]):
     one = run(weights, splits["test"], 10)
-    for batch_size, devices in ((4, 1), (4, 2), (4, 4), (16, 4)):
-        other = run(weights, splits["test"], batch_size, devices)
+    for batch_size, devices, pieces in ((4, 1, 1), (4, 1, 2), (4, 2, 1), (4, 4, 1), (16, 4, 2)):
+        other = run(weights, splits["test"], batch_size, devices, pieces)
         assert other.examples == one.examples
         # The original counts padding in this loss, as right answers; so do we, and more padding adds more.
         assert {**other.metrics, "q_halt_loss": 0} == pytest.approx({**one.metrics, "q_halt_loss": 0}, rel=1e-5)
         assert other.exact_accuracy_by_step == pytest.approx(one.exact_accuracy_by_step)
     with pytest.raises(InputError, match="batch size: found 6, expected a multiple of 4 devices"):
         run(weights, splits["test"], 6, 4)
+    with pytest.raises(InputError, match=r"batch size: found 5 per device, expected a multiple of 2 \(train.microb"):
+        run(weights, splits["test"], 10, 2, pieces=2)
 
 
 def test_halting_steps_by_hand():

@@ -232,7 +232,8 @@ def evaluate_command(
     check_fits(puzzles, description.metadata)
     mesh = make_mesh(devices)
     batch_size = batch_size or min(config.train.global_batch_size, puzzles.examples)
-    batch_size = -(-batch_size // mesh.size) * mesh.size
+    pieces = mesh.size * config.train.microbatches
+    batch_size = -(-batch_size // pieces) * pieces
     reports = evaluate(make_evaluation_step(config, mesh), place(weights, mesh, REPLICATED), puzzles, batch_size, mesh)
     for name, report in reports.items():
         _print_report(name, report)

@@ -52,6 +52,11 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(fetch_leaf, tree)
 
 
+def cut(tree: T, pieces: int) -> T:
+    """Cut the first axis of every array into pieces: (batch, ...) becomes (pieces, batch / pieces, ...)."""
+    return jax.tree.map(lambda leaf: leaf.reshape(pieces, len(leaf) // pieces, *leaf.shape[1:]), tree)
+
+
 def varying(tree: T) -> T:
     """Inside `shard_map`: treat values that are the same on every device as if each device had its own.
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from trm.config import Config
 from trm.data.puzzles import Metadata
-from trm.devices import AXIS, REPLICATED, SPLIT, varying
+from trm.devices import AXIS, REPLICATED, SPLIT, cut, varying
 from trm.errors import InputError
 from trm.halting import Batch, Carry, draw_min_halt_steps
 from trm.loss import Metrics
@@ -204,15 +204,15 @@ def _gradients(
 
 def _in_pieces(differentiate: Callable, pieces: int, *batched: PyTree) -> tuple[PyTree, PyTree]:
     """Apply a function to a batch in pieces, one after the other: join what is per sequence, add up what is summed."""
-    cut = jax.tree.map(lambda leaf: leaf.reshape(pieces, len(leaf) // pieces, *leaf.shape[1:]), batched)
-    shapes = jax.eval_shape(lambda piece: differentiate(*piece)[1], jax.tree.map(lambda leaf: leaf[0], cut))
+    batched = cut(batched, pieces)
+    shapes = jax.eval_shape(lambda piece: differentiate(*piece)[1], jax.tree.map(lambda leaf: leaf[0], batched))
     zeros = varying(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
 
     def add_piece(sums: PyTree, piece: PyTree) -> tuple[PyTree, PyTree]:
         joined, more = differentiate(*piece)
         return jax.tree.map(jnp.add, sums, more), joined
 
-    sums, joined = jax.lax.scan(add_piece, zeros, cut)
+    sums, joined = jax.lax.scan(add_piece, zeros, batched)
     return jax.tree.map(lambda leaf: leaf.reshape(pieces * leaf.shape[1], *leaf.shape[2:]), joined), sums
 
 
