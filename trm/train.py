@@ -24,7 +24,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trm.checkpoint import load_state, save, trained_weights
 from trm.config import Config, config_to_tables, config_to_toml
@@ -330,13 +330,12 @@ class _Bar:
 
     def __init__(self, console: Console, steps: int, start: int, batch_size: int, visible: bool):
         self._progress = Progress(
-            TextColumn("training"),
-            BarColumn(),
+            # All of it fits into 80 columns.
+            BarColumn(bar_width=6),
             MofNCompleteColumn(),
             TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=console,
             disable=not visible,
         )
@@ -369,10 +368,10 @@ class _Bar:
             old = self._exact_accuracy
             new = values["exact_accuracy"]
             self._exact_accuracy = new if math.isnan(old) else 0.9 * old + 0.1 * new
-        text = f"loss {values['lm_loss']:.3f}  exact {self._exact_accuracy:.3f}"
+        text = f"loss {values['lm_loss']:.3f} exact {self._exact_accuracy:.3f}"
         if not math.isnan(self._steps_per_second):
             puzzles = self._steps_per_second * self._batch_size
-            text += f"  {self._steps_per_second:.2f} steps/s  {puzzles:.0f} puzzles/s"
+            text += f" {self._steps_per_second:.1f} steps/s {puzzles:.0f} puzzles/s"
         self._progress.update(self._task, completed=step, text=text)
 
 
