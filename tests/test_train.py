@@ -295,9 +295,11 @@ def test_killed_while_saving_keeps_the_checkpoint_before(uninterrupted: tuple[Co
     newest = newest_checkpoint(run)
     assert newest is not None
     assert newest.name == "step_7.safetensors"
+    assert list(run.rglob(".*.tmp"))
     code, _, err = finish(train_in_subprocess(config, run, "--resume"))
     assert code == 0, err
     assert_same_run(run, whole)
+    assert not list(run.rglob(".*.tmp"))
 
 
 def test_resume_refuses_another_experiment(uninterrupted: tuple[Config, Path]):

@@ -54,6 +54,15 @@ def replacing_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path
         shutil.rmtree(old, ignore_errors=True)
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove temporary files and folders that a killed process left in a folder that no other process writes to."""
+    for path in list(Path(folder).rglob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:

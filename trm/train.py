@@ -33,7 +33,7 @@ from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_set
 from trm.devices import fetch
 from trm.errors import InputError
 from trm.evaluate import EvaluationStep, Report, evaluate, make_evaluation_step
-from trm.files import replacing
+from trm.files import remove_leftovers, replacing
 from trm.halting import Batch, place_batch
 from trm.loss import divide
 from trm.train_step import TrainState, TrainStep, make_state, make_train_step, state_shardings, total_steps
@@ -100,6 +100,7 @@ def train(
         state, best = make_state(config, train_set.metadata, mesh), {}
     start = int(fetch(state.step))
     if first:
+        remove_leftovers(run)
         with replacing(run / "config.toml") as temporary:
             temporary.write_text(config_to_toml(config), encoding="utf-8")
     with contextlib.ExitStack() as stack:
