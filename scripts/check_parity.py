@@ -23,7 +23,7 @@ from trm.errors import InputError
 app = typer.Typer(add_completion=False)
 
 
-@app.command(epilog="Example: python scripts/check_parity.py shared/golden/trm_*")
+@app.command(epilog="Example: python scripts/check_parity.py tests/golden/trm_*")
 def main(
     cases: Annotated[list[Path], typer.Argument(metavar="CASE_DIR", help="Folders with a case.json each.")],
 ) -> None:

@@ -124,7 +124,10 @@ def rewrite(path: Path, change) -> None:
         (lambda a, m: m.update(format="trm 99"), "format: found 'trm 99', expected 'trm 1'"),
         (lambda a, m: m.update(kind="sausage"), "kind: found 'sausage', expected one of checkpoint, weights"),
         (lambda a, m: m.update(config={"model": 3}), "model: found 3, expected a table"),
-        (lambda a, m: m.update(puzzle_set={"pad_id": 0}), "metadata: found"),
+        (lambda a, m: m.update(puzzle_set={"pad_id": 0}), "puzzle_set: ignore_label_id: missing"),
+        (lambda a, m: m["puzzle_set"].update(seq_len="x"), "puzzle_set: seq_len: found 'x', expected int"),
+        (lambda a, m: m.update(step="a"), "step: found 'a', expected int"),
+        (lambda a, m: m.update(versions=3), "versions: found 3, expected dict"),
         (lambda a, m: m.pop("step"), "metadata: found 'step'"),
         (
             lambda a, m: m["config"]["model"].update(hidden_siez=3),

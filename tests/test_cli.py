@@ -197,6 +197,15 @@ MISTAKES = [
     wrong("data", "sudoku", "{run}", says="already exists, expected a new or empty folder"),
     wrong("data", "sudoku", "{empty}/x", "--min-difficulty", 10**6, says="found no puzzle rated 1000000 or more"),
     wrong("quickstart", "-o", "{run}", says="already holds a run"),
+    wrong("quickstart", "-o", "{tiny}", says="found something that is no run"),
+    wrong("export", "{weights}", "-o", "{tiny}/x", says="cannot write"),
+    wrong("evaluate", "{weights}", "--json", "{tiny}/x", says="cannot write"),
+    wrong("train", "{tiny}", "-o", "{tiny}/run", says="cannot write"),
+    wrong("info", "{cut}", says="cut.safetensors: not a whole safetensors file"),
+    wrong("solve", "{cut}", says="cut.safetensors: not a whole safetensors file"),
+    wrong("export", "{cut}", "-o", "{empty}/x", says="cut.safetensors: not a whole safetensors file"),
+    wrong("info", "x" * 300, says="found 300 characters"),
+    wrong("solve", "{weights}", "." * 300, says="puzzle: found 300 cells"),
 ]
 
 

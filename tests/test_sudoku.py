@@ -101,9 +101,10 @@ def test_generator_refuses_other_sizes():
         next(sudoku.generate_many(5, 1, seed=0))
 
 
-def test_there_are_only_so_many_full_4x4_boards():
+@pytest.mark.parametrize("processes", [1, 2])
+def test_there_are_only_so_many_full_4x4_boards(processes: int):
     with pytest.raises(InputError, match="expected at most about 288: no new puzzle turned up"):
-        for _ in sudoku.generate_many(4, 289, seed=0, keep_clues=16):
+        for _ in sudoku.generate_many(4, 289, seed=0, keep_clues=16, processes=processes):
             pass
 
 

@@ -25,7 +25,7 @@ import safetensors.numpy
 from jaxtyping import Array, Float
 
 from trm.config import Config, config_from_tables, config_to_tables
-from trm.data.puzzles import Metadata
+from trm.data.puzzles import Metadata, check_metadata
 from trm.devices import fetch
 from trm.errors import InputError
 from trm.files import replacing
@@ -163,10 +163,13 @@ def _read_described(path: str | Path) -> tuple[dict[str, np.ndarray], Descriptio
         kind = values["kind"]
         if kind not in get_args(Kind):
             raise InputError(f"kind: found {kind!r}, expected one of {', '.join(get_args(Kind))}")
+        for name, of_type in (("step", int), ("versions", dict), ("best", dict)):
+            if not isinstance(values[name], of_type):
+                raise InputError(f"{name}: found {values[name]!r}, expected {of_type.__name__}")
         description = Description(
             kind,
             config_from_tables(values["config"]),
-            Metadata(**values["puzzle_set"]),
+            check_metadata(values["puzzle_set"], "puzzle_set"),
             values["step"],
             values["versions"],
             values["best"],

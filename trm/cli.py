@@ -87,10 +87,9 @@ def quickstart_command(
 
     Example: `trm quickstart`
     """
-    if not overwrite and (out / "config.toml").exists():
-        raise InputError(f"{out}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")
-    _clear_run(out)
-    quickstart(out, devices, console, settings or [])
+    outcome = quickstart(out, devices, console, settings or [], overwrite)
+    if outcome.stopped:
+        _print_lines(f"stopped: {outcome.stopped} (trm train {out} --resume)")
 
 
 @data_app.command("sudoku")
@@ -193,7 +192,7 @@ def train_command(
     """
     path = config_path(config)
     if out is None:
-        out = Path(config) if Path(config).is_dir() else Path("runs") / path.stem
+        out = path.parent if path.name == "config.toml" else Path("runs") / path.stem
     settings = settings or []
     experiment = read_config(path, settings)
     mesh = make_mesh(devices)
@@ -306,22 +305,17 @@ def info_command(
     """
     if path.endswith(".safetensors"):
         _print_checkpoint(Path(path))
-    elif Path(path).is_dir() and not (Path(path) / "config.toml").exists():
+    elif len(path) <= 255 and Path(path).is_dir() and not (Path(path) / "config.toml").exists():
         _print_puzzle_set(Path(path))
     else:
         _print_lines(config_to_toml(read_config(config_path(path))).rstrip())
-
-
-def _clear_run(run: Path) -> None:
-    for path in [run / "config.toml", run / "metrics.jsonl", *run.glob("*.safetensors"), *run.glob("checkpoints/*")]:
-        path.unlink(missing_ok=True)
 
 
 def _read_puzzles(puzzle: str) -> list[tuple[str, str]]:
     """Return each puzzle with where it stands: an argument, or the lines of a file or of standard input."""
     if puzzle == "-":
         name, text = "standard input", sys.stdin.read()
-    elif Path(puzzle).is_file():
+    elif len(puzzle) <= 255 and Path(puzzle).is_file():
         name = puzzle
         try:
             text = Path(puzzle).read_text(encoding="utf-8")

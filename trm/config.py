@@ -9,6 +9,7 @@ what depends on a puzzle set or on the devices is checked where these are known.
 import dataclasses
 import difflib
 import json
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,6 +173,7 @@ class TrainConfig:
         _require_positive(self, "global_batch_size microbatches epochs eval_interval keep_checkpoints")
         for name in "seed min_eval_interval checkpoint_interval_steps patience".split():
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _require(self.seed < 2**32, "seed", self.seed, "less than 2**32")
         _require(
             self.global_batch_size % self.microbatches == 0,
             "microbatches",
@@ -243,7 +245,11 @@ def config_to_toml(config: Config) -> str:
     lines = []
     for section, table in config_to_tables(config).items():
         # A TOML basic string, boolean, integer or float is written as JSON writes it.
-        lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""]
+        lines += [
+            f"[{section}]",
+            *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()),
+            "",
+        ]
     return "\n".join(lines)
 
 
@@ -276,6 +282,8 @@ def _section(name: str, kind: type, table: Mapping[str, Any]):
             value = int(value)
         if (type(value) is bool and hints[key] is not bool) or not is_bearable(value, hints[key]):
             raise InputError(f"{name}.{key}: found {value!r}, expected {_describe(hints[key])}")
+        if type(value) is float and not math.isfinite(value):
+            raise InputError(f"{name}.{key}: found {value}, expected a finite number")
         values[key] = value
     try:
         return kind(**values)
@@ -293,7 +301,7 @@ def _describe(hint: Any) -> str:
 def _known(name: str, names: Mapping[str, Any], what: str, section: str | None = None) -> None:
     if name not in names:
         where = f"{section}.{name}" if section else name
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
         elsewhere = [s for s in _SECTIONS if name in get_type_hints(_SECTIONS[s])]
         if close:
             hint = f"did you mean {close[0]!r}?"

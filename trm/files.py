@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trm.errors import InputError
@@ -15,7 +15,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
     A crash at any moment leaves the old file or the new one, never a part. Raises InputError when it cannot be written.
     """
-    path = Path(path)
+    path = _named(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,18 +26,23 @@ def replacing(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # What matters is the error above, if there was one.
+        with suppress(OSError):
+            temporary.unlink()
 
 
 @contextmanager
-def replacing_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path]:
+def replacing_folder(path: str | Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; move it into place when the block succeeds.
 
-    Raises InputError when `path` exists and holds anything, unless `overwrite`, and when it cannot be written.
+    Raises InputError when `path` exists and holds anything, unless `overwrite` and it holds a file named `mark`, which
+    tells that it is a folder of the same kind; and when it cannot be written.
     """
-    path = Path(path)
+    path = _named(path)
     if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: already exists, expected a new or empty folder (--overwrite replaces it)")
+    if path.is_dir() and any(path.iterdir()) and not (path / mark).exists():
+        raise InputError(f"{path}: found a folder without {mark}, expected a new one or one of the same kind")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
@@ -45,13 +50,24 @@ def replacing_folder(path: str | Path, overwrite: bool = False) -> Iterator[Path
         yield temporary
         if path.exists():
             os.replace(path, old)
-        os.replace(temporary, path)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            os.replace(old, path)
+            raise
         _sync(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise InputError(f"{path}: cannot write: {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+
+
+def _named(path: str | Path) -> Path:
+    path = Path(path)
+    if path.name in ("", ".."):
+        raise InputError(f"{path}: found no name, expected the path of a file or folder to write")
+    return path
 
 
 def remove_leftovers(folder: str | Path) -> None:

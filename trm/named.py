@@ -15,6 +15,8 @@ def config_names() -> list[str]:
 def config_path(name: str) -> Path:
     """Return the path of a configuration: a file, one in a run folder, or one that comes with the package, by name."""
     path = Path(name)
+    if len(name) > 255:
+        raise InputError(f"{name:.40}...: found {len(name)} characters, expected the name of a configuration")
     if (path / "config.toml").is_file():
         return path / "config.toml"
     if path.is_file():

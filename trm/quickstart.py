@@ -11,21 +11,26 @@ from trm.config import Config, read_config
 from trm.data import sudoku
 from trm.data.puzzles import read_puzzle_set, write_puzzle_set
 from trm.devices import make_mesh
+from trm.errors import InputError
 from trm.inference import reason
 from trm.named import config_path
 from trm.render import draw_reasoning
-from trm.train import Outcome, train
+from trm.train import Outcome, checkpoints, train
 
 
-def quickstart(run: Path, devices: int | None, console: Console, settings: Sequence[str] = ()) -> Outcome:
+def quickstart(
+    run: Path, devices: int | None, console: Console, settings: Sequence[str] = (), overwrite: bool = False
+) -> Outcome:
     """Train on 6x6 Sudokus from scratch, evaluate on puzzles not seen in training, draw one being solved.
 
-    On all devices, or the first so many; on one, where the batch cannot be cut evenly.
+    On all devices, or the first so many; on one, where the batch cannot be cut evenly. Raises InputError when the run
+    folder holds anything, unless `overwrite` and it holds a run, which is then replaced.
     """
     config = read_config(config_path("quickstart"), [f"data.path={run / 'data'}", *settings])
     mesh = make_mesh(devices)
     if config.train.global_batch_size % mesh.size:
         mesh = make_mesh(1)
+    _clear(run, overwrite)
     _build_puzzles(run / "data", console)
     console.print(
         f"training a network on them; each is thought over in {config.halting.halt_max_steps} supervision steps",
@@ -35,6 +40,17 @@ def quickstart(run: Path, devices: int | None, console: Console, settings: Seque
     if outcome.reports:
         _show(outcome, config, console)
     return outcome
+
+
+def _clear(run: Path, overwrite: bool) -> None:
+    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+        return
+    if not (run / "config.toml").is_file():
+        raise InputError(f"{run}: found something that is no run, expected a new or empty folder (-o DIR)")
+    if not overwrite:
+        raise InputError(f"{run}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")
+    for path in [run / "metrics.jsonl", *checkpoints(run), run / "best.safetensors", run / "weights.safetensors"]:
+        path.unlink(missing_ok=True)
 
 
 def _build_puzzles(directory: Path, console: Console) -> None:

@@ -47,11 +47,11 @@ MAY_CHANGE_ON_RESUME = {
         "min_eval_interval",
         "checkpoint_interval_steps",
         "keep_checkpoints",
-        "best_metric",
         "patience",
     },
 }
-"""Keys that say where the data lies, how long to train and what to keep, but not what a step computes."""
+"""Keys that say where the data lies, how long to train and what to keep. Of these only `epochs` changes what a step
+computes, and only where the learning rate falls on its way to the last step."""
 
 
 class Outcome(NamedTuple):
@@ -305,9 +305,9 @@ class _MetricsLog:
     def __enter__(self):
         kept = []
         if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8").splitlines():
+            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
                 # A killed run can leave half a line at the end.
-                with contextlib.suppress(json.JSONDecodeError):
+                with contextlib.suppress(ValueError, TypeError, KeyError):
                     if json.loads(line)["step"] <= self._start:
                         kept.append(line)
         with replacing(self._path) as temporary:

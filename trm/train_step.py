@@ -222,10 +222,11 @@ def _gather_rows(
     """Gather every device's row gradients and identifiers in one collective."""
     if not rows.shape[-1]:
         return jnp.zeros((0, 0)), jnp.zeros(0, jnp.int32)
-    # The identifiers travel as one more column, their bits taken for a float and back.
-    column = jax.lax.bitcast_convert_type(identifiers, jnp.float32)[:, None]
-    gathered = jax.lax.all_gather(jnp.concatenate([rows, column], axis=1), AXIS, tiled=True, to="invarying")
-    return gathered[:, :-1], jax.lax.bitcast_convert_type(gathered[:, -1], jnp.int32)
+    # The identifiers travel as one more column beside the bits of the floats: as floats they would be so small that a
+    # device may take them for zero.
+    bits = jnp.concatenate([jax.lax.bitcast_convert_type(rows, jnp.int32), identifiers[:, None]], axis=1)
+    gathered = jax.lax.all_gather(bits, AXIS, tiled=True, to="invarying")
+    return jax.lax.bitcast_convert_type(gathered[:, :-1], jnp.float32), gathered[:, -1]
 
 
 def _keys(config: Config) -> tuple[Array, Array]:

@@ -61,7 +61,8 @@ class TrainLoader:
     """Training batches of one process.
 
     `load(step)` (steps count from 0) is a function of the seed and the step alone: any process computes its own
-    slice, a resumed run goes on where the killed one was. Going forward costs nothing; going back starts again from
+    slice, a resumed run goes on where the killed one was. Steps that are passed over are packed but not
+    read; going back starts again from
     step 0.
 
     With several sets in the split, each batch comes from one of them, in turns proportional to their examples per

@@ -12,6 +12,7 @@ original puzzle with its augmentations. Both programs read and write these files
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -91,8 +92,8 @@ def read_identifiers(directory: str | Path) -> list[str]:
     """Read the names of the puzzle identifiers; raise InputError when the file is missing or is not a list of names."""
     path = Path(directory) / "identifiers.json"
     names = read_json(path)
-    if not is_bearable(names, list[str]):
-        raise InputError(f"{path}: found {type(names).__name__}, expected a list of names")
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: found {names!s:.40}, expected a list of names")
     return names
 
 
@@ -103,7 +104,7 @@ def write_puzzle_set(
     overwrite: bool = False,
 ) -> None:
     """Write a puzzle set; it appears whole or not at all. Tokens are stored as uint8, indices as int32."""
-    with replacing_folder(directory, overwrite) as folder:
+    with replacing_folder(directory, "identifiers.json", overwrite) as folder:
         (folder / "identifiers.json").write_text(json.dumps(identifiers), encoding="utf-8")
         for split, puzzles in splits.items():
             (folder / split).mkdir()
@@ -126,10 +127,15 @@ def read_json(path: Path) -> Any:
 
 
 def _read_metadata(path: Path) -> Metadata:
-    values = read_json(path)
+    return check_metadata(read_json(path), str(path))
+
+
+def check_metadata(values: Any, path: str) -> Metadata:
+    """Turn what a JSON file says into metadata; raise InputError, naming file and field, for what is no metadata."""
     hints = get_type_hints(Metadata)
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected an object")
+    values = dict(values)
     for name, hint in hints.items():
         if name not in values:
             raise InputError(f"{path}: {name}: missing")
@@ -139,12 +145,12 @@ def _read_metadata(path: Path) -> Metadata:
             raise InputError(f"{path}: {name}: found {values[name]!r}, expected {getattr(hint, '__name__', hint)}")
     metadata = Metadata(**{name: values[name] for name in hints})
     for name in "vocab_size seq_len num_puzzle_identifiers total_groups mean_puzzle_examples".split():
-        if getattr(metadata, name) <= 0:
+        if not 0 < getattr(metadata, name) < math.inf:
             raise InputError(f"{path}: {name}: found {getattr(metadata, name)}, expected more than 0")
     if not metadata.sets:
         raise InputError(f"{path}: sets: found none, expected at least one")
     for name in metadata.sets:
-        if Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name:
             raise InputError(f"{path}: sets: found {name!r}, expected a plain name")
     return metadata
 
@@ -158,6 +164,7 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
             raise InputError(f"{paths[field]}: found {found}, expected {expected}")
 
     for field, array in arrays.items():
+        require(array.ndim >= 1, field, f"shape {array.shape}", "an array of at least one axis")
         require(array.dtype.kind in "iu", field, f"dtype {array.dtype}", "integers")
     for field in ("inputs", "labels"):
         shape = (len(arrays["inputs"]), metadata.seq_len)
@@ -184,8 +191,11 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
 
 def _map_array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
     except (ValueError, EOFError) as error:
         raise InputError(f"{path}: not a whole .npy file: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: found an archive of arrays, expected a single .npy array")
+    return array

@@ -171,8 +171,10 @@ def generate_many(size: int, count: int, seed: int, keep_clues: int = 0, process
     seen: set[bytes] = set()
     make = partial(generate, size, seed, keep_clues=keep_clues)
 
+    repeats = 0
+
     def different(puzzles: Iterable[Puzzle]) -> Iterator[Puzzle]:
-        repeats = 0
+        nonlocal repeats
         for puzzle in puzzles:
             if len(seen) == count:
                 return

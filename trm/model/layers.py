@@ -69,7 +69,7 @@ _rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
 
 def swiglu_width(width: int, expansion: float) -> int:
     """Return the inner width: 2/3 of `expansion * width`, rounded up to a multiple of 256."""
-    return -(-round(expansion * width * 2 / 3) // 256) * 256
+    return max(1, -(-round(expansion * width * 2 / 3) // 256)) * 256
 
 
 class SwiGLU(eqx.Module):
