@@ -205,6 +205,9 @@ MISTAKES = [
     wrong("solve", "{cut}", says="cut.safetensors: not a whole safetensors file"),
     wrong("export", "{cut}", "-o", "{empty}/x", says="cut.safetensors: not a whole safetensors file"),
     wrong("info", "x" * 300, says="found 300 characters"),
+    wrong("data", "generate", "{empty}/x.csv", "--count", "abc", says="Invalid value for '--count'"),
+    wrong("data", "generate", says="Missing argument"),
+    wrong("train", "sudoku_mlp", "--sett", "x", says="No such option: --sett"),
     wrong("solve", "{weights}", "." * 300, says="puzzle: found 300 cells"),
 ]
 

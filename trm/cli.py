@@ -57,9 +57,16 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2, a failed run in one line and exit code 1."""
     try:
-        app()
+        # Not standalone: typer would frame its own complaints in a box of several lines.
+        code = app(standalone_mode=False)
     except InputError as error:
         _fail(error, code=2)
+    except _UsageError as error:
+        if message := error.format_message():
+            _fail(message, code=2)
+        sys.exit(2)  # No command was given: the help is on the screen.
+    except typer.Abort:
+        _fail("interrupted", code=130)
     except FloatingPointError as error:
         _fail(error, code=1)
     except jax.errors.JaxRuntimeError as error:
@@ -69,6 +76,12 @@ def main() -> None:
     except BrokenPipeError:
         # The reader has what it wanted (`| head`). Python would complain once more while closing its output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+_UsageError: Any = typer.BadParameter.__bases__[0]
+"""What typer raises for a wrong option or argument; it hands on only this subclass by name."""
 
 
 def _fail(error: object, code: int) -> None:
