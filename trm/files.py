@@ -48,12 +48,14 @@ def replacing_folder(path: str | Path, mark: str, overwrite: bool = False) -> It
     try:
         temporary.mkdir(parents=True)
         yield temporary
-        if path.exists():
+        replaces = path.exists()
+        if replaces:
             os.replace(path, old)
         try:
             os.replace(temporary, path)
         except BaseException:
-            os.replace(old, path)
+            if replaces:
+                os.replace(old, path)
             raise
         _sync(path.parent)
         shutil.rmtree(old, ignore_errors=True)
