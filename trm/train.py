@@ -11,31 +11,29 @@ one is dispatched. A run that was killed at any moment resumes to the same numbe
 """
 
 import contextlib
-import json
 import math
 import re
 import signal
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from trm.checkpoint import load_state, save, trained_weights
 from trm.config import Config, config_to_tables, config_to_toml
 from trm.data.loader import Prefetcher, TrainLoader
-from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_set
+from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_sets
 from trm.devices import fetch
 from trm.errors import InputError
 from trm.evaluate import EvaluationStep, Report, evaluate, make_evaluation_step
 from trm.files import remove_leftovers, replacing
 from trm.halting import Batch, place_batch
 from trm.loss import divide
+from trm.run_log import MetricsLog, ProgressBar
 from trm.train_step import TrainState, TrainStep, make_state, make_train_step, state_shardings, total_steps
 
 MAY_CHANGE_ON_RESUME = {
@@ -104,10 +102,10 @@ def train(
         with replacing(run / "config.toml") as temporary:
             temporary.write_text(config_to_toml(config), encoding="utf-8")
     with contextlib.ExitStack() as stack:
-        log = stack.enter_context(_MetricsLog(run / "metrics.jsonl", start, on_metrics)) if first else None
+        log = stack.enter_context(MetricsLog(run / "metrics.jsonl", start, on_metrics)) if first else None
         stop_signal = stack.enter_context(_catch_signals())
         batches = stack.enter_context(Prefetcher(_batches(train_set, config, mesh, start, steps)))
-        bar = stack.enter_context(_Bar(console, steps, start, config.train.global_batch_size, visible=first))
+        bar = stack.enter_context(ProgressBar(console, steps, start, config.train.global_batch_size, visible=first))
         loop = _Loop(config, run, mesh, train_set, test_set, steps, state, best, log, bar)
         return loop.run(batches, start, stop_signal)
 
@@ -116,8 +114,8 @@ def read_sets(config: Config) -> tuple[PuzzleSet, PuzzleSet]:
     """Open the puzzle sets to train on and to evaluate on; raise InputError when they do not go together."""
     if not config.data.path:
         raise InputError("data.path: found nothing, expected the directory of a puzzle set (--set data.path=DIR)")
-    train_set = read_puzzle_set(config.data.path, "train")
-    test_set = read_puzzle_set(config.data.test_path or config.data.path, "test")
+    train_set = read_puzzle_sets(config.data.train_paths, "train")
+    test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)
     return train_set, test_set
 
@@ -199,8 +197,8 @@ class _Loop:
         steps: int,
         state: TrainState,
         best: dict[str, float],
-        log: "_MetricsLog | None",
-        bar: "_Bar",
+        log: MetricsLog | None,
+        bar: ProgressBar,
     ):
         self._config, self._run, self._mesh = config, run, mesh
         self._metadata, self._test_set = train_set.metadata, test_set
@@ -213,11 +211,14 @@ class _Loop:
         self._pending: tuple[int, dict] | None = None
 
     def run(self, batches: Iterator[Batch], start: int, stop_signal: list[str]) -> Outcome:
-        step, stopped, saved = start, "", start
+        step, saved = start, start
+        # A run that ended for want of patience is at its end when it is resumed, too.
+        stopped = self._out_of_patience()
         every = self._config.train.checkpoint_interval_steps
         # Whatever moves between host and device in the loop, moves because the loop says so.
         with jax.transfer_guard("disallow"):
-            for step in range(start + 1, self._steps + 1):
+            while step < self._steps and not stopped:
+                step += 1
                 self._state, metrics = self._train_step(self._state, next(batches))
                 self._report_pending()
                 self._pending = (step, metrics)
@@ -230,8 +231,6 @@ class _Loop:
                     self._report_pending()
                     self._save_checkpoint(step)
                     saved = step
-                if stopped:
-                    break
             if saved < step:
                 self._report_pending()
                 self._save_checkpoint(step)
@@ -280,12 +279,17 @@ class _Loop:
             save(self._run / "best.safetensors", weights, self._config, self._metadata, step)
         else:
             self._best = self._best | {"evaluations_since": self._best["evaluations_since"] + 1}
-        if rules.patience and self._best["evaluations_since"] >= rules.patience:
-            return (
-                f"no better {rules.best_metric} in {rules.patience} evaluations; "
-                f"the best was at step {self._best['step']:.0f}"
-            )
-        return ""
+        return self._out_of_patience()
+
+    def _out_of_patience(self) -> str:
+        """Return why to stop, or nothing."""
+        rules = self._config.train
+        if not rules.patience or self._best.get("evaluations_since", 0) < rules.patience:
+            return ""
+        return (
+            f"no better {rules.best_metric} in {rules.patience} evaluations; "
+            f"the best was at step {self._best['step']:.0f}"
+        )
 
     def _save_checkpoint(self, step: int) -> None:
         path = self._run / "checkpoints" / f"step_{step}.safetensors"
@@ -293,87 +297,6 @@ class _Loop:
         if jax.process_index() == 0:
             for old in checkpoints(self._run)[: -self._config.train.keep_checkpoints]:
                 old.unlink()
-
-
-class _MetricsLog:
-    """Appends one JSON object per line to a file, from which it first drops what lies after the step it starts at."""
-
-    def __init__(self, path: Path, start: int, on_metrics: Callable[[dict[str, Any]], None] | None):
-        self._path, self._start, self._on_metrics = path, start, on_metrics
-        self._file: TextIO
-
-    def __enter__(self):
-        kept = []
-        if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                # A killed run can leave half a line at the end.
-                with contextlib.suppress(ValueError, TypeError, KeyError):
-                    if json.loads(line)["step"] <= self._start:
-                        kept.append(line)
-        with replacing(self._path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)
-        return self
-
-    def __exit__(self, *_):
-        self._file.close()
-
-    def write(self, values: dict[str, Any]) -> None:
-        # JSON has no NaN: a mean over nothing is left out.
-        values = {name: value for name, value in values.items() if not math.isnan(value)}
-        self._file.write(json.dumps(values) + "\n")
-        if self._on_metrics:
-            self._on_metrics(values)
-
-
-class _Bar:
-    """The progress bar: loss, exact accuracy, speed, time left."""
-
-    def __init__(self, console: Console, steps: int, start: int, batch_size: int, visible: bool):
-        self._progress = Progress(
-            # All of it fits into 80 columns.
-            BarColumn(bar_width=6),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[text]}"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            disable=not visible,
-        )
-        self._task = self._progress.add_task("train", total=steps, completed=start, text="compiling")
-        self._batch_size = batch_size
-        self._exact_accuracy = math.nan
-        self._previous: tuple[int, float] | None = None
-        self._steps_per_second = math.nan
-
-    def __enter__(self):
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_):
-        self._progress.stop()
-
-    def print(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False)
-
-    def advance(self, step: int, values: dict[str, float]) -> None:
-        now = time.monotonic()
-        if self._previous:
-            speed = (step - self._previous[0]) / max(now - self._previous[1], 1e-9)
-            # The first difference stands alone; after that, a moving average.
-            old = self._steps_per_second
-            self._steps_per_second = speed if math.isnan(old) else 0.9 * old + 0.1 * speed
-        self._previous = (step, now)
-        if not math.isnan(values["exact_accuracy"]):
-            # Only sequences that halted count, few a step: smooth it.
-            old = self._exact_accuracy
-            new = values["exact_accuracy"]
-            self._exact_accuracy = new if math.isnan(old) else 0.9 * old + 0.1 * new
-        text = f"loss {values['lm_loss']:.3f} exact {self._exact_accuracy:.3f}"
-        if not math.isnan(self._steps_per_second):
-            puzzles = self._steps_per_second * self._batch_size
-            text += f" {self._steps_per_second:.1f} steps/s {puzzles:.0f} puzzles/s"
-        self._progress.update(self._task, completed=step, text=text)
 
 
 @contextlib.contextmanager
