@@ -15,7 +15,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from trm.data import sudoku
+from trm.data import sudoku, sudoku_generator
 
 SIZE, CLUES, SEED, TRAIN, TEST = 6, 16, 1, 1000, 500
 
@@ -30,7 +30,7 @@ def main(out: Annotated[Path, typer.Argument(help="Directory to write to.")]) ->
 def different_puzzles() -> Iterator[sudoku.Puzzle]:
     """Yield puzzles of which no two are the same up to a symmetry."""
     seen: set[bytes] = set()
-    for puzzle in sudoku.generate_many(SIZE, 100 * (TRAIN + TEST), SEED, CLUES):
+    for puzzle in sudoku_generator.generate_many(SIZE, 100 * (TRAIN + TEST), SEED, CLUES):
         form = canonical_form(puzzle.question)
         if form not in seen:
             seen.add(form)

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from trm.config import Config, config_from_tables
-from trm.data import sudoku
-from trm.data.puzzles import PuzzleSet, write_puzzle_set
+from trm.data import sudoku, sudoku_generator
+from trm.data.puzzle_writer import write_puzzle_set
+from trm.data.puzzles import PuzzleSet
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -50,7 +51,7 @@ def tables() -> dict[str, sudoku.Table]:
     def stack(puzzles: list[sudoku.Puzzle]) -> sudoku.Table:
         return sudoku.Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
 
-    puzzles = list(sudoku.generate_many(4, 30, seed=0))
+    puzzles = list(sudoku_generator.generate_many(4, 30, seed=0))
     return {"train": stack(puzzles[:20]), "test": stack(puzzles[20:])}
 
 

@@ -154,9 +154,11 @@ def test_prefetcher_passes_items_and_errors_on():
     with Prefetcher(items()) as prefetched:
         assert next(prefetched) == 1
         assert next(prefetched) == 2
-        with pytest.raises(InputError, match="broken"):
-            next(prefetched)
+        for _ in range(2):
+            with pytest.raises(InputError, match="broken"):
+                next(prefetched)
     with Prefetcher(iter(range(10)), depth=2) as prefetched:
         assert list(prefetched) == list(range(10))
+        assert list(prefetched) == []
     # One that nobody empties can be closed.
     Prefetcher(iter(range(1000)), depth=2).close()

@@ -1,5 +1,6 @@
 """Puzzle sets on disk: what is read is what was written, and what is broken is named."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -8,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trm.data.puzzles import FIELDS, PuzzleSet, read_identifiers, read_puzzle_set, write_puzzle_set
+from trm.data.puzzle_writer import write_puzzle_set
+from trm.data.puzzles import FIELDS, Metadata, PuzzleSet, read_identifiers, read_puzzle_set, read_puzzle_sets
 from trm.errors import InputError
 
 
@@ -100,3 +102,33 @@ def test_broken_sets_are_named(puzzle_dir: Path, tmp_path: Path, breakage: Calla
         read_puzzle_set(target, "train")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_several_sets_are_one(puzzle_dir: Path, splits: dict[str, PuzzleSet], tmp_path: Path):
+    train = splits["train"]
+    larger = dataclasses.replace(train.metadata, num_puzzle_identifiers=5, mean_puzzle_examples=2.0)
+    write_puzzle_set(tmp_path / "more", {"train": dataclasses.replace(train, metadata=larger)}, ["<blank>"] * 5)
+    both = read_puzzle_sets([puzzle_dir, tmp_path / "more"], "train")
+    assert list(both.sets) == both.metadata.sets == ["all", "all1"]
+    assert both.examples == 2 * train.examples
+    assert both.metadata.num_puzzle_identifiers == 5
+    assert both.metadata.total_groups == 40
+    assert both.metadata.examples_per_epoch == 20 + 2 * 20
+    assert read_puzzle_sets([puzzle_dir], "train").metadata == train.metadata
+
+
+def test_sets_that_do_not_go_together_are_named(puzzle_dir: Path, tmp_path: Path):
+    target = shutil.copytree(puzzle_dir, tmp_path / "set")
+    change_metadata(ignore_label_id=None)(target / "train")
+    with pytest.raises(InputError, match=r"set/train: ignore_label_id: found None, expected 0, as in .*4x4/train"):
+        read_puzzle_sets([puzzle_dir, target], "train")
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "seq_len", "kind"),
+    [(11, 81, "sudoku"), (6, 16, "sudoku"), (6, 900, "maze"), (6, 81, "maze"), (12, 900, "arc"), (12, 81, "other")],
+)
+def test_what_the_puzzles_are_is_told_from_their_size(vocab_size: int, seq_len: int, kind: str):
+    metadata = Metadata(0, 0, 0, vocab_size, seq_len, 1, 1, 1.0, 1, ["all"])
+    assert metadata.puzzle_kind == kind
+    assert dataclasses.replace(metadata, kind="other").puzzle_kind == "other"

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trm.data import sudoku
+from trm.data import sudoku, sudoku_generator
+from trm.data.csv_files import bundled_csv
 from trm.errors import InputError
 
 SOLVED = np.array([[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]])
@@ -48,7 +49,7 @@ def test_an_answer_must_keep_the_clues():
 
 
 def test_solver_counts_all_4x4_boards():
-    assert len(sudoku.solve(np.zeros((4, 4), int), limit=1000).boards) == 288
+    assert len(sudoku_generator.solve(np.zeros((4, 4), int), limit=1000).boards) == 288
 
 
 def test_solver_agrees_with_brute_force():
@@ -61,56 +62,56 @@ def test_solver_agrees_with_brute_force():
             board = question.copy()
             board[tuple(blanks.T)] = digits
             count += rows_columns_boxes_by_hand(board)
-        assert len(sudoku.solve(question, limit=1000).boards) == count
+        assert len(sudoku_generator.solve(question, limit=1000).boards) == count
 
 
 def test_contradicting_clues_have_no_solution():
     question = np.zeros((4, 4), int)
     question[0, 0] = question[0, 3] = 1
-    assert sudoku.solve(question).boards == []
+    assert sudoku_generator.solve(question).boards == []
 
 
 @pytest.mark.parametrize(("size", "count"), [(4, 20), (6, 10), (9, 2)])
 def test_generated_puzzles_have_one_solution_and_no_spare_clue(size: int, count: int):
-    for puzzle in sudoku.generate_many(size, count, seed=3):
+    for puzzle in sudoku_generator.generate_many(size, count, seed=3):
         assert rows_columns_boxes_by_hand(puzzle.answer)
-        solutions = sudoku.solve(puzzle.question, limit=2).boards
+        solutions = sudoku_generator.solve(puzzle.question, limit=2).boards
         assert len(solutions) == 1
         np.testing.assert_array_equal(solutions[0], puzzle.answer)
         if size < 9:
             for cell in np.argwhere(puzzle.question):
                 without = puzzle.question.copy()
                 without[tuple(cell)] = 0
-                assert len(sudoku.solve(without, limit=2).boards) == 2
+                assert len(sudoku_generator.solve(without, limit=2).boards) == 2
 
 
 def test_generator_is_a_function_of_its_seed_alone():
-    one = [p.question.tolist() for p in sudoku.generate_many(4, 70, seed=5)]
-    two = [p.question.tolist() for p in sudoku.generate_many(4, 70, seed=5, processes=2)]
-    other = [p.question.tolist() for p in sudoku.generate_many(4, 70, seed=6)]
+    one = [p.question.tolist() for p in sudoku_generator.generate_many(4, 70, seed=5)]
+    two = [p.question.tolist() for p in sudoku_generator.generate_many(4, 70, seed=5, processes=2)]
+    other = [p.question.tolist() for p in sudoku_generator.generate_many(4, 70, seed=6)]
     assert one == two != other
     assert len({str(question) for question in one}) == 70
 
 
 def test_generator_keeps_clues():
-    assert all(np.count_nonzero(p.question) == 10 for p in sudoku.generate_many(4, 5, seed=0, keep_clues=10))
+    assert all(np.count_nonzero(p.question) == 10 for p in sudoku_generator.generate_many(4, 5, seed=0, keep_clues=10))
 
 
 def test_generator_refuses_other_sizes():
     with pytest.raises(InputError, match="--size: found 5"):
-        next(sudoku.generate_many(5, 1, seed=0))
+        next(sudoku_generator.generate_many(5, 1, seed=0))
 
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_there_are_only_so_many_full_4x4_boards(processes: int):
     with pytest.raises(InputError, match="expected at most about 288: no new puzzle turned up"):
-        for _ in sudoku.generate_many(4, 289, seed=0, keep_clues=16, processes=processes):
+        for _ in sudoku_generator.generate_many(4, 289, seed=0, keep_clues=16, processes=processes):
             pass
 
 
 @pytest.mark.parametrize("n", [4, 6, 9])
 def test_symmetries_keep_the_rules_and_differ(n: int):
-    puzzle = next(sudoku.generate_many(n, 1, seed=1))
+    puzzle = next(sudoku_generator.generate_many(n, 1, seed=1))
     many = 50
     symmetries = sudoku.draw_symmetries(np.random.default_rng(0), many, n)
     questions, answers = (
@@ -137,7 +138,7 @@ def test_symmetry_by_hand():
 
 @pytest.mark.parametrize("name", ["puzzles.csv", "puzzles.csv.gz"])
 def test_csv_round_trip(tmp_path: Path, name: str):
-    puzzles = list(sudoku.generate_many(6, 5, seed=0))
+    puzzles = list(sudoku_generator.generate_many(6, 5, seed=0))
     path = tmp_path / name
     assert sudoku.write_csv(path, "test", puzzles) == 5
     table = sudoku.read_csv(path)
@@ -188,7 +189,7 @@ def test_bad_csv_names_file_and_row(tmp_path: Path, text: str, message: str):
 
 def test_truncated_gzip_is_refused(tmp_path: Path):
     path = tmp_path / "cut.csv.gz"
-    path.write_bytes(sudoku.bundled_csv("sudoku-6x6-test.csv.gz").read_bytes()[:-20])
+    path.write_bytes(bundled_csv("sudoku-6x6-test.csv.gz").read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot read"):
         sudoku.read_csv(path)
     path.write_bytes(b"this is not gzip")
@@ -200,9 +201,9 @@ def test_truncated_gzip_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["sudoku-6x6-train", "sudoku-6x6-test", "sudoku-9x9-train", "sudoku-9x9-test"])
 def test_bundled_puzzles_are_sound(name: str):
-    table = sudoku.read_csv(sudoku.bundled_csv(f"{name}.csv.gz"))
+    table = sudoku.read_csv(bundled_csv(f"{name}.csv.gz"))
     for question in table.questions[:20]:
-        assert len(sudoku.solve(question).boards) == 1
+        assert len(sudoku_generator.solve(question).boards) == 1
     assert len({question.tobytes() for question in table.questions}) == len(table.questions)
 
 

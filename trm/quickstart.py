@@ -9,7 +9,9 @@ from rich.console import Console
 from trm.checkpoint import load_weights
 from trm.config import Config, read_config
 from trm.data import sudoku
-from trm.data.puzzles import read_puzzle_set, write_puzzle_set
+from trm.data.csv_files import bundled_csv
+from trm.data.puzzle_writer import write_puzzle_set
+from trm.data.puzzles import read_puzzle_set
 from trm.devices import make_mesh
 from trm.errors import InputError
 from trm.inference import reason
@@ -54,7 +56,7 @@ def _clear(run: Path, overwrite: bool) -> None:
 
 
 def _build_puzzles(directory: Path, console: Console) -> None:
-    tables = {split: sudoku.read_csv(sudoku.bundled_csv(f"sudoku-6x6-{split}.csv.gz")) for split in ("train", "test")}
+    tables = {split: sudoku.read_csv(bundled_csv(f"sudoku-6x6-{split}.csv.gz")) for split in ("train", "test")}
     rng = np.random.default_rng(0)
     splits = {
         "train": sudoku.build_split("train", tables["train"], rng, num_aug=100),
@@ -71,8 +73,8 @@ def _build_puzzles(directory: Path, console: Console) -> None:
 def _show(outcome: Outcome, config: Config, console: Console) -> None:
     report = outcome.reports["all"]
     weights, _ = load_weights(outcome.weights_path)
-    test = read_puzzle_set(config.data.path, "test")
-    arrays, n = test.sets["all"], sudoku.board_size(test.metadata)
+    test = read_puzzle_set(config.data.test_paths[0], "test")
+    arrays, n = test.sets["all"], test.metadata.side
     assert n is not None
     tokens, labels = arrays.inputs[:64].astype(np.int32), arrays.labels[:64].astype(np.int32)
     reasoning = reason(weights, config, tokens, np.zeros(len(tokens), np.int32))

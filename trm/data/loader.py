@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import Integer
 
+from trm.data import augmentation
 from trm.data.puzzles import IGNORED_LABEL, PuzzleArrays, PuzzleSet
 from trm.errors import InputError
 
@@ -92,7 +93,11 @@ class TrainLoader:
         while self._step < step:
             self._next()
         arrays, packed = self._next()
-        return read_examples(self._puzzles, arrays, packed.examples[self._slice], packed.puzzles[self._slice])
+        draws = augmentation.draw(arrays, np.random.default_rng((self._seed, step, _AUGMENTATION)), self._batch_size)
+        mine = self._slice
+        return read_examples(
+            self._puzzles, arrays, packed.examples[mine], packed.puzzles[mine], augmentation.take(draws, mine)
+        )
 
     def _next(self) -> tuple[PuzzleArrays, Packed]:
         # The set that lags furthest behind its share comes next.
@@ -103,7 +108,7 @@ class TrainLoader:
         return stream.arrays, stream.next(self._batch_size, lambda n, k: rng.permutation(n)[:k])
 
 
-_GROUPS, _EXAMPLES = 0, 1  # What a generator is for: part of its seed, so that no two are the same.
+_GROUPS, _EXAMPLES, _AUGMENTATION = 0, 1, 2  # What a generator is for: part of its seed, so that no two are the same.
 
 
 class _GroupStream:
@@ -119,7 +124,7 @@ class _GroupStream:
         self._epoch = 0
         self._upcoming = np.empty(0, dtype=np.int64)
         puzzles_per_group = len(arrays.puzzle_identifiers) / (len(self._group_indices) - 1)
-        self.examples_per_epoch = len(arrays.inputs) / puzzles_per_group
+        self.examples_per_epoch = arrays.examples / puzzles_per_group
 
     def next(self, batch_size: int, choose: Callable[[int, int], np.ndarray]) -> Packed:
         self.batches += 1
@@ -141,7 +146,7 @@ class _GroupStream:
 
 def count_test_batches(puzzles: PuzzleSet, batch_size: int) -> int:
     """Count the batches that `load_test_batches` yields."""
-    return sum(-(-len(arrays.inputs) // batch_size) for arrays in puzzles.sets.values())
+    return sum(-(-arrays.examples // batch_size) for arrays in puzzles.sets.values())
 
 
 def load_test_batches(
@@ -155,9 +160,9 @@ def load_test_batches(
     local = batch_size // processes
     for name, arrays in puzzles.sets.items():
         puzzle_indices = np.asarray(arrays.puzzle_indices)
-        for start in range(0, len(arrays.inputs), batch_size):
+        for start in range(0, arrays.examples, batch_size):
             first = start + process * local
-            examples = np.arange(first, max(first, min(first + local, len(arrays.inputs))))
+            examples = np.arange(first, max(first, min(first + local, arrays.examples)))
             batch = read_examples(
                 puzzles, arrays, examples, np.searchsorted(puzzle_indices, examples, side="right") - 1
             )
@@ -177,22 +182,25 @@ def read_examples(
     arrays: PuzzleArrays,
     examples: Integer[np.ndarray, " batch"],
     of_puzzles: Integer[np.ndarray, " batch"],
+    draws: augmentation.Draws | None = None,
 ) -> HostBatch:
-    """Read examples of one set by index; labels to be ignored become -100.
+    """Read examples of one set by index, augmented as drawn; labels to be ignored become -100.
 
     Raises InputError, naming set and example, for a token outside the vocabulary.
     """
     metadata = puzzles.metadata
-    inputs = arrays.inputs[examples].astype(np.int32)
-    labels = arrays.labels[examples].astype(np.int32)
+    stored = augmentation.stored_examples(arrays, examples, of_puzzles)
+    inputs, labels = arrays.inputs[stored], arrays.labels[stored]
     # A token outside the vocabulary would silently read another token's embedding.
     for field, tokens in (("inputs", inputs), ("labels", labels)):
         if tokens.size and not (tokens.min() >= 0 and tokens.max() < metadata.vocab_size):
             row, column = np.argwhere((tokens < 0) | (tokens >= metadata.vocab_size))[0]
             raise InputError(
-                f"{puzzles.name}: {field}: example {examples[row]}: found token {tokens[row, column]}, "
+                f"{puzzles.name}: {field}: example {stored[row]}: found token {tokens[row, column]}, "
                 f"expected 0 to {metadata.vocab_size - 1}"
             )
+    augmented = augmentation.augment(inputs, labels, arrays, examples, of_puzzles, draws)
+    inputs, labels = (tokens.astype(np.int32) for tokens in augmented)
     if metadata.ignore_label_id is not None:
         labels[labels == metadata.ignore_label_id] = IGNORED_LABEL
     return HostBatch(inputs, labels, arrays.puzzle_identifiers[of_puzzles].astype(np.int32))
@@ -201,12 +209,14 @@ def read_examples(
 class Prefetcher(Iterator[T]):
     """Runs an iterator on a thread, `depth` items ahead, so that the device never waits for the host.
 
-    An error in the iterator is raised where the item would have come. Close it to end the thread.
+    An error in the iterator is raised where the item would have come, and again by every later call. Close it to end
+    the thread.
     """
 
     def __init__(self, items: Iterator[T], depth: int = 4):
         self._queue: queue.Queue = queue.Queue(depth)
         self._closed = threading.Event()
+        self._end: BaseException | None = None
         self._thread = threading.Thread(target=self._fill, args=(items,), daemon=True, name="trm-prefetch")
         self._thread.start()
 
@@ -217,6 +227,7 @@ class Prefetcher(Iterator[T]):
                     return
             self._put((None, StopIteration()))
         except BaseException as error:
+            # Whatever it is, it goes to the consumer, who would otherwise wait for ever.
             self._put((None, error))
 
     def _put(self, entry) -> bool:
@@ -229,10 +240,12 @@ class Prefetcher(Iterator[T]):
         return False
 
     def __next__(self) -> T:
-        item, error = self._queue.get()
-        if error is not None:
+        if self._end is not None:
+            raise self._end
+        item, self._end = self._queue.get()
+        if self._end is not None:
             self.close()
-            raise error
+            raise self._end
         return item
 
     def close(self) -> None:

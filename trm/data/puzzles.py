@@ -8,26 +8,44 @@
 
 Examples of puzzle i are `puzzle_indices[i]` to `puzzle_indices[i + 1]`, puzzles of group g likewise: a group is one
 original puzzle with its augmentations. Both programs read and write these files.
+
+A set may also leave augmentation to the loader; `dataset.json` then says `online_augmentation`, which the original does
+not know. A Sudoku is rearranged at random whenever it is drawn. Of an ARC task only the original is stored, and each of
+its augmentations is a puzzle that says how to make it:
+
+    DIR/{train,test}/{set}__first_examples.npy    (puzzles,) where the examples of its original begin in the tokens
+    DIR/{train,test}/{set}__transforms.npy        (puzzles,) dihedral transform, 0 to 7
+    DIR/{train,test}/{set}__colors.npy            (puzzles, 10) new colour of each colour
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, Literal, NamedTuple, get_type_hints
 
 import numpy as np
 from beartype.door import is_bearable
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.files import replacing_folder
 
 IGNORED_LABEL = -100
 """Label of a token that counts neither in the loss nor in a metric."""
 
-FIELDS = ("inputs", "labels", "puzzle_identifiers", "puzzle_indices", "group_indices")
+TOKENS = ("inputs", "labels")
+INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
+FIELDS = TOKENS + INDICES
+RECIPE = ("first_examples", "transforms", "colors")
+"""Fields of a set that stores each ARC task once."""
+
+Kind = Literal["sudoku", "maze", "arc", "other"]
+
+MAZE_CHARACTERS = "# SGo"
+"""Wall, free, start, goal, path: tokens 1 to 5."""
+ARC_SIDE, ARC_COLORS = 30, 10
+"""Side of the frame that holds a grid, and number of colours."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +63,30 @@ class Metadata:
     mean_puzzle_examples: float
     total_puzzles: int
     sets: list[str]
+    kind: Kind | None = None
+    """What the puzzles are; unset, as in sets that the original wrote: told from vocabulary and length."""
+    online_augmentation: bool = False
+    """Whether the loader augments a puzzle when it draws it."""
+
+    @property
+    def puzzle_kind(self) -> Kind:
+        """What the puzzles are, told from vocabulary and length where the set does not say."""
+        if self.kind is not None:
+            return self.kind
+        side = self.side
+        if side is None:
+            return "other"
+        if self.vocab_size == side + 2 and 4 <= side <= 9:
+            return "sudoku"
+        if self.vocab_size == len(MAZE_CHARACTERS) + 1:
+            return "maze"
+        return "arc" if (self.vocab_size, side) == (ARC_COLORS + 2, ARC_SIDE) else "other"
+
+    @property
+    def side(self) -> int | None:
+        """Side of the board, if it is a square."""
+        side = math.isqrt(self.seq_len)
+        return side if side * side == self.seq_len else None
 
     @property
     def examples_per_epoch(self) -> float:
@@ -52,15 +94,37 @@ class Metadata:
         return self.total_groups * self.mean_puzzle_examples
 
 
+class Recipe(NamedTuple):
+    """How to make the examples of each puzzle from those of its original, which alone are stored."""
+
+    first_examples: Integer[np.ndarray, " puzzles"]
+    """Where the examples of the original begin."""
+    transforms: Integer[np.ndarray, " puzzles"]
+    colors: Integer[np.ndarray, "puzzles 10"]
+
+
 @dataclasses.dataclass(frozen=True)
 class PuzzleArrays:
     """The arrays of one named set of a split."""
 
-    inputs: Integer[np.ndarray, "examples seq_len"]
-    labels: Integer[np.ndarray, "examples seq_len"]
+    inputs: Integer[np.ndarray, "stored seq_len"]
+    labels: Integer[np.ndarray, "stored seq_len"]
     puzzle_identifiers: Integer[np.ndarray, " puzzles"]
     puzzle_indices: Integer[np.ndarray, " puzzle_bounds"]
     group_indices: Integer[np.ndarray, " group_bounds"]
+    online_augmentation: bool = False
+    """Whether the loader augments a puzzle when it draws it."""
+    recipe: Recipe | None = None
+    """How to make each puzzle's examples from stored ones; None: they are stored as they are."""
+
+    @property
+    def examples(self) -> int:
+        """Examples of all puzzles, stored or made when they are drawn."""
+        return int(self.puzzle_indices[-1])
+
+    @property
+    def groups(self) -> int:
+        return len(self.group_indices) - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +138,7 @@ class PuzzleSet:
 
     @property
     def examples(self) -> int:
-        return sum(len(arrays.inputs) for arrays in self.sets.values())
+        return sum(arrays.examples for arrays in self.sets.values())
 
 
 def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
@@ -88,6 +152,36 @@ def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
     return PuzzleSet(str(folder), metadata, sets)
 
 
+def read_puzzle_sets(directories: Sequence[str | Path], split: str) -> PuzzleSet:
+    """Open one split of several puzzle sets as one, whose sets are named apart: `all`, `all1`, `all2`.
+
+    They share the puzzle identifiers: build them with different `--puzzle-identifiers-start` where they must not.
+    Raises InputError, naming directory and field, for sets that do not go together.
+    """
+    parts = [read_puzzle_set(directory, split) for directory in directories]
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0].metadata
+    sets: dict[str, PuzzleArrays] = {}
+    for i, part in enumerate(parts):
+        for field in ("seq_len", "vocab_size", "pad_id", "ignore_label_id", "blank_identifier_id", "puzzle_kind"):
+            found, expected = getattr(part.metadata, field), getattr(first, field)
+            if found != expected:
+                raise InputError(f"{part.name}: {field}: found {found}, expected {expected}, as in {parts[0].name}")
+        sets |= {f"{name}{i or ''}": arrays for name, arrays in part.sets.items()}
+    groups = sum(part.metadata.total_groups for part in parts)
+    metadata = dataclasses.replace(
+        first,
+        num_puzzle_identifiers=max(part.metadata.num_puzzle_identifiers for part in parts),
+        total_groups=groups,
+        mean_puzzle_examples=sum(part.metadata.examples_per_epoch for part in parts) / groups,
+        total_puzzles=sum(part.metadata.total_puzzles for part in parts),
+        sets=list(sets),
+        online_augmentation=any(part.metadata.online_augmentation for part in parts),
+    )
+    return PuzzleSet(" + ".join(part.name for part in parts), metadata, sets)
+
+
 def read_identifiers(directory: str | Path) -> list[str]:
     """Read the names of the puzzle identifiers; raise InputError when the file is missing or is not a list of names."""
     path = Path(directory) / "identifiers.json"
@@ -95,25 +189,6 @@ def read_identifiers(directory: str | Path) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path}: found {names!s:.40}, expected a list of names")
     return names
-
-
-def write_puzzle_set(
-    directory: str | Path,
-    splits: Mapping[str, PuzzleSet],
-    identifiers: list[str],
-    overwrite: bool = False,
-) -> None:
-    """Write a puzzle set; it appears whole or not at all. Tokens are stored as uint8, indices as int32."""
-    with replacing_folder(directory, "identifiers.json", overwrite) as folder:
-        (folder / "identifiers.json").write_text(json.dumps(identifiers), encoding="utf-8")
-        for split, puzzles in splits.items():
-            (folder / split).mkdir()
-            metadata = json.dumps(dataclasses.asdict(puzzles.metadata))
-            (folder / split / "dataset.json").write_text(metadata, encoding="utf-8")
-            for name, arrays in puzzles.sets.items():
-                for field in FIELDS:
-                    dtype = np.uint8 if field in ("inputs", "labels") else np.int32
-                    np.save(folder / split / f"{name}__{field}.npy", getattr(arrays, field).astype(dtype, copy=False))
 
 
 def read_json(path: Path) -> Any:
@@ -136,12 +211,14 @@ def check_metadata(values: Any, path: str) -> Metadata:
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected an object")
     values = dict(values)
+    defaults = {f.name: f.default for f in dataclasses.fields(Metadata) if f.default is not dataclasses.MISSING}
+    values = defaults | values
     for name, hint in hints.items():
         if name not in values:
             raise InputError(f"{path}: {name}: missing")
         if hint is float and type(values[name]) is int:
             values[name] = float(values[name])
-        if not is_bearable(values[name], hint) or type(values[name]) is bool:
+        if not is_bearable(values[name], hint) or (type(values[name]) is bool and hint is not bool):
             raise InputError(f"{path}: {name}: found {values[name]!r}, expected {getattr(hint, '__name__', hint)}")
     metadata = Metadata(**{name: values[name] for name in hints})
     for name in "vocab_size seq_len num_puzzle_identifiers total_groups mean_puzzle_examples".split():
@@ -156,7 +233,9 @@ def check_metadata(values: Any, path: str) -> Metadata:
 
 
 def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
-    paths = {field: folder / f"{name}__{field}.npy" for field in FIELDS}
+    # A set of ARC tasks that are each stored once says how to make the rest.
+    has_recipe = metadata.online_augmentation and metadata.puzzle_kind == "arc"
+    paths = {field: folder / f"{name}__{field}.npy" for field in (*FIELDS, *(RECIPE if has_recipe else ()))}
     arrays = {field: _map_array(path) for field, path in paths.items()}
 
     def require(holds: bool | np.bool, field: str, found: object, expected: object):
@@ -166,27 +245,40 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     for field, array in arrays.items():
         require(array.ndim >= 1, field, f"shape {array.shape}", "an array of at least one axis")
         require(array.dtype.kind in "iu", field, f"dtype {array.dtype}", "integers")
-    for field in ("inputs", "labels"):
-        shape = (len(arrays["inputs"]), metadata.seq_len)
+    stored = len(arrays["inputs"])
+    for field in TOKENS:
+        shape = (stored, metadata.seq_len)
         require(arrays[field].shape == shape, field, f"shape {arrays[field].shape}", shape)
-    require(len(arrays["inputs"]) > 0, "inputs", "no examples", "at least one")
+    require(stored > 0, "inputs", "no examples", "at least one")
     puzzles = len(arrays["puzzle_identifiers"])
-    for field, units, last in (
-        ("puzzle_indices", puzzles + 1, len(arrays["inputs"])),
-        ("group_indices", None, puzzles),
-    ):
+    examples = None if has_recipe else stored
+    for field, units, last in (("puzzle_indices", puzzles + 1, examples), ("group_indices", None, puzzles)):
         indices = arrays[field]
         require(indices.ndim == 1 and len(indices) >= 2, field, f"shape {indices.shape}", "(2 or more,)")
         require(units in (None, len(indices)), field, f"{len(indices)} indices", units)
+        last = indices[-1] if last is None else last
         require(indices[0] == 0 and indices[-1] == last, field, f"{indices[0]} to {indices[-1]}", f"0 to {last}")
         falls = np.flatnonzero(indices[1:] <= indices[:-1])
         require(len(falls) == 0, field, f"index {falls[:1]} not below the next", "rising indices")
     identifiers = arrays["puzzle_identifiers"]
     require(identifiers.ndim == 1, "puzzle_identifiers", f"shape {identifiers.shape}", "(puzzles,)")
-    for extreme in (identifiers.min(), identifiers.max()):
-        found = 0 <= extreme < metadata.num_puzzle_identifiers
-        require(found, "puzzle_identifiers", extreme, f"0 to {metadata.num_puzzle_identifiers - 1}")
-    return PuzzleArrays(**arrays)
+
+    def require_range(field: str, lowest: int, highest: int) -> None:
+        for extreme in (arrays[field].min(), arrays[field].max()):
+            require(lowest <= extreme <= highest, field, extreme, f"{lowest} to {highest}")
+
+    require_range("puzzle_identifiers", 0, metadata.num_puzzle_identifiers - 1)
+    plain = {field: arrays[field] for field in FIELDS}
+    if not has_recipe:
+        return PuzzleArrays(**plain, online_augmentation=metadata.online_augmentation, recipe=None)
+    for field, shape in (("first_examples", (puzzles,)), ("transforms", (puzzles,)), ("colors", (puzzles, ARC_COLORS))):
+        require(arrays[field].shape == shape, field, f"shape {arrays[field].shape}", shape)
+    require_range("transforms", 0, 7)
+    require_range("colors", 0, ARC_COLORS - 1)
+    ends = arrays["first_examples"] + np.diff(arrays["puzzle_indices"])
+    require(arrays["first_examples"].min() >= 0, "first_examples", arrays["first_examples"].min(), "0 or more")
+    require(ends.max() <= stored, "first_examples", f"examples up to {ends.max()}", f"at most {stored}")
+    return PuzzleArrays(**plain, online_augmentation=True, recipe=Recipe(*(arrays[field] for field in RECIPE)))
 
 
 def _map_array(path: Path) -> np.ndarray:
