@@ -18,6 +18,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import jax
 import numpy as np
 import typer
+from benchmark_data import data_app
 from jax.sharding import Mesh, NamedSharding
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +26,7 @@ from rich.table import Table
 from trm.checkpoint import Weights
 from trm.config import Config, ModelConfig, read_config
 from trm.data import sudoku
+from trm.data.csv_files import bundled_csv
 from trm.data.loader import TrainLoader
 from trm.data.puzzles import Metadata, PuzzleSet
 from trm.devices import REPLICATED, SPLIT, make_mesh
@@ -45,8 +47,10 @@ console = Console(soft_wrap=True)
 
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
+    # What is not `data` is a configuration, or an option.
+    run = data_app if sys.argv[1:2] == ["data"] else app
     try:
-        app()
+        run(sys.argv[2:] if run is data_app else None)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -111,7 +115,7 @@ def _check_appendable(path: Path) -> None:
 
 def bundled_puzzles() -> PuzzleSet:
     """Read the 9x9 Sudokus that come with the package."""
-    path = sudoku.bundled_csv("sudoku-9x9-train.csv.gz")
+    path = bundled_csv("sudoku-9x9-train.csv.gz")
     return sudoku.build_split(str(path), sudoku.read_csv(path), np.random.default_rng(0))
 
 

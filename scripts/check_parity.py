@@ -10,14 +10,14 @@ from typing import Annotated
 
 import jax
 import typer
+from parity.arc import check_arc_functions, check_arc_set
 from parity.case import Case, Comparison, read_case
-from parity.data import check_batches, check_sudoku
+from parity.data import check_batches, check_mazes, check_sudoku
 from parity.parts import LOSSES, check_layers, check_losses, check_optimizers
 from parity.steps import check_model
 from parity.training import check_evaluation, check_trajectory
 
 from trm.data.puzzles import Metadata
-from trm.data.sudoku import board_size
 from trm.errors import InputError
 
 app = typer.Typer(add_completion=False)
@@ -65,15 +65,19 @@ def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
         for key, check in (("calls", check_trajectory), ("runs", check_model), ("metrics", check_evaluation)):
             if key in values:
                 return check
-    if "builds" in values and all(_is_sudoku(build) for build in values["builds"]):
-        return check_sudoku
+    if "builds" in values:
+        kinds = {Metadata(**split["metadata"]).puzzle_kind for b in values["builds"] for split in b["splits"].values()}
+        if kinds == {"sudoku"}:
+            return check_sudoku
+        if kinds == {"maze"}:
+            return check_mazes
+    if "build_config" in values:
+        return check_arc_set
+    if "dihedral_inverse_table" in values:
+        return check_arc_functions
     if "runs" in values and all("dataset" in run for run in values["runs"]):
         return check_batches
     raise InputError(f"unknown kind of case: {values.get('case')!r}, arch {values.get('arch')!r}")
-
-
-def _is_sudoku(build: dict) -> bool:
-    return all(board_size(Metadata(**split["metadata"])) for split in build["splits"].values())
 
 
 def describe(folder: Path, comparison: Comparison) -> str:

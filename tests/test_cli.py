@@ -16,7 +16,8 @@ from conftest import tiny_config
 
 import trm.cli
 from trm.config import config_to_toml
-from trm.data import hub, sudoku
+from trm.data import hub, sudoku, sudoku_generator
+from trm.data.csv_files import bundled_csv
 from trm.data.puzzles import read_puzzle_set
 from trm.errors import InputError
 
@@ -243,7 +244,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
 
 
 def _bundled(split: str) -> Path:
-    return sudoku.bundled_csv(f"sudoku-6x6-{split}.csv.gz")
+    return bundled_csv(f"sudoku-6x6-{split}.csv.gz")
 
 
 def test_a_closed_pipe_is_no_error(trained: Path):
@@ -289,9 +290,8 @@ class Hub(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stand_in_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    pytest.importorskip("huggingface_hub")
     for split, seed in (("train", 0), ("test", 1)):
-        sudoku.write_csv(tmp_path / f"{split}.csv", "hub", sudoku.generate_many(4, 6, seed))
+        sudoku.write_csv(tmp_path / f"{split}.csv", "hub", sudoku_generator.generate_many(4, 6, seed))
     Hub.files = {f"{split}.csv": (tmp_path / f"{split}.csv").read_bytes() for split in ("train", "test")}
     server = HTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.01))

@@ -11,7 +11,7 @@ from conftest import tiny_config
 from rich.console import Console
 
 from trm.checkpoint import Weights, trained_weights
-from trm.data import sudoku
+from trm.data import sudoku_generator
 from trm.data.puzzles import PuzzleSet
 from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
@@ -81,7 +81,7 @@ def test_halting_steps_by_hand():
 def test_drawings(tmp_path: Path):
     question = np.zeros((4, 4), int)
     question[0, 0] = 1
-    answer = sudoku.solve(question, limit=1).boards[0]
+    answer = sudoku_generator.solve(question, limit=1).boards[0]
     drawn = draw_sudoku(question, question).plain.splitlines()
     assert drawn == [" 1 · | · ·", " · · | · ·", "-----+-----", " · · | · ·", " · · | · ·"]
     wrong = answer.copy()

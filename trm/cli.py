@@ -11,22 +11,25 @@ from typing import Annotated, Any
 import jax
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from trm.checkpoint import Weights, describe, load_weights, save
+from trm.checkpoint import describe, load_weights, save
+from trm.cli_data import Overwrite, data_app
 from trm.config import Config, config_to_toml, read_config
-from trm.data import hub, sudoku
-from trm.data.puzzles import PuzzleSet, read_identifiers, read_puzzle_set, write_puzzle_set
+from trm.data import sudoku
+from trm.data.loader import read_examples
+from trm.data.puzzle_check import checksums, read_splits, token_histogram
+from trm.data.puzzles import IGNORED_LABEL, PuzzleSet, read_identifiers, read_puzzle_sets
 from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
 from trm.evaluate import Report, evaluate, make_evaluation_step
 from trm.files import replacing
-from trm.inference import reason
+from trm.inference import Reasoning, reason
 from trm.named import config_path
 from trm.plan import plan
+from trm.printing import console, print_lines, print_rows
 from trm.quickstart import quickstart
-from trm.render import draw_reasoning, draw_sudoku, side_by_side
+from trm.render import draw_example, draw_reasoning, draw_sudoku, side_by_side
 from trm.train import check_fits, read_sets, train
 
 app = typer.Typer(
@@ -35,23 +38,12 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     help="The Tiny Recursive Model: a tiny network that recurses on its own answer. Start with `trm quickstart`.",
 )
-data_app = typer.Typer(no_args_is_help=True, help="Make puzzle sets.")
 app.add_typer(data_app, name="data")
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # `main` decides, as it does when `print` finds the pipe closed.
-
-
-console = _Console()
 
 Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
 ]
-Seed = Annotated[int, typer.Option(help="Everything random follows from it.", min=0)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 def main() -> None:
@@ -102,83 +94,7 @@ def quickstart_command(
     """
     outcome = quickstart(out, devices, console, settings or [], overwrite)
     if outcome.stopped:
-        _print_lines(f"stopped: {outcome.stopped} (trm train {out} --resume)")
-
-
-@data_app.command("sudoku")
-def data_sudoku(
-    out: Annotated[Path, typer.Argument(help="Directory of the new puzzle set.")],
-    train_csv: Annotated[
-        Path | None, typer.Option("--train", help="CSV (or .csv.gz) to train on.", show_default="bundled 9x9 puzzles")
-    ] = None,
-    test_csv: Annotated[
-        Path | None, typer.Option("--test", help="CSV (or .csv.gz) to test on.", show_default="bundled 9x9 puzzles")
-    ] = None,
-    hub_repo: Annotated[
-        str | None,
-        typer.Option("--hub", help="Take train.csv and test.csv from a Hugging Face data set instead (extra `hub`)."),
-    ] = None,
-    subsample_size: Annotated[
-        int | None, typer.Option(help="Train on so many puzzles, drawn at random.", min=1)
-    ] = None,
-    min_difficulty: Annotated[int | None, typer.Option(help="Keep puzzles rated at least so, in both splits.")] = None,
-    num_aug: Annotated[int, typer.Option(help="Augmentations of each training puzzle.", min=0)] = 0,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Build a Sudoku puzzle set from CSV files with the columns source, question, answer, rating.
-
-    Example: `trm data sudoku data/sudoku --train train.csv --test test.csv --subsample-size 1000 --num-aug 1000`
-    """
-    if hub_repo and (train_csv or test_csv):
-        raise InputError("--hub: found --train or --test beside it, expected one or the other")
-    if (train_csv is None) != (test_csv is None):
-        raise InputError("--train and --test: found one of them, expected both or neither")
-    if hub_repo:
-        train_csv, test_csv = (hub.download(hub_repo, f"{split}.csv") for split in ("train", "test"))
-    train_csv = train_csv or sudoku.bundled_csv("sudoku-9x9-train.csv.gz")
-    test_csv = test_csv or sudoku.bundled_csv("sudoku-9x9-test.csv.gz")
-    rng = np.random.default_rng(seed)
-    train_table = sudoku.select(sudoku.read_csv(train_csv), str(train_csv), min_difficulty, subsample_size, rng)
-    test_table = sudoku.select(sudoku.read_csv(test_csv), str(test_csv), min_difficulty)
-    if train_table.questions.shape[1:] != test_table.questions.shape[1:]:
-        sizes = [table.questions.shape[-1] for table in (test_table, train_table)]
-        raise InputError(
-            f"{test_csv}: found {sizes[0]}x{sizes[0]} boards, expected {sizes[1]}x{sizes[1]} as in {train_csv}"
-        )
-    splits = {
-        "train": sudoku.build_split(str(train_csv), train_table, rng, num_aug),
-        "test": sudoku.build_split(str(test_csv), test_table, rng),
-    }
-    write_puzzle_set(out, splits, ["<blank>"], overwrite)
-    _print_lines(
-        f"{out}: {len(train_table.ratings)} training puzzles with {num_aug} augmentations each, "
-        f"{len(test_table.ratings)} test puzzles"
-    )
-
-
-@data_app.command("generate")
-def data_generate(
-    out: Annotated[Path, typer.Argument(help="CSV file to write; gzip when its name ends in .gz.")],
-    size: Annotated[int, typer.Option(help="Side of the board: 4, 6 or 9.")] = 9,
-    count: Annotated[int, typer.Option(help="Number of puzzles.", min=1)] = 1000,
-    clues: Annotated[int, typer.Option(help="Stop taking clues away at so many.", min=0)] = 0,
-    processes: Annotated[int | None, typer.Option(help="Processes.", show_default="one per core", min=1)] = None,
-    seed: Seed = 0,
-    overwrite: Overwrite = False,
-) -> None:
-    """Generate Sudokus with exactly one solution each, as a CSV file.
-
-    Example: `trm data generate sudoku-6x6.csv --size 6 --count 2000 --seed 1`
-    """
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
-    if processes is None:
-        # A process takes seconds to start: only large boards in number are worth it.
-        processes = (os.cpu_count() or 1) if size >= 9 and count >= 100 else 1
-    puzzles = sudoku.generate_many(size, count, seed, clues, processes)
-    written = sudoku.write_csv(out, "generated", puzzles)
-    _print_lines(f"{out}: {written} puzzles of {size}x{size}")
+        print_lines(f"stopped: {outcome.stopped} (trm train {out} --resume)")
 
 
 @app.command("train")
@@ -214,8 +130,8 @@ def train_command(
         return
     outcome = train(experiment, out, mesh, resume, console, _wandb_log(wandb, out.name, experiment))
     if outcome.stopped:
-        _print_lines(f"stopped: {outcome.stopped}")
-    _print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
+        print_lines(f"stopped: {outcome.stopped}")
+    print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
     for name, report in outcome.reports.items():
         _print_report(name, report)
 
@@ -240,7 +156,8 @@ def evaluate_command(
     """
     weights, description = load_weights(checkpoint, averaged=not raw)
     config = description.config
-    puzzles = read_puzzle_set(data or config.data.test_path or config.data.path, split)
+    paths = config.data.test_paths if split == "test" else config.data.train_paths
+    puzzles = read_puzzle_sets([str(data)] if data else paths, split)
     check_fits(puzzles, description.metadata)
     mesh = make_mesh(devices)
     batch_size = batch_size or min(config.train.global_batch_size, puzzles.examples)
@@ -267,8 +184,8 @@ def solve_command(
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
     weights, description = load_weights(checkpoint)
-    n = sudoku.board_size(description.metadata)
-    if n is None:
+    n = description.metadata.side
+    if n is None or description.metadata.puzzle_kind != "sudoku":
         raise InputError(f"{checkpoint}: found a model of something else, expected one trained on Sudokus")
     texts = _read_puzzles(puzzle)
     questions = []
@@ -281,9 +198,12 @@ def solve_command(
         questions.append(board)
     boards = np.array(questions)
     tokens = (boards.reshape(len(boards), -1) + sudoku.TOKEN_OF_DIGIT_0).astype(np.int32)
+    titles = [where if len(texts) > 1 else "" for where, _ in texts]
+    weights = jax.device_put(weights)  # Once, not with every part.
     for start in range(0, len(tokens), _SOLVE_BATCH):
         part = slice(start, start + _SOLVE_BATCH)
-        _print_answers(weights, description.config, boards[part], tokens[part], texts[part], steps, plain)
+        reasoning = reason(weights, description.config, tokens[part], np.zeros(len(tokens[part]), np.int32))
+        _print_answers(reasoning, boards[part], titles[part], steps, plain)
 
 
 _SOLVE_BATCH = 256
@@ -305,7 +225,7 @@ def export_command(
         raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
     weights, description = load_weights(checkpoint, averaged=not raw)
     save(out, weights, description.config, description.metadata, description.step)
-    _print_lines(f"{out}: {out.stat().st_size:,} bytes, step {description.step}")
+    print_lines(f"{out}: {out.stat().st_size:,} bytes, step {description.step}")
 
 
 @app.command("info")
@@ -318,17 +238,17 @@ def info_command(
     """
     if path.endswith(".safetensors"):
         _print_checkpoint(Path(path))
-    elif len(path) <= 255 and Path(path).is_dir() and not (Path(path) / "config.toml").exists():
+    elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
         _print_puzzle_set(Path(path))
     else:
-        _print_lines(config_to_toml(read_config(config_path(path))).rstrip())
+        print_lines(config_to_toml(read_config(config_path(path))).rstrip())
 
 
 def _read_puzzles(puzzle: str) -> list[tuple[str, str]]:
     """Return each puzzle with where it stands: an argument, or the lines of a file or of standard input."""
     if puzzle == "-":
         name, text = "standard input", sys.stdin.read()
-    elif len(puzzle) <= 255 and Path(puzzle).is_file():
+    elif os.path.isfile(puzzle):
         name = puzzle
         try:
             text = Path(puzzle).read_text(encoding="utf-8")
@@ -345,38 +265,25 @@ def _read_puzzles(puzzle: str) -> list[tuple[str, str]]:
     return lines
 
 
-def _print_answers(
-    weights: Weights,
-    config: Config,
-    boards: np.ndarray,
-    tokens: np.ndarray,
-    texts: list[tuple[str, str]],
-    steps: bool,
-    plain: bool,
-) -> None:
-    reasoning = reason(weights, config, tokens, np.zeros(len(tokens), np.int32))
+def _print_answers(reasoning: Reasoning, boards: np.ndarray, titles: list[str], steps: bool, plain: bool) -> None:
     thoughts = reasoning.predictions.reshape(-1, *boards.shape) - sudoku.TOKEN_OF_DIGIT_0
     # Padding, which is no digit, would be -1.
     answers = np.maximum(thoughts[-1], 0)
     valid = sudoku.obeys_rules(boards, answers)
-    for i, (where, _) in enumerate(texts):
+    for i, title in enumerate(titles):
         if plain:
             print(sudoku.format_board(answers[i]))
             continue
-        if len(texts) > 1:
-            _print_lines(where)
+        if title:
+            print_lines(title)
         console.print(
             draw_reasoning(boards[i], thoughts[:, i]) if steps else draw_sudoku(boards[i], answers[i]), highlight=False
         )
         verdict = "obeys the rules" if valid[i] else "breaks the rules: the network did not solve it"
-        _print_lines(
+        print_lines(
             f"{sudoku.format_board(answers[i])}\n{verdict}; confidence {reasoning.confidence[-1, i]:.3f}, "
             f"would have halted after {reasoning.halting_steps[i]} of {len(thoughts)} supervision steps\n"
         )
-
-
-def _print_lines(text: str) -> None:
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _print_plan(config: Config, mesh: jax.sharding.Mesh) -> None:
@@ -393,19 +300,12 @@ def _print_plan(config: Config, mesh: jax.sharding.Mesh) -> None:
         "memory, state": f"{sizes.state_bytes / 1e6:,.0f} MB per device",
         "memory, a step": f"{sizes.temporary_bytes / 1e6:,.0f} MB per device",
     }
-    _print_rows(rows)
-
-
-def _print_rows(rows: dict[str, Any]) -> None:
-    table = Table.grid(padding=(0, 2))
-    for name, value in rows.items():
-        table.add_row(name, str(value))
-    console.print(table, highlight=False)
+    print_rows(rows)
 
 
 def _print_report(name: str, report: Report) -> None:
-    _print_lines(f"{name}: {report.examples} puzzles")
-    _print_rows({f"  {key}": f"{value:.4f}" for key, value in report.metrics.items()})
+    print_lines(f"{name}: {report.examples} puzzles")
+    print_rows({f"  {key}": f"{value:.4f}" for key, value in report.metrics.items()})
 
 
 def _print_steps(report: Report) -> None:
@@ -417,7 +317,7 @@ def _print_steps(report: Report) -> None:
 
 def _print_checkpoint(path: Path) -> None:
     description, arrays = describe(path)
-    _print_rows(
+    print_rows(
         {
             "kind": description.kind,
             "step": description.step,
@@ -426,32 +326,32 @@ def _print_checkpoint(path: Path) -> None:
             "puzzle set": json.dumps(dataclasses.asdict(description.metadata)),
         }
     )
-    _print_lines("\n" + config_to_toml(description.config))
-    _print_rows({name: f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()})
+    print_lines("\n" + config_to_toml(description.config))
+    print_rows({name: f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()})
 
 
 def _print_puzzle_set(directory: Path) -> None:
-    splits = [split for split in ("train", "test") if (directory / split).is_dir()]
-    if not splits:
-        raise InputError(f"{directory}: found neither train/ nor test/, expected a puzzle set")
     names = read_identifiers(directory)
-    for split in splits:
-        puzzles = read_puzzle_set(directory, split)
-        _print_lines(f"{split}: {puzzles.examples:,} examples")
-        _print_rows({f"  {name}": value for name, value in dataclasses.asdict(puzzles.metadata).items()})
+    for puzzles in read_splits(directory):
+        print_lines(f"{puzzles.name}: {puzzles.examples:,} examples")
+        print_rows({f"  {name}": value for name, value in dataclasses.asdict(puzzles.metadata).items()})
+        counts = token_histogram(puzzles)
+        table = Table("  token", *counts, box=None)
+        for token, row in enumerate(zip(*counts.values(), strict=True)):
+            table.add_row(f"  {token}", *(f"{count:,}" for count in row))
+        console.print(table, highlight=False)
         _print_example(puzzles)
-    _print_lines(f"identifiers: {len(names)}, first {names[0]!r}")
+    print_lines(f"identifiers: {len(names):,}, first {names[0]!r}, last {names[-1]!r}")
+    print_rows({name: f"{size:,} bytes  sha256 {digest}" for name, (size, digest) in checksums(directory).items()})
 
 
 def _print_example(puzzles: PuzzleSet) -> None:
-    n = sudoku.board_size(puzzles.metadata)
-    if n is not None:
-        arrays = next(iter(puzzles.sets.values()))
-        question, answer = (
-            field[0].astype(np.int64).reshape(n, n) - sudoku.TOKEN_OF_DIGIT_0
-            for field in (arrays.inputs, arrays.labels)
-        )
-        drawings = {"first puzzle": draw_sudoku(question, question), "answer": draw_sudoku(question, answer)}
+    arrays = next(iter(puzzles.sets.values()))
+    example = read_examples(puzzles, arrays, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    question = example.inputs[0]
+    answer = np.where(example.labels[0] == IGNORED_LABEL, puzzles.metadata.pad_id, example.labels[0])
+    drawings = draw_example(puzzles.metadata, question, answer)
+    if drawings:
         console.print(side_by_side(drawings), highlight=False)
 
 

@@ -24,10 +24,20 @@ from trm.errors import InputError
 class DataConfig:
     """Where the puzzle set lies."""
 
-    path: str = ""
-    """Directory of the puzzle set to train on, with `train/` and `test/`."""
-    test_path: str = ""
-    """Directory whose `test/` is evaluated; empty: the one of `path`."""
+    path: str | tuple[str, ...] = ""
+    """Directory of the puzzle set to train on, with `train/` and `test/`; or several, whose batches take turns."""
+    test_path: str | tuple[str, ...] = ""
+    """Directory, or several, whose `test/` is evaluated; empty: as in `path`."""
+
+    @property
+    def train_paths(self) -> tuple[str, ...]:
+        return (self.path,) if isinstance(self.path, str) else self.path
+
+    @property
+    def test_paths(self) -> tuple[str, ...]:
+        if not self.test_path:
+            return self.train_paths
+        return (self.test_path,) if isinstance(self.test_path, str) else self.test_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -275,6 +285,8 @@ def _section(name: str, kind: type, table: Mapping[str, Any]):
     values = {}
     for key, value in table.items():
         _known(key, hints, "key", name)
+        if type(value) is list:
+            value = tuple(value)
         # 1e5 is a float in TOML and means 100000 epochs; 1 is an integer in TOML and may mean a rate of 1.0.
         if hints[key] is float and type(value) is int:
             value = float(value)
@@ -295,6 +307,7 @@ def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", int | None: "an integer"}
+    names[str | tuple[str, ...]] = "a string or a list of strings"
     return names.get(hint, str(hint))
 
 

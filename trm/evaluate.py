@@ -1,9 +1,11 @@
 """Evaluation: what enters are weights and a puzzle set, what leaves is one `Report` per set.
 
 Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; the whole set is seen, the
-last batch padded with sequences that do not count.
+last batch padded with sequences that do not count. A maze may have many shortest paths, of which the label is one:
+how many answers are some shortest path is reported too.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from trm.checkpoint import Weights
 from trm.config import Config
+from trm.data import maze
 from trm.data.loader import Prefetcher, load_test_batches
 from trm.data.puzzles import PuzzleSet
 from trm.devices import AXIS, REPLICATED, SPLIT, cut, fetch, varying
@@ -31,26 +34,30 @@ class Report(NamedTuple):
     examples: int
     """Puzzles that counted: those with at least one label."""
     metrics: dict[str, float]
-    """After the last step: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses. If the halting head
-    had its way: halting_steps, halting_exact_accuracy."""
+    """After the last step: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses, for mazes
+    shortest_path_accuracy. If the halting head had its way: halting_steps, halting_exact_accuracy."""
     accuracy_by_step: list[float]
     exact_accuracy_by_step: list[float]
 
 
 Sums = dict[str, Float[Array, "..."]]
-EvaluationStep = Callable[[Weights, Batch], Sums]
+EvaluationStep = Callable[[Weights, Batch], tuple[Sums, Int[Array, "batch seq_len"]]]
 
 
 def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
-    """Compile the evaluation of one batch for a mesh; it returns sums over the puzzles that count."""
+    """Compile the evaluation of one batch for a mesh.
 
-    def local_step(weights: Weights, batch: Batch) -> Sums:
+    It returns sums over the puzzles that count, and the answers after the last step.
+    """
+
+    def local_step(weights: Weights, batch: Batch) -> tuple[Sums, Int[Array, "batch seq_len"]]:
+        sums, answers = _evaluate_in_pieces(config, varying(weights), batch)
         # One collective: everything that is summed travels as one vector.
-        sums, unravel = ravel_pytree(_evaluate_in_pieces(config, varying(weights), batch))
-        return unravel(jax.lax.psum(sums, AXIS))
+        flat, unravel = ravel_pytree(sums)
+        return unravel(jax.lax.psum(flat, AXIS)), answers
 
-    sharded = jax.shard_map(local_step, mesh=mesh, in_specs=(REPLICATED, SPLIT), out_specs=REPLICATED)
-    return jax.jit(sharded, out_shardings=NamedSharding(mesh, REPLICATED))
+    sharded = jax.shard_map(local_step, mesh=mesh, in_specs=(REPLICATED, SPLIT), out_specs=(REPLICATED, SPLIT))
+    return jax.jit(sharded, out_shardings=(NamedSharding(mesh, REPLICATED), NamedSharding(mesh, SPLIT)))
 
 
 def evaluate(
@@ -67,17 +74,27 @@ def evaluate(
 
     with Prefetcher(batches()) as prefetched:
         for name, batch in prefetched:
-            sums = fetch(evaluation_step(weights, batch))
-            previous = totals.get(name)
+            sums, answers = evaluation_step(weights, batch)
             # In float64: a sum over half a million puzzles in float32 would lose the last ones.
-            totals[name] = jax.tree.map(
-                lambda a, b: a + np.float64(b), previous or jax.tree.map(lambda _: 0.0, sums), sums
-            )
+            sums = jax.tree.map(np.float64, fetch(sums))
+            if puzzles.metadata.puzzle_kind == "maze":
+                sums["shortest_path_accuracy"] = _count_shortest_paths(batch, answers)
+            totals[name] = jax.tree.map(np.add, totals[name], sums) if name in totals else sums
     return {name: _report(sums) for name, sums in totals.items()}
 
 
-def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> Sums:
-    """Evaluate in as many pieces as training takes: in less memory and, where there is a cache, in less time."""
+def _count_shortest_paths(batch: Batch, answers: Int[Array, "batch seq_len"]) -> np.float64:
+    """Count the answers that are some shortest path, the label or another."""
+    questions, answers = fetch((batch.inputs, answers))
+    side = math.isqrt(questions.shape[1])
+    # Sequences that fill the batch up have no start.
+    mazes = (questions == maze.START).any(axis=1)
+    boards = [np.asarray(tokens)[mazes].reshape(-1, side, side) for tokens in (questions, answers)]
+    return np.float64(maze.is_shortest_path(*boards).sum())
+
+
+def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Int[Array, "batch seq_len"]]:
+    """Evaluate in as many pieces as training takes, in less memory."""
     pieces = config.train.microbatches
     if pieces == 1:
         return _evaluate_batch(config, weights, batch)
@@ -85,11 +102,11 @@ def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> Sums:
         raise InputError(
             f"batch size: found {len(batch.inputs)} per device, expected a multiple of {pieces} (train.microbatches)"
         )
-    sums = jax.lax.map(lambda piece: _evaluate_batch(config, weights, piece), cut(batch, pieces))
-    return jax.tree.map(lambda of_pieces: of_pieces.sum(axis=0), sums)
+    sums, answers = jax.lax.map(lambda piece: _evaluate_batch(config, weights, piece), cut(batch, pieces))
+    return jax.tree.map(lambda of_pieces: of_pieces.sum(axis=0), sums), answers.reshape(batch.inputs.shape)
 
 
-def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
+def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Int[Array, "batch seq_len"]]:
     model = weights.model
     carry = Carry.empty(model, batch).refill(model, batch)
     rows = weights.puzzle_table[batch.puzzle_identifiers]
@@ -99,6 +116,7 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
         carry: Carry
         halting_steps: Int[Array, " batch"]
         halting_exact: Float[Array, " batch"]
+        answers: Int[Array, "batch seq_len"]
 
     def step(progress: Progress, _):
         _, (carry, outputs, metrics) = supervision_step(model, rows, progress.carry, config, min_halt_steps=None)
@@ -112,19 +130,21 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> Sums:
             carry,
             jnp.where(halts, carry.steps, progress.halting_steps),
             jnp.where(halts, right, progress.halting_exact),
+            outputs.predictions,
         )
         return progress, (metrics, by_step)
 
-    start = Progress(carry, never, jnp.zeros_like(never, jnp.float32))
+    start = Progress(carry, never, jnp.zeros_like(never, jnp.float32), jnp.zeros_like(batch.inputs))
     end, (metrics, by_step) = jax.lax.scan(step, start, length=config.halting.halt_max_steps)
     sums = jax.tree.map(lambda after_each_step: after_each_step[-1], metrics)
     labelled = correctness(batch.labels, batch.labels).labelled
-    return sums | {
+    sums |= {
         "halting_steps": jnp.sum(jnp.where(labelled, end.halting_steps, 0)).astype(jnp.float32),
         "halting_exact_accuracy": jnp.sum(end.halting_exact),
         "accuracy_by_step": by_step["accuracy"],
         "exact_accuracy_by_step": by_step["exact_accuracy"],
     }
+    return sums, end.answers
 
 
 def _report(totals: dict[str, np.ndarray | np.float64]) -> Report:

@@ -7,7 +7,8 @@ from jaxtyping import Integer
 from rich.table import Table
 from rich.text import Text
 
-from trm.data.sudoku import box_shape
+from trm.data.puzzles import MAZE_CHARACTERS, Metadata
+from trm.data.sudoku import TOKEN_OF_DIGIT_0, box_shape
 
 Board = Integer[np.ndarray, "n n"]
 
@@ -54,6 +55,51 @@ def draw_reasoning(
     wrong = [int((boards[i] != answer).sum()) for i in changed]
     grid.add_row("", *(Text(f"{count} wrong" if count else "solved", WRONG if count else RIGHT) for count in wrong))
     return grid
+
+
+MAZE_STYLES = {"#": "on grey35", " ": "", "S": "bold black on green", "G": "bold black on red", "o": "on cyan"}
+ARC_STYLES = "black blue red green yellow grey50 magenta dark_orange deep_sky_blue1 dark_red".split()
+"""Colours 0 to 9, close to those of the ARC web site."""
+
+
+def draw_maze(board: Board) -> Text:
+    """Draw a maze of tokens, two columns to a cell."""
+    text = Text()
+    for row in board.tolist():
+        for token in row:
+            character = MAZE_CHARACTERS[token - 1] if token else "?"
+            text.append(character * 2 if character in "#o" else f"{character} ", MAZE_STYLES.get(character, WRONG))
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
+def draw_grid(frame: Board) -> Text:
+    """Draw the part of a frame of ARC tokens that has colours, two columns to a cell."""
+    used = frame > 0
+    rows, columns = (np.flatnonzero(used.any(axis=axis)) for axis in (1, 0))
+    text = Text()
+    for row in frame[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].tolist() if len(rows) else []:
+        for token in row:
+            text.append(*((f"{token - 2} ", f"on {ARC_STYLES[token - 2]}") if token >= 2 else ("  ", "")))
+        text.append("\n")
+    text.rstrip()
+    return text
+
+
+def draw_example(
+    metadata: Metadata, question: Integer[np.ndarray, " seq_len"], answer: Integer[np.ndarray, " seq_len"]
+) -> dict[str, Text]:
+    """Draw an example of a puzzle set as it is fed to the network; nothing where it is not known what it is."""
+    side, kind = metadata.side, metadata.puzzle_kind
+    if side is None or kind == "other":
+        return {}
+    boards = question.reshape(side, side), answer.reshape(side, side)
+    if kind == "sudoku":
+        first, second = (board - TOKEN_OF_DIGIT_0 for board in boards)
+        return {"first puzzle": draw_sudoku(first, first), "answer": draw_sudoku(first, second)}
+    draw = draw_maze if kind == "maze" else draw_grid
+    return {"first puzzle": draw(boards[0]), "answer": draw(boards[1])}
 
 
 def side_by_side(drawings: Mapping[str, Text]) -> Table:

@@ -1,0 +1,229 @@
+"""Measure the builders of puzzle sets and the loader: what enters are sources, what leaves are tables and JSON.
+
+    python scripts/benchmark.py data --arc PREFIX --original CLONE
+
+Every builder runs as a command of its own, so that its peak memory is its own: the resident memory of the command and
+of the processes it started, added up, as Linux counts it. With `--original`, a clone of the original program builds the
+same sets right after ours; it needs its own packages (argdantic, pydantic, tqdm, huggingface_hub).
+"""
+
+import gzip
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from trm.data import sudoku
+from trm.data.csv_files import bundled_csv
+from trm.data.loader import TrainLoader
+from trm.data.puzzles import read_puzzle_set
+from trm.errors import InputError
+
+data_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+console = Console(soft_wrap=True)
+
+ARC = {
+    "ARC-1": ("training,evaluation,concept", "evaluation"),
+    "ARC-2": ("training2,evaluation2,concept", "evaluation2"),
+}
+"""Subsets, and the one whose test pairs are the test."""
+
+
+class BuilderFigures(NamedTuple):
+    """What one build took."""
+
+    builder: str
+    seconds: float
+    peak_memory_mb: float
+    disk_mb: float
+    rows: int
+    """Examples of both splits, as a user of the set sees them."""
+    rows_per_second: float
+
+
+class LoaderFigures(NamedTuple):
+    """What a loader delivers, on one core."""
+
+    loader: str
+    batch_size: int
+    open_milliseconds: float
+    batches_per_second: float
+
+
+@data_app.command("data", epilog="Example: python scripts/benchmark.py data --arc kaggle/combined/arc-agi")
+def data_command(
+    arc: Annotated[str | None, typer.Option(help="Prefix of ARC's Kaggle files; without it ARC is left out.")] = None,
+    original: Annotated[Path | None, typer.Option(help="Clone of the original, to measure beside ours.")] = None,
+    num_aug: Annotated[int, typer.Option(help="Augmentations of each puzzle.", min=1)] = 1000,
+    puzzles: Annotated[int, typer.Option(help="Sudokus to augment.", min=1)] = 1000,
+    batch_size: Annotated[int, typer.Option(help="Examples in a batch of the loader.", min=1)] = 768,
+    batches: Annotated[int, typer.Option(help="Batches that are timed.", min=1)] = 200,
+    json_out: Annotated[Path | None, typer.Option("--json", help="Append the lines of JSON to a file too.")] = None,
+) -> None:
+    """Time the builders on the 9x9 Sudokus that come with the package and on ARC, and the loader on what they built."""
+    if original and not (original / "dataset" / "build_arc_dataset.py").is_file():
+        raise InputError(f"--original: {original}: found no dataset/build_arc_dataset.py, expected a clone")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        builders, loaders = [], []
+        sudokus = ["trm", "data", "sudoku", "--subsample-size", str(puzzles)]
+        stored, online = folder / "sudoku", folder / "sudoku-online"
+        builders.append(_build("Sudoku", stored, [*sudokus, str(stored), "--num-aug", str(num_aug)]))
+        if original:
+            command = _original_sudoku(original, folder / "original", puzzles, num_aug)
+            builders.append(_build("Sudoku, original", folder / "original", command))
+            shutil.rmtree(folder / "original")
+        builders.append(_build("Sudoku, online", online, [*sudokus, str(online), "--online-aug"]))
+        loaders += [_load(path.name, path, batch_size, batches) for path in (stored, online)]
+        for name, (subsets, test_set) in ARC.items():
+            if arc is None:
+                continue
+            stored, compact = folder / "arc", folder / "arc-compact"
+            ours = ["trm", "data", "arc", arc, "--subsets", subsets, "--test-set", test_set, "--num-aug", str(num_aug)]
+            builders.append(_build(name, stored, [*ours[:3], str(stored), *ours[3:]]))
+            loaders.append(_load(name, stored, batch_size, batches))
+            shutil.rmtree(stored)
+            if original:
+                command = _original_arc(original, folder, arc, subsets, test_set, num_aug)
+                builders.append(_build(f"{name}, original", folder / "original", command))
+                shutil.rmtree(folder / "original")
+            builders.append(_build(f"{name}, compact", compact, [*ours[:3], str(compact), *ours[3:], "--compact"]))
+            loaders.append(_load(f"{name}, compact", compact, batch_size, batches))
+            shutil.rmtree(compact)
+    machine = {"cpu_cores": os.cpu_count(), "date": datetime.now().astimezone().isoformat(timespec="seconds")}
+    for figures in (builders, loaders):
+        _print_table(figures)
+    lines = [json.dumps(figures._asdict() | machine) for figures in (*builders, *loaders)]
+    for line in lines:
+        print(line)
+    if json_out:
+        with json_out.open("a", encoding="utf-8") as file:
+            file.writelines(f"{line}\n" for line in lines)
+
+
+def _build(name: str, out: Path, command: list[str]) -> BuilderFigures:
+    if command[0] == "trm":
+        command = [sys.executable, "-m", *command]
+    start = time.perf_counter()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        peak = _watch_memory(process)
+        seconds = time.perf_counter() - start
+        if process.returncode:
+            output.seek(0)
+            raise InputError(f"{name}: found exit code {process.returncode}: {output.read().strip()[-500:]}")
+    disk = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    rows = sum(read_puzzle_set(out, split).examples for split in ("train", "test"))
+    return BuilderFigures(name, seconds, peak / 1e6, disk / 1e6, rows, rows / seconds)
+
+
+def _watch_memory(process: subprocess.Popen) -> int:
+    """Wait for a process; return the most bytes that it and its descendants held at a time."""
+    peak, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.05):
+            peak = max(peak, sum(_resident_bytes(pid) for pid in _family(process.pid)))
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    process.wait()
+    done.set()
+    thread.join()
+    return peak
+
+
+def _family(pid: int) -> list[int]:
+    found = [pid]
+    for parent in found:
+        try:
+            for task in Path(f"/proc/{parent}/task").iterdir():
+                found += map(int, (task / "children").read_text().split())
+        except OSError:
+            continue  # It has just ended.
+    return found
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        # Shared pages count once for each process that has them in use: divided by their number.
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # It has just ended.
+    return 0
+
+
+# The original
+
+
+def _original_sudoku(clone: Path, out: Path, puzzles: int, num_aug: int) -> list[str]:
+    """Run the original's builder on files of this machine instead of the hub's."""
+    files = out.parent / "source"
+    files.mkdir()
+    for split in ("train", "test"):
+        table = sudoku.read_csv(bundled_csv(f"sudoku-9x9-{split}.csv.gz"))
+        sudoku.write_csv(files / f"{split}.csv", "bundled", (sudoku.Puzzle(*row) for row in zip(*table, strict=True)))
+    arguments = ["--output-dir", str(out), "--subsample-size", str(puzzles), "--num-aug", str(num_aug)]
+    script = (
+        "import huggingface_hub, runpy, sys; "
+        f"huggingface_hub.hf_hub_download = lambda repo, name, **_: {str(files)!r} + '/' + name; "
+        f"sys.argv = ['build_sudoku_dataset.py', *{arguments!r}]; sys.path.insert(0, {str(clone / 'dataset')!r}); "
+        f"runpy.run_path({str(clone / 'dataset' / 'build_sudoku_dataset.py')!r}, run_name='__main__')"
+    )
+    return [sys.executable, "-c", script]
+
+
+def _original_arc(clone: Path, folder: Path, prefix: str, subsets: str, test_set: str, num_aug: int) -> list[str]:
+    plain = folder / "arc-source"
+    plain.mkdir(exist_ok=True)
+    for path in Path(prefix).parent.glob(f"{Path(prefix).name}_*.json*"):
+        if path.suffix == ".gz":
+            (plain / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
+        else:
+            shutil.copy(path, plain / path.name)
+    arguments = [
+        "--input-file-prefix", str(plain / Path(prefix).name), "--output-dir", str(folder / "original"),
+        "--subsets", *subsets.split(","), "--test-set-name", test_set, "--num-aug", str(num_aug),
+    ]  # fmt: skip
+    script = (
+        f"import runpy, sys; sys.argv = ['build_arc_dataset.py', *{arguments!r}]; "
+        f"sys.path.insert(0, {str(clone)!r}); runpy.run_module('dataset.build_arc_dataset', run_name='__main__')"
+    )
+    return [sys.executable, "-c", script]
+
+
+# The loader
+
+
+def _load(name: str, directory: Path, batch_size: int, batches: int) -> LoaderFigures:
+    seconds = []
+    start = time.perf_counter()
+    loader = TrainLoader(read_puzzle_set(directory, "train"), batch_size, seed=0)
+    opened = time.perf_counter() - start
+    for step in range(batches):
+        start = time.perf_counter()
+        loader.load(step)
+        seconds.append(time.perf_counter() - start)
+    return LoaderFigures(name, batch_size, 1e3 * opened, 1 / statistics.median(seconds))
+
+
+def _print_table(rows: list) -> None:
+    table = Table(*(name.replace("_", " ") for name in rows[0]._fields), box=None)
+    for row in rows:
+        table.add_row(*(value if isinstance(value, str) else f"{value:,.1f}" for value in row))
+    console.print(table, highlight=False)

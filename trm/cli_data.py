@@ -1,0 +1,314 @@
+"""The commands below `trm data`: read options, call the builders, print what came of it."""
+
+import os
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import typer
+from rich.progress import Progress, track
+
+from trm.data import arc, arc_builder, hub, maze, maze_generator, sudoku, sudoku_generator
+from trm.data.csv_files import bundled_csv
+from trm.data.puzzle_check import check_puzzle_set
+from trm.data.puzzle_writer import new_puzzle_set, write_identifiers, write_puzzle_set
+from trm.errors import InputError
+from trm.printing import console, print_lines
+
+T = TypeVar("T")
+
+data_app = typer.Typer(no_args_is_help=True, help="Make puzzle sets, and check them.")
+
+Out = Annotated[Path, typer.Argument(help="Directory of the new puzzle set.")]
+TrainCsv = Annotated[Path | None, typer.Option("--train", help="CSV (or .csv.gz) to train on.")]
+TestCsv = Annotated[Path | None, typer.Option("--test", help="CSV (or .csv.gz) to test on.")]
+HubRepo = Annotated[
+    str | None, typer.Option("--hub", help="Take train.csv and test.csv from a Hugging Face data set (extra `hub`).")
+]
+Generate = Annotated[int | None, typer.Option(help="Generate so many training puzzles instead.", min=1)]
+GenerateTest = Annotated[int, typer.Option(help="Generate so many test puzzles besides.", min=1)]
+SubsampleSize = Annotated[int | None, typer.Option(help="Train on so many puzzles, drawn at random.", min=1)]
+MinDifficulty = Annotated[int | None, typer.Option(help="Keep puzzles rated at least so, in both splits.")]
+Clues = Annotated[int, typer.Option(help="Of a generated Sudoku: stop taking clues away at so many.", min=0)]
+MinMoves = Annotated[
+    int | None,
+    typer.Option(help="Of a generated maze: path longer than so many moves.", show_default="110 at 30x30, as area"),
+]
+Unique = Annotated[bool, typer.Option("--unique", help="Of a generated maze: make the shortest path the only one.")]
+Processes = Annotated[int | None, typer.Option(help="Processes.", show_default="one per core", min=1)]
+Seed = Annotated[int, typer.Option(help="Everything random follows from it.", min=0)]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@data_app.command("sudoku")
+def sudoku_command(
+    out: Out,
+    train_csv: TrainCsv = None,
+    test_csv: TestCsv = None,
+    hub_repo: HubRepo = None,
+    generate: Generate = None,
+    generate_test: GenerateTest = 500,
+    size: Annotated[int, typer.Option(help="Of generated Sudokus: side of the board, 4, 6 or 9.")] = 9,
+    clues: Clues = 0,
+    subsample_size: SubsampleSize = None,
+    min_difficulty: MinDifficulty = None,
+    num_aug: Annotated[int, typer.Option(help="Stored augmentations of each training puzzle.", min=0)] = 0,
+    online_aug: Annotated[
+        bool, typer.Option("--online-aug", help="Store no augmentations: rearrange a puzzle whenever it is drawn.")
+    ] = False,
+    processes: Processes = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build a Sudoku puzzle set from CSV files, the hub, or the generator; else from the 9x9 puzzles that come along.
+
+    CSV files have the columns source, question, answer, rating.
+
+    Example: `trm data sudoku data/sudoku --train train.csv --test test.csv --subsample-size 1000 --online-aug`
+    """
+    if online_aug and num_aug:
+        raise InputError(f"--online-aug: found --num-aug {num_aug} beside it, expected one or the other")
+    if generate:
+        _refuse("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
+        total = generate + generate_test
+        puzzles = sudoku_generator.generate_many(size, total, seed, clues, _sudoku_processes(processes, size, total))
+        columns = zip(*_with_bar(puzzles, total), strict=True)
+        table = sudoku.Table(*(np.array(column) for column in columns))
+        train = sudoku.Table(*(column[:generate] for column in table))
+        test = sudoku.Table(*(column[generate:] for column in table))
+        train_name = test_name = "generated"
+    else:
+        train_name, test_name = _csv_files(train_csv, test_csv, hub_repo) or (
+            bundled_csv(f"sudoku-9x9-{split}.csv.gz") for split in ("train", "test")
+        )
+        train, test = sudoku.read_csv(train_name), sudoku.read_csv(test_name)
+    rng = np.random.default_rng(seed)
+    train = sudoku.select(train, str(train_name), min_difficulty, subsample_size, rng)
+    test = sudoku.select(test, str(test_name), min_difficulty)
+    n = _same_side(train.questions, test.questions, train_name, test_name)
+    with new_puzzle_set(out, overwrite) as folder:
+        write_identifiers(folder)
+        for split, table, augmentations in (("train", train, num_aug), ("test", test, 0)):
+            metadata = sudoku.metadata_of(len(table.questions), n, online_aug and split == "train")
+            draw = partial(sudoku.draw_symmetries, rng, n=n)
+            sudoku.write_split(folder / split, table, metadata, augmentations, draw)
+    augmented = "rearranged when they are drawn" if online_aug else f"with {num_aug} augmentations each"
+    print_lines(f"{out}: {len(train.questions)} training puzzles {augmented}, {len(test.questions)} test puzzles")
+
+
+class Labels(StrEnum):
+    """What becomes of a maze's path when the maze is turned."""
+
+    RECOMPUTE = "recompute"
+    ROTATE = "rotate"
+
+
+@data_app.command("maze")
+def maze_command(
+    out: Out,
+    train_csv: TrainCsv = None,
+    test_csv: TestCsv = None,
+    hub_repo: HubRepo = None,
+    generate: Generate = None,
+    generate_test: GenerateTest = 500,
+    size: Annotated[int, typer.Option(help="Of generated mazes: side.")] = 30,
+    min_moves: MinMoves = None,
+    unique: Unique = False,
+    subsample_size: SubsampleSize = None,
+    min_difficulty: MinDifficulty = None,
+    aug: Annotated[bool, typer.Option("--aug", help="Store all eight rotations and reflections to train on.")] = False,
+    labels: Annotated[
+        Labels,
+        typer.Option(
+            help="recompute: every path by one rule, from the start the first of up, down, left, right that lies on a "
+            "shortest path; rotate: the file's path, turned with the maze, as the original does."
+        ),
+    ] = Labels.RECOMPUTE,
+    processes: Processes = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build a maze puzzle set from CSV files, the hub, or the generator.
+
+    CSV files have the columns source, question, answer, rating: # wall, space free, S start, G goal, o path.
+
+    Example: `trm data maze data/maze --hub sapientinc/maze-30x30-hard-1k --aug`
+    """
+    if generate:
+        _refuse("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
+        table = _generate_mazes(generate + generate_test, size, min_moves, unique, processes, seed)
+        train = maze.Table(*(column[:generate] for column in table))
+        test = maze.Table(*(column[generate:] for column in table))
+        train_name = test_name = "generated"
+    else:
+        files = _csv_files(train_csv, test_csv, hub_repo)
+        if files is None:
+            raise InputError("--train, --hub, --generate: found none of them, expected one: where mazes come from")
+        train_name, test_name = files
+        train, test = maze.read_csv(train_name), maze.read_csv(test_name)
+    rng = np.random.default_rng(seed)
+    train = maze.select(train, str(train_name), min_difficulty, subsample_size, rng)
+    test = maze.select(test, str(test_name), min_difficulty)
+    _same_side(train.questions, test.questions, train_name, test_name)
+    splits = {
+        "train": maze.build_split(str(train_name), train, aug, labels.value),
+        "test": maze.build_split(str(test_name), test, False, labels.value),
+    }
+    write_puzzle_set(out, splits, overwrite=overwrite)
+    turned = " in eight orientations" if aug else ""
+    print_lines(f"{out}: {len(train.questions)} training mazes{turned}, {len(test.questions)} test mazes")
+
+
+@data_app.command("arc")
+def arc_command(
+    out: Out,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Prefix of the Kaggle files (PREFIX_SUBSET_challenges.json, ..._solutions.json, plain or .gz), or a "
+            "directory with one folder per subset and one JSON per task in it, as in the official repositories."
+        ),
+    ],
+    subsets: Annotated[str, typer.Option(help="Subsets, separated by commas.")] = "training,evaluation,concept",
+    test_set: Annotated[str, typer.Option(help="Subset whose test pairs are to be solved.")] = "evaluation",
+    test_set2: Annotated[str | None, typer.Option(help="A second one.", show_default="none")] = None,
+    num_aug: Annotated[int, typer.Option(help="Augmentations of each task.", min=0)] = 1000,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Store each task once, and augment it whenever it is drawn.")
+    ] = False,
+    allow_missing_solutions: Annotated[
+        bool, typer.Option("--allow-missing-solutions", help="Put up with unknown answers; each counts as [[0]].")
+    ] = False,
+    puzzle_identifiers_start: Annotated[
+        int, typer.Option(help="First identifier; more than 1 to keep several sets apart.", min=1)
+    ] = 1,
+    processes: Processes = None,
+    seed: Seed = 42,
+    overwrite: Overwrite = False,
+) -> None:
+    """Build an ARC-AGI-1, ARC-AGI-2 or ConceptARC puzzle set.
+
+    Example: `trm data arc data/arc1 kaggle/combined/arc-agi --compact`
+    """
+    names = [name.strip() for name in subsets.split(",")]
+    tests = [name for name in (test_set, test_set2) if name]
+    for name in tests:
+        if name not in names:
+            raise InputError(f"--test-set: found {name!r}, expected one of the subsets {', '.join(names)}")
+    if len(set(names)) < len(names):
+        raise InputError(f"--subsets: found {subsets!r}, expected each once")
+    chosen = [
+        arc_builder.Subset(name, arc.read_subset(source, name, allow_missing_solutions), name in tests)
+        for name in names
+    ]
+    for test, others in arc_builder.find_leaks(chosen).items():
+        for other, count in others.items():
+            print_lines(f"warning: {other} holds {count} tasks of the test set {test}: its score will mean nothing")
+    with Progress(console=console, transient=True) as progress:
+        bar = progress.add_task("tasks", total=None)
+        metadata = arc_builder.build(
+            out,
+            chosen,
+            num_aug,
+            arc_builder.SeededDraws(seed),
+            compact,
+            puzzle_identifiers_start,
+            processes or os.cpu_count() or 1,
+            overwrite,
+            lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    for split, values in metadata.items():
+        examples = round(values.total_puzzles * values.mean_puzzle_examples)
+        print_lines(
+            f"{out}/{split}: {values.total_groups:,} tasks, {values.total_puzzles:,} puzzles, {examples:,} examples"
+        )
+
+
+@data_app.command("generate")
+def generate_command(
+    out: Annotated[Path, typer.Argument(help="CSV file to write; gzip when its name ends in .gz.")],
+    mazes: Annotated[bool, typer.Option("--maze", help="Mazes, not Sudokus.")] = False,
+    size: Annotated[
+        int | None, typer.Option(help="Side of the board: 4, 6 or 9; of a maze.", show_default="9, or 30")
+    ] = None,
+    count: Annotated[int, typer.Option(help="Number of puzzles.", min=1)] = 1000,
+    clues: Clues = 0,
+    min_moves: MinMoves = None,
+    unique: Unique = False,
+    processes: Processes = None,
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Generate Sudokus with exactly one solution each, or mazes, as a CSV file.
+
+    Example: `trm data generate sudoku-6x6.csv --size 6 --count 2000 --seed 1`
+    """
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
+    if mazes:
+        _refuse("--maze", {"--clues": clues})
+        table = _generate_mazes(count, size or 30, min_moves, unique, processes, seed)
+        side = table.questions.shape[-1]
+        written = maze.write_csv(out, "generated", (maze.Maze(*row) for row in zip(*table, strict=True)))
+    else:
+        _refuse("Sudokus", {"--min-moves": min_moves, "--unique": unique})
+        side = size or 9
+        puzzles = sudoku_generator.generate_many(side, count, seed, clues, _sudoku_processes(processes, side, count))
+        written = sudoku.write_csv(out, "generated", _with_bar(puzzles, count))
+    print_lines(f"{out}: {written} puzzles of {side}x{side}")
+
+
+@data_app.command("check")
+def check_command(directory: Annotated[Path, typer.Argument(help="Puzzle set.")]) -> None:
+    """Verify every index, token and rule of a puzzle set; name the first row that is wrong.
+
+    Example: `trm data check data/sudoku`
+    """
+    for line in check_puzzle_set(directory):
+        print_lines(line)
+
+
+def _csv_files(train: Path | None, test: Path | None, hub_repo: str | None) -> tuple[Path, Path] | None:
+    """Return the files that the options name, downloaded where they ask for it; None when they name none."""
+    if hub_repo:
+        _refuse("--hub", {"--train": train, "--test": test})
+        return hub.download(hub_repo, "train.csv"), hub.download(hub_repo, "test.csv")
+    if (train is None) != (test is None):
+        raise InputError("--train and --test: found one of them, expected both or neither")
+    return (train, test) if train and test else None
+
+
+def _refuse(option: str, others: dict[str, Any]) -> None:
+    given = [name for name, value in others.items() if value]
+    if given:
+        raise InputError(f"{option}: found {' and '.join(given)} beside it, expected one or the other")
+
+
+def _same_side(train: np.ndarray, test: np.ndarray, train_name: Path | str, test_name: Path | str) -> int:
+    found, expected = test.shape[-1], train.shape[-1]
+    if found != expected:
+        raise InputError(
+            f"{test_name}: found {found}x{found} boards, expected {expected}x{expected} as in {train_name}"
+        )
+    return expected
+
+
+def _sudoku_processes(processes: int | None, size: int, count: int) -> int:
+    # A process takes seconds to start: only large boards in number are worth it.
+    return processes or ((os.cpu_count() or 1) if size >= 9 and count >= 100 else 1)
+
+
+def _generate_mazes(
+    count: int, size: int, min_moves: int | None, unique: bool, processes: int | None, seed: int
+) -> maze.Table:
+    processes = processes or os.cpu_count() or 1
+    mazes = maze_generator.generate_many(size, count, seed, min_moves, unique, processes)
+    columns = zip(*_with_bar(mazes, count), strict=True)
+    return maze.Table(*(np.array(column) for column in columns))
+
+
+def _with_bar(puzzles: Iterable[T], count: int) -> Iterable[T]:
+    return track(puzzles, "generating", count, console=console, transient=True)
