@@ -1,6 +1,7 @@
 """Settings for all tests: four CPU devices, strict types and ranks, and the small things that many tests need."""
 
 import os
+import sys
 
 # Before JAX looks for devices. A GPU, where there is one, is used as it is.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
@@ -11,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+import trm.cli
 from trm.config import Config, config_from_tables
 from trm.data import sudoku, sudoku_generator
 from trm.data.puzzle_writer import write_puzzle_set
@@ -42,6 +44,27 @@ TINY = {
 def tiny_config(**sections: dict) -> Config:
     """Return the tiny configuration with some keys changed."""
     return config_from_tables({name: TINY.get(name, {}) | sections.get(name, {}) for name in TINY | sections})
+
+
+def run_trm(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str, str]:
+    """Call the command line in this process; return exit code, output and errors."""
+    sys.argv = ["trm", *map(str, arguments)]
+    try:
+        trm.cli.main()
+        code = 0
+    except SystemExit as end:
+        code = int(end.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def check_mistake(capsys: pytest.CaptureFixture, arguments: list[str], says: str) -> None:
+    """Call the command line; require exit code 2 and one line that says what is wrong."""
+    code, _, err = run_trm(capsys, *arguments)
+    assert code == 2
+    assert says in err
+    assert err.startswith("error: ")
+    assert len(err.splitlines()) == 1
 
 
 @pytest.fixture(scope="session")

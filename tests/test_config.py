@@ -4,10 +4,11 @@ from pathlib import Path
 
 import jax
 import pytest
-from conftest import tiny_config
+from conftest import GOLDEN, tiny_config
 
 from trm.config import config_from_tables, config_to_tables, config_to_toml, read_config
-from trm.data.sudoku import metadata_of
+from trm.data import maze, sudoku
+from trm.data.puzzles import read_puzzle_set
 from trm.devices import make_mesh
 from trm.errors import InputError
 from trm.named import config_names, config_path
@@ -16,7 +17,9 @@ from trm.train_step import abstract_state, total_steps
 
 
 def test_toml_round_trip(tmp_path: Path):
-    config = tiny_config(data={"path": 'a "quoted" \\ path'}, optimizer={"lr": 3e-5, "ema": False})
+    config = tiny_config(
+        data={"path": 'a "quoted" \\ path', "test_path": ("one", "two")}, optimizer={"lr": 3e-5, "ema": False}
+    )
     path = tmp_path / "config.toml"
     path.write_text(config_to_toml(config))
     assert read_config(path) == config
@@ -97,17 +100,25 @@ def test_prefix_holds_the_puzzle_row():
         assert config.model.prefix_len == expected
 
 
+METADATA = {
+    "sud": sudoku.metadata_of(1000, 9),
+    "qui": sudoku.metadata_of(1000, 6),
+    "maz": maze.metadata_of(1000, 30),
+    "arc": read_puzzle_set(GOLDEN / "arc_small" / "dataset", "train").metadata,
+}
+
+
 @pytest.mark.parametrize("name", config_names())
 def test_every_config_lowers(name: str):
-    """Trace and lower a training step of every experiment, on abstract arrays; 9x9 boards."""
+    """Trace and lower a training step of every experiment, on abstract arrays of its kind of puzzle."""
     mesh = make_mesh(min(4, len(jax.devices())))
-    text = lower_train_step(read_config(config_path(name)), metadata_of(1000, 9), mesh).as_text()
+    text = lower_train_step(read_config(config_path(name)), METADATA[name[:3]], mesh).as_text()
     assert "stablehlo.while" in text
 
 
 def test_published_sizes():
     """Steps and parameters of the published Sudoku runs."""
-    metadata = metadata_of(1000, 9)
+    metadata = sudoku.metadata_of(1000, 9)
     config = read_config(config_path("sudoku_mlp"))
     assert total_steps(config, metadata) == 65_104
     for name, parameters in {"sudoku_mlp": 5_028_866, "sudoku_att": 6_828_034}.items():
@@ -117,7 +128,7 @@ def test_published_sizes():
 
 
 def test_plan_counts():
-    sizes = plan(tiny_config(), metadata_of(20, 4), make_mesh(1))
+    sizes = plan(tiny_config(), sudoku.metadata_of(20, 4), make_mesh(1))
     assert sizes.steps == 15
     assert sizes.examples == 15 * 8
     assert sizes.puzzle_table == 16

@@ -1,5 +1,6 @@
 """Evaluation: every puzzle counts once, on any number of devices, and agrees with inference."""
 
+import dataclasses
 from pathlib import Path
 
 import equinox as eqx
@@ -11,13 +12,14 @@ from conftest import tiny_config
 from rich.console import Console
 
 from trm.checkpoint import Weights, trained_weights
-from trm.data import sudoku_generator
+from trm.data import arc, maze, maze_generator, sudoku_generator
 from trm.data.puzzles import PuzzleSet
 from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
 from trm.evaluate import Report, evaluate, make_evaluation_step
+from trm.halting import Batch
 from trm.inference import Reasoning, reason
-from trm.render import draw_reasoning, draw_sudoku
+from trm.render import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku
 from trm.train_step import make_state
 
 CONFIG = tiny_config()
@@ -72,10 +74,49 @@ def test_devices_and_batch_sizes_agree(weights: Weights, splits: dict[str, Puzzl
         run(weights, splits["test"], 10, 2, pieces=2)
 
 
+def test_any_shortest_path_counts_in_mazes(weights: Weights):
+    """Three mazes answered with the label, with another shortest path, with none; in batches of two."""
+    mazes = [m for m in maze_generator.generate_many(7, 20, seed=0) if maze.count_shortest_paths(m.question[None]) > 1]
+    table = maze.Table(*(np.array(column) for column in zip(*mazes[:3], strict=True)))
+    label, question = table.answers[1], table.questions[1]
+    draws = maze.shortest_path(np.repeat(question[None], 50, axis=0), np.random.default_rng(0))
+    another = next(draw for draw in draws if (draw != label).any())
+    padding = np.zeros_like(label)
+    batches = iter([[table.answers[0], another], [table.questions[2], padding]])
+
+    def step(weights: Weights, batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
+        answers = jnp.array(next(batches)).astype(jnp.int32).reshape(2, -1)
+        labelled = (batch.labels >= 0).any(axis=1)
+        right = (answers == batch.labels).all(axis=1) & labelled
+        sums = {"count": labelled.sum(), "exact_accuracy": right.sum()}
+        sums |= {name: right.sum(keepdims=True) for name in ("accuracy_by_step", "exact_accuracy_by_step")}
+        return jax.tree.map(lambda total: total.astype(jnp.float32), sums), answers
+
+    report = evaluate(step, weights, maze.build_split("mazes", table), 2, make_mesh(1))["all"]
+    assert report.metrics["exact_accuracy"] == pytest.approx(1 / 3)
+    assert report.metrics["shortest_path_accuracy"] == pytest.approx(2 / 3)
+
+
 def test_halting_steps_by_hand():
     halts = np.array([[False, True, False], [False, False, True], [False, True, False]])
     reasoning = Reasoning(np.zeros((3, 3, 1), np.int32), np.zeros((3, 3), np.float32), halts)
     assert reasoning.halting_steps.tolist() == [3, 1, 2]
+
+
+def test_drawings_of_mazes_and_grids():
+    mazes = maze.parse_maze("S #" + "  " + "#" * 19 + "G", "x")
+    drawn = draw_maze(maze.shortest_path(mazes[None])[0]).plain.splitlines()
+    assert drawn[0] == "S   ##    "
+    assert drawn[-1] == "########G "
+    grid = np.array([[0, 5], [9, 1], [2, 3]], np.uint8)
+    frame = arc.to_frame(grid, 3, 4)
+    drawing = draw_grid(frame.reshape(30, 30))
+    # What is drawn ends with the markers.
+    assert drawing.plain.splitlines()[:3] == ["0 5   ", "9 1   ", "2 3   "]
+    assert draw_grid(np.zeros((30, 30), np.uint8)).plain == ""
+    metadata = maze.metadata_of(1, 5)
+    assert list(draw_example(metadata, mazes.ravel(), mazes.ravel())) == ["first puzzle", "answer"]
+    assert draw_example(dataclasses.replace(metadata, kind="other"), mazes.ravel(), mazes.ravel()) == {}
 
 
 def test_drawings(tmp_path: Path):

@@ -331,8 +331,9 @@ def _print_checkpoint(path: Path) -> None:
 
 
 def _print_puzzle_set(directory: Path) -> None:
+    splits = read_splits(directory)
     names = read_identifiers(directory)
-    for puzzles in read_splits(directory):
+    for puzzles in splits:
         print_lines(f"{puzzles.name}: {puzzles.examples:,} examples")
         print_rows({f"  {name}": value for name, value in dataclasses.asdict(puzzles.metadata).items()})
         counts = token_histogram(puzzles)

@@ -194,14 +194,14 @@ def arc_command(
     Example: `trm data arc data/arc1 kaggle/combined/arc-agi --compact`
     """
     names = [name.strip() for name in subsets.split(",")]
-    tests = [name for name in (test_set, test_set2) if name]
-    for name in tests:
+    tests = {"--test-set": test_set} | ({"--test-set2": test_set2} if test_set2 else {})
+    for option, name in tests.items():
         if name not in names:
-            raise InputError(f"--test-set: found {name!r}, expected one of the subsets {', '.join(names)}")
+            raise InputError(f"{option}: found {name!r}, expected one of the subsets {', '.join(names)}")
     if len(set(names)) < len(names):
         raise InputError(f"--subsets: found {subsets!r}, expected each once")
     chosen = [
-        arc_builder.Subset(name, arc.read_subset(source, name, allow_missing_solutions), name in tests)
+        arc_builder.Subset(name, arc.read_subset(source, name, allow_missing_solutions), name in tests.values())
         for name in names
     ]
     for test, others in arc_builder.find_leaks(chosen).items():

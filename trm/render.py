@@ -70,7 +70,7 @@ def draw_maze(board: Board) -> Text:
             character = MAZE_CHARACTERS[token - 1] if token else "?"
             text.append(character * 2 if character in "#o" else f"{character} ", MAZE_STYLES.get(character, WRONG))
         text.append("\n")
-    text.rstrip()
+    text.right_crop(1)
     return text
 
 
@@ -83,7 +83,7 @@ def draw_grid(frame: Board) -> Text:
         for token in row:
             text.append(*((f"{token - 2} ", f"on {ARC_STYLES[token - 2]}") if token >= 2 else ("  ", "")))
         text.append("\n")
-    text.rstrip()
+    text.right_crop(1)
     return text
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Integer, UInt64
@@ -57,6 +57,7 @@ DrawAugmentations = Callable[[int], Augmentations]
 """Draws so many, one after the other; called again when some of them were no new ones."""
 
 
+@runtime_checkable
 class Draws(Protocol):
     """All that is left to chance in building a set, in the order in which it is asked for."""
 

@@ -189,7 +189,7 @@ def read_csv(path: str | Path) -> Table:
             raise InputError(f"{path}: row {first + FIRST_ROW}: {describe(first)}")
 
     def describe_misplaced(i: int) -> str:
-        row, column = np.argwhere(misplaced[i])[0]
+        row, column = np.argwhere(misplaced[i])[0].tolist()
         found, given = (MAZE_CHARACTERS[boards[i, row, column] - 1] for boards in (answers, questions))
         allowed = f"{given!r} as in the question" + (" or 'o'" if given == " " else "")
         return f"answer: {_name_cell(row, column, questions.shape[-1])}: found {found!r}, expected {allowed}"
@@ -261,7 +261,7 @@ def build(table: Table, augment: bool, labels: Labels) -> PuzzleArrays:
     count, n, _ = table.questions.shape
     copies = TRANSFORMS if augment else 1
 
-    def augmented(boards: Boards) -> Boards:
+    def augmented(boards: Boards) -> Integer[np.ndarray, "copies n n"]:
         return np.stack([transform(boards, t) for t in range(copies)], axis=1).reshape(count * copies, n, n)
 
     inputs = augmented(table.questions)

@@ -35,8 +35,9 @@ _CHUNK = 4096
 
 def check_puzzle_set(directory: str | Path) -> Iterator[str]:
     """Check every invariant of a puzzle set and say what holds; raise InputError naming the first row that is wrong."""
+    splits = read_splits(directory)
     names = read_identifiers(directory)
-    for puzzles in read_splits(directory):
+    for puzzles in splits:
         metadata, rule = puzzles.metadata, _RULES[puzzles.metadata.puzzle_kind]
         expected = metadata.num_puzzle_identifiers
         _require(len(names) == expected, f"{directory}/identifiers.json", f"{len(names)} names", expected)
