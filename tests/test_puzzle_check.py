@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from conftest import GOLDEN
 
+from trm.data import arc
+from trm.data.arc_builder import SeededDraws, Subset, build
 from trm.data.puzzle_check import check_puzzle_set, checksums, read_splits, token_histogram
 from trm.data.puzzle_writer import make_split, write_puzzle_set
 from trm.data.puzzles import read_puzzle_set
@@ -92,3 +94,19 @@ def test_histogram_and_checksums(tmp_path: Path):
 def test_a_folder_without_a_split(tmp_path: Path):
     with pytest.raises(InputError, match="found neither train/ nor test/"):
         read_splits(tmp_path)
+
+
+def test_names_that_say_something_else(tmp_path: Path):
+    tasks = arc.read_subset(str(GOLDEN / "arc_small" / "source" / "arc"), "evaluation")
+    build(tmp_path / "set", [Subset("evaluation", tasks, True)], 3, SeededDraws(0), compact=True)
+    assert len(list(check_puzzle_set(tmp_path / "set"))) == 4
+    path = tmp_path / "set" / "test" / "all__colors.npy"
+    colors = np.load(path)
+    for row, wrong in ((0, [0, 2, 1, 3, 4, 5, 6, 7, 8, 9]), (2, colors[1]), (3, np.zeros(10))):
+        changed = colors.copy()
+        changed[row] = wrong
+        np.save(path, changed)
+        with pytest.raises(
+            InputError, match=rf"test: all: puzzle {row}: found t\d\|\|\|\d+, expected what its name says"
+        ):
+            list(check_puzzle_set(tmp_path / "set"))

@@ -79,6 +79,10 @@ def truncate(field: str) -> Callable[[Path], None]:
         (change_metadata(seq_len="16"), "dataset.json: seq_len: found '16', expected int"),
         (change_metadata(vocab_size=0), "dataset.json: vocab_size: found 0, expected more than 0"),
         (change_metadata(sets=[]), "dataset.json: sets: found none"),
+        (
+            change_metadata(online_augmentation=True, kind="maze"),
+            "dataset.json: online_augmentation: found true of maze",
+        ),
         (change_metadata(sets=["../x"]), "dataset.json: sets: found '../x', expected a plain name"),
         (change_metadata(sets=["all", "more"]), "more__inputs.npy: cannot read"),
         (change_metadata(seq_len=15), "all__inputs.npy: found shape (80, 16), expected (80, 15)"),

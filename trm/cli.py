@@ -343,7 +343,9 @@ def _print_puzzle_set(directory: Path) -> None:
         console.print(table, highlight=False)
         _print_example(puzzles)
     print_lines(f"identifiers: {len(names):,}, first {names[0]!r}, last {names[-1]!r}")
-    print_rows({name: f"{size:,} bytes  sha256 {digest}" for name, (size, digest) in checksums(directory).items()})
+    print_lines("sha256, bytes, file")
+    for name, (size, digest) in checksums(directory).items():
+        print_lines(f"{digest}  {size:>13,}  {name}")
 
 
 def _print_example(puzzles: PuzzleSet) -> None:

@@ -3,6 +3,7 @@
 Opening a set checks what is cheap: shapes, index bounds, identifiers. This reads every token too.
 """
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from jaxtyping import Bool, Integer
 from trm.data import arc, maze, sudoku
 from trm.data.loader import read_examples
 from trm.data.puzzles import (
+    ARC_COLORS,
     ARC_SIDE,
     IGNORED_LABEL,
     TOKENS,
@@ -44,6 +46,7 @@ def check_puzzle_set(directory: str | Path) -> Iterator[str]:
         _check_counts(puzzles)
         yield f"{puzzles.name}: {puzzles.examples:,} examples, {metadata.total_groups:,} groups: indices hold"
         for name, arrays in puzzles.sets.items():
+            _check_recipe(puzzles.name, name, arrays, names)
             for first, inputs, labels in _read(puzzles, arrays):
                 wrong = np.flatnonzero(~rule.obeys(inputs, labels))
                 if len(wrong):
@@ -98,6 +101,23 @@ def _check_counts(puzzles: PuzzleSet) -> None:
     )
 
 
+def _check_recipe(where: str, name: str, arrays: PuzzleArrays, names: list[str]) -> None:
+    """Check that the name of each puzzle says what is made of its original."""
+    if arrays.recipe is None:
+        return
+    colors = np.ascontiguousarray(arrays.recipe.colors, dtype=np.uint8) + np.uint8(ord("0"))
+    digits = colors.view(f"S{ARC_COLORS}").ravel().astype(str)
+    rows = zip(arrays.puzzle_identifiers.tolist(), arrays.recipe.transforms.tolist(), digits.tolist(), strict=True)
+    for puzzle, (identifier, transform, permutation) in enumerate(rows):
+        augmented = names[identifier].split(arc.SEPARATOR)[1:]
+        made = [f"t{transform}", permutation]
+        if made != (augmented[-2:] or ["t0", "0123456789"]) or len(set(permutation)) < ARC_COLORS:
+            raise InputError(
+                f"{where}: {name}: puzzle {puzzle}: found {arc.SEPARATOR.join(made)}, "
+                f"expected what its name says, {names[identifier]!r}"
+            )
+
+
 def _require(holds: bool | np.bool, where: str, found: object, expected: object) -> None:
     if not holds:
         raise InputError(f"{where}: found {found}, expected {expected}")
@@ -105,10 +125,11 @@ def _require(holds: bool | np.bool, where: str, found: object, expected: object)
 
 def _read(puzzles: PuzzleSet, arrays: PuzzleArrays) -> Iterator[tuple[int, Tokens, Tokens]]:
     """Yield the index of a chunk's first example with inputs and labels; a token out of range raises InputError."""
-    for start in range(0, arrays.examples, _CHUNK):
-        examples = np.arange(start, min(start + _CHUNK, arrays.examples))
-        owners = np.searchsorted(arrays.puzzle_indices, examples, side="right") - 1
-        batch = read_examples(puzzles, arrays, examples, owners)
+    # As they are stored: what a recipe makes of them is as right as they are.
+    arrays = dataclasses.replace(arrays, recipe=None)
+    for start in range(0, len(arrays.inputs), _CHUNK):
+        examples = np.arange(start, min(start + _CHUNK, len(arrays.inputs)))
+        batch = read_examples(puzzles, arrays, examples, np.zeros_like(examples))
         # Ignored labels as they are stored: the rules know nothing of them.
         yield start, batch.inputs, np.where(batch.labels == IGNORED_LABEL, 0, batch.labels)
 

@@ -224,6 +224,10 @@ def check_metadata(values: Any, path: str) -> Metadata:
     for name in "vocab_size seq_len num_puzzle_identifiers total_groups mean_puzzle_examples".split():
         if not 0 < getattr(metadata, name) < math.inf:
             raise InputError(f"{path}: {name}: found {getattr(metadata, name)}, expected more than 0")
+    if metadata.online_augmentation and metadata.puzzle_kind not in ("sudoku", "arc"):
+        raise InputError(
+            f"{path}: online_augmentation: found true of {metadata.puzzle_kind}, expected of sudoku or arc"
+        )
     if not metadata.sets:
         raise InputError(f"{path}: sets: found none, expected at least one")
     for name in metadata.sets:
