@@ -157,8 +157,8 @@ class Figures(NamedTuple):
     microbatches: int
     repeats: int
     compute_dtype: str
-    network_gflop: float
-    """Of one pass of the network over one puzzle."""
+    block_gflop: float
+    """Of one pass of a block over one puzzle."""
     matmul_peak_before_gflop_per_second: float
     matmul_peak_after_gflop_per_second: float
     """The same peak twice: what differs is how busy the machine was with other things."""
@@ -185,7 +185,7 @@ def benchmark(config: Config, puzzles: PuzzleSet, mesh: Mesh, repeats: int) -> F
         microbatches=config.train.microbatches,
         repeats=repeats,
         compute_dtype=config.model.forward_dtype,
-        network_gflop=network_flops(config.model, positions) / 1e9,
+        block_gflop=block_flops(config.model, positions) / 1e9,
         matmul_peak_before_gflop_per_second=peak_before / 1e9,
         matmul_peak_after_gflop_per_second=peak_after / 1e9,
         train=_summarize(train, training_flops(config, positions), batch_size, peak, mesh),
@@ -291,22 +291,28 @@ def training_flops(config: Config, positions: int) -> int:
 
     What the backward pass computes a second time to save memory is not work done, and not counted.
     """
-    halting = config.halting
+    model, halting = config.model, config.halting
     # The target of q_continue is what the heads say one step later.
-    steps = 2 if halting.q_continue and halting.halt_max_steps > 1 else 1
-    differentiated_passes = config.model.L_cycles + 1
-    backward = 2 * differentiated_passes * network_flops(config.model, positions)
-    return steps * evaluation_flops(config, positions) + backward
+    steps = 2 if halting.q_continue == "learned" and halting.halt_max_steps > 1 else 1
+    differentiated_blocks = {
+        "hrm": model.H_layers + model.L_layers,
+        "transformers_baseline": model.H_layers,
+    }.get(model.recursion, (model.L_cycles + 1) * model.L_layers)
+    return steps * evaluation_flops(config, positions) + 2 * differentiated_blocks * block_flops(model, positions)
 
 
 def evaluation_flops(config: Config, positions: int) -> int:
     """Count the FLOPs of one supervision step for one puzzle, without a derivative."""
-    passes = config.model.H_cycles * (config.model.L_cycles + 1)
-    return passes * network_flops(config.model, positions)
+    model = config.model
+    blocks = {
+        "hrm": model.H_cycles * (model.L_cycles * model.L_layers + model.H_layers),
+        "transformers_baseline": model.H_layers,
+    }.get(model.recursion, model.H_cycles * (model.L_cycles + 1) * model.L_layers)
+    return blocks * block_flops(model, positions)
 
 
-def network_flops(config: ModelConfig, positions: int) -> int:
-    """Count the FLOPs of the matrix products in one pass of the network over one puzzle, two for each multiply-add.
+def block_flops(config: ModelConfig, positions: int) -> int:
+    """Count the FLOPs of the matrix products in one pass of a block over one puzzle, two for each multiply-add.
 
     Norms, activations and rotations are left out, and so are embeddings and heads, which a step passes only once.
     """
@@ -323,7 +329,7 @@ def network_flops(config: ModelConfig, positions: int) -> int:
         qkv_and_out = positions * 4 * hidden * heads
         scores_and_values = 2 * positions**2 * heads
         mixer = qkv_and_out + scores_and_values
-    return 2 * config.L_layers * (mixer + swiglu(width=hidden, vectors=positions))
+    return 2 * (mixer + swiglu(width=hidden, vectors=positions))
 
 
 # Printing
@@ -332,7 +338,7 @@ def network_flops(config: ModelConfig, positions: int) -> int:
 def _print_figures(name: str, figures: Figures) -> None:
     console.print(
         f"\n{name}: batch {figures.batch_size}, microbatches {figures.microbatches}, repeats {figures.repeats}, "
-        f"{figures.network_gflop:.2f} GFLOP a pass of the network\n"
+        f"{figures.block_gflop:.2f} GFLOP a pass of a block\n"
         f"matrix products in {figures.compute_dtype}: "
         f"{figures.matmul_peak_before_gflop_per_second:.0f} GFLOP/s before, "
         f"{figures.matmul_peak_after_gflop_per_second:.0f} after",

@@ -37,9 +37,10 @@ def test_only_halted_slots_are_refilled():
     assert refilled.batch.inputs[:, 0].tolist() == [1, 2, 1]
     assert refilled.steps.tolist() == [3, 0, 2]
     assert not refilled.halted.any()
-    initial = model.initial_latents(3, SEQ_LEN)
-    np.testing.assert_array_equal(refilled.latents.z_H[1], initial.z_H[1])
-    np.testing.assert_array_equal(refilled.latents.z_L[0], moved.z_L[0])
+    initial = model.initial_latents((3, SEQ_LEN))
+    for z, first, before in zip(*map(jax.tree.leaves, (refilled.latents, initial, moved)), strict=True):
+        np.testing.assert_array_equal(z[1], first[1])
+        np.testing.assert_array_equal(z[0], before[0])
 
 
 def test_who_halts_in_training():
@@ -62,7 +63,7 @@ def test_evaluation_goes_on_to_the_end():
 
 
 def test_q_continue_decides_where_it_is_learned():
-    config = tiny_config(halting={"q_continue": True}).halting
+    config = tiny_config(halting={"q_continue": "compared"}).halting
     _, carry = make_carry(2)
     outputs = make_outputs([1.0, -1.0], [2.0, -2.0])
     advanced = carry.advance(carry.latents, outputs, config, jnp.zeros(2, jnp.int32))

@@ -1,6 +1,7 @@
 """The model: its recursion against a plain loop, its own derivatives against JAX's."""
 
 from collections.abc import Callable
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +10,12 @@ import pytest
 from conftest import tiny_config
 from jax.test_util import check_grads
 
+from trm.config import UNUSED, ModelConfig, RecursionName, read_config
 from trm.model.layers import SwiGLU, attend, rms_norm, truncated_normal
 from trm.model.precision import cast_once, linear
-from trm.model.reasoner import Reasoner, trainable
-from trm.model.recursion import Latents
+from trm.model.reasoner import Reasoner, count_parameters, trainable
+from trm.model.recursion import RECURSIONS, Latents, Recursion
+from trm.named import config_path
 
 KEY = jax.random.key(0)
 VOCAB, SEQ_LEN, BATCH = 6, 16, 3
@@ -23,50 +26,107 @@ def make_model(**model) -> Reasoner:
 
 
 def make_inputs(model: Reasoner, row_size: int = 16):
-    keys = jax.random.split(KEY, 4)
-    positions = SEQ_LEN + model.prefix_len
+    keys = jax.random.split(KEY, 3)
     inputs = jax.random.randint(keys[0], (BATCH, SEQ_LEN), 0, VOCAB)
     rows = jax.random.normal(keys[1], (BATCH, row_size))
-    shape = (BATCH, positions, model.embed_tokens.shape[1])
-    return inputs, rows, Latents(*(jax.random.normal(k, shape).astype(model.dtype) for k in keys[2:]))
+    leaves, structure = jax.tree.flatten(model.initial_latents(inputs.shape))
+    latents = [
+        jax.random.normal(key, z.shape).astype(z.dtype)
+        for key, z in zip(jax.random.split(keys[2], len(leaves)), leaves, strict=True)
+    ]
+    return inputs, rows, jax.tree.unflatten(structure, latents)
 
 
-def plain_deep_recursion(model: Reasoner, x: jax.Array, z: Latents) -> Latents:
-    """Recurse as the paper's pseudo-code does: Python loops, gradients stopped before the last cycle."""
-    recursion = model.recursion
+# Every recursion once more as the papers' pseudo-code has it: Python loops, gradients stopped by hand.
+
+SIZES = {"H_cycles": 3, "L_cycles": 2, "L_layers": 2}
+
+
+def plain_trm(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
     y, z_L = z.z_H, z.z_L
     for cycle in range(recursion.H_cycles):
         if cycle == recursion.H_cycles - 1:
             y, z_L = jax.lax.stop_gradient((y, z_L))
         for _ in range(recursion.L_cycles):
-            z_L = recursion.network(z_L, y + x)
-        y = recursion.network(y, z_L)
-    return Latents(y, z_L)
+            z_L = recursion.network(z_L + y + x)
+        y = recursion.network(y + z_L)
+    return {"z_H": y, "z_L": z_L}
 
 
-@pytest.mark.parametrize("mixer", ["attention", "mlp"])
-@pytest.mark.parametrize(("H_cycles", "L_cycles"), [(1, 1), (1, 3), (3, 2)])
-def test_recursion_and_its_gradient_agree_with_a_plain_loop(mixer: str, H_cycles: int, L_cycles: int):
-    positions = "rope" if mixer == "attention" else "none"
-    model = make_model(mixer=mixer, positions=positions, H_cycles=H_cycles, L_cycles=L_cycles, L_layers=2)
+def plain_hrm(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
+    y, z_L = z.z_H, z.z_L
+    for step in range(1, recursion.H_cycles * recursion.L_cycles + 1):
+        if step == recursion.H_cycles * recursion.L_cycles:
+            y, z_L = jax.lax.stop_gradient((y, z_L))
+        z_L = recursion.L_network(z_L + y + x)
+        if step % recursion.L_cycles == 0:
+            y = recursion.H_network(y + z_L)
+    return {"z_H": y, "z_L": z_L}
+
+
+def plain_singlez(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
+    z_L = z.z_L
+    for cycle in range(recursion.H_cycles):
+        if cycle == recursion.H_cycles - 1:
+            z_L = jax.lax.stop_gradient(z_L)
+        for _ in range(recursion.L_cycles):
+            z_L = recursion.network(z_L + x)
+        z_L = recursion.network(z_L)
+    return {"z_L": z_L}
+
+
+def plain_hier6(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
+    y, parts = z.z_H, [getattr(z, f"z_L{i}") for i in range(1, 7)]
+    for cycle in range(recursion.H_cycles):
+        if cycle == recursion.H_cycles - 1:
+            y, parts = jax.lax.stop_gradient((y, parts))
+        for i in range(recursion.L_cycles):
+            parts[i] = recursion.network(sum(parts) + (y + x))
+        y = recursion.network(y + sum(parts))
+    return {"z_H": y} | {f"z_L{i}": part for i, part in enumerate(parts, start=1)}
+
+
+def plain_baseline(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
+    return {"z_H": recursion.H_network(jax.lax.stop_gradient(z.z_H) + x)}
+
+
+MLP = {"mixer": "mlp", "positions": "none"}
+PLAIN: list[tuple[Callable, dict]] = [
+    (plain_trm, SIZES | {"H_cycles": 1, "L_cycles": 1}),
+    (plain_trm, SIZES),
+    (plain_trm, SIZES | MLP),
+    (plain_hrm, SIZES | {"recursion": "hrm", "H_layers": 1}),
+    (plain_hrm, SIZES | MLP | {"recursion": "hrm", "H_layers": 2, "H_cycles": 1, "L_cycles": 1}),
+    (plain_singlez, SIZES | {"recursion": "trm_singlez"}),
+    (plain_hier6, SIZES | {"recursion": "trm_hier6", "H_cycles": 2, "L_cycles": 4}),
+    (plain_baseline, {"recursion": "transformers_baseline", "H_layers": 2} | dict.fromkeys(SIZES, 0)),
+]
+
+
+@pytest.mark.parametrize(("plain", "sizes"), PLAIN)
+def test_recursion_and_its_gradient_agree_with_a_plain_loop(plain: Callable, sizes: dict):
+    model = make_model(**sizes)
     inputs, rows, z = make_inputs(model)
-    weights = jax.random.normal(KEY, z.z_H.shape)
 
     def value(recurse: Callable, model: Reasoner, rows: jax.Array) -> jax.Array:
-        out = recurse(model, model.embed(inputs, rows), z)
-        return jnp.sum(weights * out.z_H) + jnp.sum(weights[::-1] * out.z_L)
+        out = recurse(model.recursion, model.embed(inputs, rows), z)
+        # Random cotangents, so that nothing cancels.
+        cotangents = {
+            name: jax.random.normal(jax.random.fold_in(KEY, i), out[name].shape) for i, name in enumerate(out)
+        }
+        return jnp.stack([jnp.sum(cotangents[name] * out[name]) for name in out]).sum()
 
-    def scanned(model: Reasoner, x: jax.Array, z: Latents) -> Latents:
-        return model.recursion(x, z)
+    def scanned(recursion: Recursion, x: jax.Array, z: Latents) -> dict[str, jax.Array]:
+        return vars(recursion(x, z))
 
     ours, expected = (
-        jax.value_and_grad(lambda m, r, f=f: value(f, m, r), argnums=(0, 1))(model, rows)
-        for f in (scanned, plain_deep_recursion)
+        jax.value_and_grad(lambda m, r, f=f: value(f, m, r), argnums=(0, 1))(model, rows) for f in (scanned, plain)
     )
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4 * float(jnp.abs(b).max()) + 1e-6)
     initial = ours[1][0].recursion.initial
     assert not any(leaf.any() for leaf in jax.tree.leaves(initial))
+    assert any(leaf.any() for leaf in jax.tree.leaves(ours[1]))
 
 
 def test_latents_that_go_on_carry_no_gradient():
@@ -111,7 +171,7 @@ def test_attention_without_positions_is_equivariant(positions: str):
     """Permuting the puzzle's cells permutes the answer, unless positions tell the cells apart."""
     model = make_model(positions=positions, puzzle_emb_ndim=0)
     inputs, rows, _ = make_inputs(model, row_size=0)
-    z = model.initial_latents(BATCH, SEQ_LEN)
+    z = model.initial_latents((BATCH, SEQ_LEN))
     order = jax.random.permutation(KEY, SEQ_LEN)
     plain = model(inputs, rows, z)[1].logits[:, order]
     permuted = model(inputs[:, order], rows, z)[1].logits
@@ -154,6 +214,34 @@ def test_truncated_normal_has_the_standard_deviation_asked_for():
     draws = np.asarray(truncated_normal(KEY, (400_000,), 0.125))
     assert abs(draws.std() / 0.125 - 1) < 5e-3
     assert abs(np.abs(draws).max() / (2 * 0.125 / 0.8796256610342398) - 1) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("config", "vocab_size", "seq_len", "parameters"),
+    [
+        # Counted on the original's own models.
+        ("sudoku_mlp", 11, 81, 5_028_866),
+        ("sudoku_att", 11, 81, 6_828_034),
+        ("arc1_att", 12, 900, 6_829_058),
+        ("hrm_sudoku", 11, 81, 27_275_266),
+    ],
+)
+def test_as_many_parameters_as_the_original(config: str, vocab_size: int, seq_len: int, parameters: int):
+    check_parameters(read_config(config_path(config)).model, vocab_size, seq_len, parameters)
+
+
+def test_as_many_parameters_as_the_original_on_mazes():
+    model = read_config(config_path("maze_att"), ["model.mixer=mlp", "model.positions=none"]).model
+    check_parameters(model, 6, 900, 18_795_522)
+
+
+def check_parameters(config: ModelConfig, vocab_size: int, seq_len: int, parameters: int):
+    model = jax.eval_shape(lambda: Reasoner(config, vocab_size, seq_len, key=jax.random.key(0)))
+    assert count_parameters(model) == parameters
+
+
+def test_every_recursion_has_its_name():
+    assert sorted(RECURSIONS) == sorted(get_args(RecursionName)) == sorted(UNUSED)
 
 
 # Derivatives that we define ourselves

@@ -40,10 +40,24 @@ class DataConfig:
         return (self.test_path,) if isinstance(self.test_path, str) else self.test_path
 
 
+RecursionName = Literal["trm", "hrm", "trm_singlez", "trm_hier6", "transformers_baseline"]
+
+UNUSED: dict[RecursionName, tuple[str, ...]] = {
+    "trm": ("H_layers",),
+    "hrm": (),
+    "trm_singlez": ("H_layers",),
+    "trm_hier6": ("H_layers",),
+    "transformers_baseline": ("L_layers", "H_cycles", "L_cycles"),
+}
+"""Sizes that a recursion has no use for: they must be 0, so that none is set in vain."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """The network (arXiv 2510.04871, section 4)."""
+    """The network and its recursion (arXiv 2510.04871, section 4)."""
 
+    recursion: RecursionName = "trm"
+    """Which latents are refined by which network, and how often: a class in `trm.model.recursion`."""
     hidden_size: int = 512
     num_heads: int = 8
     expansion: float = 4.0
@@ -51,8 +65,10 @@ class ModelConfig:
     mixer: Literal["attention", "mlp"] = "attention"
     """What mixes positions: self-attention, or a SwiGLU over the position axis."""
     positions: Literal["rope", "learned", "none"] = "rope"
+    H_layers: int = 0
+    """Blocks of the network that refines the answer, where it has one of its own (hrm, transformers_baseline)."""
     L_layers: int = 2
-    """Blocks in the network."""
+    """Blocks of the network that refines the reasoning, and the answer too where that has none of its own."""
     H_cycles: int = 3
     """Times the answer is refined in a supervision step; only the last is differentiated."""
     L_cycles: int = 6
@@ -66,7 +82,15 @@ class ModelConfig:
     forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"
 
     def __post_init__(self):
-        _require_positive(self, "hidden_size num_heads expansion L_layers H_cycles L_cycles rope_theta rms_norm_eps")
+        _require_positive(self, "hidden_size num_heads expansion rope_theta rms_norm_eps")
+        for name in ("H_layers", "L_layers", "H_cycles", "L_cycles"):
+            if name in UNUSED[self.recursion]:
+                found = getattr(self, name)
+                _require(found == 0, name, found, f"0: recursion {self.recursion!r} has no use for it")
+            else:
+                _require_positive(self, name)
+        if self.recursion == "trm_hier6":
+            _require(self.L_cycles <= 6, "L_cycles", self.L_cycles, "at most 6, one for each latent of trm_hier6")
         _require(
             self.num_heads <= self.hidden_size, "num_heads", self.num_heads, f"at most hidden_size {self.hidden_size}"
         )
@@ -113,8 +137,13 @@ class HaltingConfig:
     halt_max_steps: int = 16
     halt_exploration_prob: float = 0.1
     """Probability that a sequence must run at least m steps, m uniform on 2..halt_max_steps, drawn at every step."""
-    q_continue: bool = False
-    """Learn q_continue by bootstrapping, and halt on q_halt > q_continue instead of q_halt > 0."""
+    q_continue: Literal["unused", "compared", "learned"] = "unused"
+    """unused: halt on q_halt > 0; compared: on q_halt > q_continue; learned: compared, and q_continue is bootstrapped
+    from what the next step promises, which costs a second pass in training."""
+    act_enabled: bool = True
+    """Whether sequences may halt before halt_max_steps in training."""
+    act_inference: bool = False
+    """Whether an evaluation takes the answer at which the halting head would stop, not that of the last step."""
 
     def __post_init__(self):
         _require_positive(self, "halt_max_steps")

@@ -1,7 +1,8 @@
 """Evaluation: what enters are weights and a puzzle set, what leaves is one `Report` per set.
 
-Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; the whole set is seen, the
-last batch padded with sequences that do not count. A maze may have many shortest paths, of which the label is one:
+Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; with `halting.act_inference`
+the answer that counts is the one at which the head would have stopped. The whole set is seen, the last batch padded
+with sequences that do not count. A maze may have many shortest paths, of which the label is one:
 how many answers are some shortest path is reported too.
 """
 
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from trm.checkpoint import Weights
 from trm.config import Config
@@ -23,8 +24,9 @@ from trm.data.loader import Prefetcher, load_test_batches
 from trm.data.puzzles import PuzzleSet
 from trm.devices import AXIS, REPLICATED, SPLIT, cut, fetch, varying
 from trm.errors import InputError
-from trm.halting import Batch, Carry, place_batch, wants_to_halt
-from trm.loss import correctness, divide
+from trm.halting import Batch, Carry, place_batch, select, wants_to_halt
+from trm.loss import correctness, divide, loss_and_metrics
+from trm.model.reasoner import Outputs
 from trm.supervision import supervision_step
 
 
@@ -34,7 +36,7 @@ class Report(NamedTuple):
     examples: int
     """Puzzles that counted: those with at least one label."""
     metrics: dict[str, float]
-    """After the last step: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses, for mazes
+    """Of the answers that count: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses, for mazes
     shortest_path_accuracy. If the halting head had its way: halting_steps, halting_exact_accuracy."""
     accuracy_by_step: list[float]
     exact_accuracy_by_step: list[float]
@@ -106,45 +108,55 @@ def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple
     return jax.tree.map(lambda of_pieces: of_pieces.sum(axis=0), sums), answers.reshape(batch.inputs.shape)
 
 
+class _Progress(NamedTuple):
+    """Where a batch is after some supervision steps."""
+
+    carry: Carry
+    halted: Bool[Array, " batch"]
+    """Whether the halting head would have stopped before."""
+    halting_exact: Float[Array, " batch"]
+    halting_steps: Int[Array, " batch"]
+    outputs: Outputs
+    """What counts: of the last step, or, with `act_inference`, of the step at which the head would stop."""
+    steps: Int[Array, " batch"]
+
+
 def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Int[Array, "batch seq_len"]]:
-    model = weights.model
-    carry = Carry.empty(model, batch).refill(model, batch)
+    model, rules = weights.model, config.halting
     rows = weights.puzzle_table[batch.puzzle_identifiers]
-    never = jnp.full_like(carry.steps, config.halting.halt_max_steps)
-
-    class Progress(NamedTuple):
-        carry: Carry
-        halting_steps: Int[Array, " batch"]
-        halting_exact: Float[Array, " batch"]
-        answers: Int[Array, "batch seq_len"]
-
-    def step(progress: Progress, _):
-        _, (carry, outputs, metrics) = supervision_step(model, rows, progress.carry, config, min_halt_steps=None)
-        accuracy, exact, labelled = correctness(outputs.predictions, batch.labels)
-        last = carry.steps == config.halting.halt_max_steps
-        still_running = progress.halting_steps == never
-        halts = still_running & (wants_to_halt(outputs, config.halting) | last)
-        right = (exact & labelled).astype(jnp.float32)
-        by_step = {"accuracy": jnp.sum(jnp.where(labelled, accuracy, 0.0)), "exact_accuracy": jnp.sum(right)}
-        progress = Progress(
-            carry,
-            jnp.where(halts, carry.steps, progress.halting_steps),
-            jnp.where(halts, right, progress.halting_exact),
-            outputs.predictions,
-        )
-        return progress, (metrics, by_step)
-
-    start = Progress(carry, never, jnp.zeros_like(never, jnp.float32), jnp.zeros_like(batch.inputs))
-    end, (metrics, by_step) = jax.lax.scan(step, start, length=config.halting.halt_max_steps)
-    sums = jax.tree.map(lambda after_each_step: after_each_step[-1], metrics)
     labelled = correctness(batch.labels, batch.labels).labelled
+
+    def step(progress: _Progress, _: None) -> tuple[_Progress, Sums]:
+        carry, outputs = supervision_step(model, rows, progress.carry, config, min_halt_steps=None)[1][:2]
+        accuracy, exact = correctness(outputs.predictions, batch.labels)[:2]
+        right = (exact & labelled).astype(jnp.float32)
+        halts = ~progress.halted & (wants_to_halt(outputs, rules) | (carry.steps == rules.halt_max_steps))
+        settled = progress.halted if rules.act_inference else jnp.zeros_like(progress.halted)
+        held = select(settled, (progress.outputs, progress.steps), (outputs, carry.steps))
+        progress = _Progress(
+            carry,
+            progress.halted | halts,
+            jnp.where(halts, right, progress.halting_exact),
+            jnp.where(halts, carry.steps, progress.halting_steps),
+            *held,
+        )
+        return progress, {"accuracy": jnp.sum(jnp.where(labelled, accuracy, 0.0)), "exact_accuracy": jnp.sum(right)}
+
+    carry = Carry.empty(model, batch).refill(model, batch)
+    _, shapes = jax.eval_shape(model, batch.inputs, rows, carry.latents)
+    outputs = varying(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+    zeros = jnp.zeros_like(carry.steps)
+    start = _Progress(carry, zeros > 0, zeros.astype(jnp.float32), zeros, outputs, zeros)
+    end, by_step = jax.lax.scan(step, start, length=rules.halt_max_steps)
+    everyone = jnp.ones_like(end.halted)
+    _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss.type)
     sums |= {
         "halting_steps": jnp.sum(jnp.where(labelled, end.halting_steps, 0)).astype(jnp.float32),
         "halting_exact_accuracy": jnp.sum(end.halting_exact),
         "accuracy_by_step": by_step["accuracy"],
         "exact_accuracy_by_step": by_step["exact_accuracy"],
     }
-    return sums, end.answers
+    return sums, end.outputs.predictions
 
 
 def _report(totals: dict[str, np.ndarray | np.float64]) -> Report:

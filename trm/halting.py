@@ -4,6 +4,8 @@ Every slot of the batch holds one sequence until it halts; then the next puzzle 
 sequences at different depths, and no slot ever idles (arXiv 2510.04871, section 2.4).
 """
 
+from typing import TypeVar
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,8 @@ from trm.data.loader import HostBatch
 from trm.devices import SPLIT, place_array
 from trm.model.reasoner import Outputs, Reasoner
 from trm.model.recursion import Latents
+
+T = TypeVar("T")
 
 
 class Batch(eqx.Module):
@@ -43,9 +47,8 @@ class Carry(eqx.Module):
     @staticmethod
     def empty(model: Reasoner, batch: Batch) -> "Carry":
         """Return a carry in which every slot waits for a puzzle."""
-        size, seq_len = batch.inputs.shape
         return Carry(
-            latents=model.initial_latents(size, seq_len),
+            latents=model.initial_latents(batch.inputs.shape),
             steps=jnp.zeros_like(batch.puzzle_identifiers),
             halted=jnp.ones_like(batch.puzzle_identifiers, bool),
             batch=jax.tree.map(jnp.zeros_like, batch),
@@ -53,12 +56,12 @@ class Carry(eqx.Module):
 
     def refill(self, model: Reasoner, fresh: Batch) -> "Carry":
         """Give every halted slot the row of `fresh` at its place; rows offered to the other slots are lost."""
-        initial = model.initial_latents(*fresh.inputs.shape)
+        initial = model.initial_latents(fresh.inputs.shape)
         return Carry(
-            latents=_select(self.halted, initial, self.latents),
+            latents=select(self.halted, initial, self.latents),
             steps=jnp.where(self.halted, 0, self.steps),
             halted=jnp.zeros_like(self.halted),
-            batch=_select(self.halted, fresh, self.batch),
+            batch=select(self.halted, fresh, self.batch),
         )
 
     def advance(
@@ -66,20 +69,23 @@ class Carry(eqx.Module):
     ) -> "Carry":
         """Count a supervision step and decide who halts.
 
-        In training `min_halt_steps` holds the exploration draws; None means evaluation, which always goes on to
-        `halt_max_steps`.
+        In training `min_halt_steps` holds the exploration draws; None means evaluation.
         """
         steps = self.steps + 1
         halted = steps >= config.halt_max_steps
-        if min_halt_steps is not None and config.halt_max_steps > 1:
-            halted = (halted | wants_to_halt(outputs, config)) & (steps >= min_halt_steps)
+        may_halt_early = config.act_inference if min_halt_steps is None else config.act_enabled
+        if may_halt_early and config.halt_max_steps > 1:
+            halted = halted | wants_to_halt(outputs, config)
+            if min_halt_steps is not None:
+                halted = halted & (steps >= min_halt_steps)
         return Carry(latents, steps, halted, self.batch)
 
 
 def wants_to_halt(outputs: Outputs, config: HaltingConfig) -> Bool[Array, "*batch"]:
     """Say whether the halting head takes the answer for right."""
-    threshold = outputs.q_continue_logits if config.q_continue else jnp.zeros_like(outputs.q_halt_logits)
-    return outputs.q_halt_logits > threshold
+    if config.q_continue == "unused":
+        return outputs.q_halt_logits > 0
+    return outputs.q_halt_logits > outputs.q_continue_logits
 
 
 def draw_min_halt_steps(key: PRNGKeyArray, batch: int, config: HaltingConfig) -> Int[Array, " batch"]:
@@ -99,8 +105,10 @@ def q_continue_target(
     return jax.lax.stop_gradient(jax.nn.sigmoid(jnp.where(is_last, next_outputs.q_halt_logits, best)))
 
 
-def _select(halted: Bool[Array, " batch"], fresh, current):
-    def select(new: Array, old: Array) -> Array:
-        return jnp.where(halted.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+def select(where: Bool[Array, " batch"], new: T, old: T) -> T:
+    """Choose between two trees of arrays for each sequence."""
 
-    return jax.tree.map(select, fresh, current)
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(where.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, new, old)

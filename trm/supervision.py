@@ -23,7 +23,8 @@ def supervision_step(
     latents, outputs = model(carry.batch.inputs, rows, carry.latents)
     carry = carry.advance(latents, outputs, config.halting, min_halt_steps)
     target = None
-    if min_halt_steps is not None and config.halting.q_continue and config.halting.halt_max_steps > 1:
+    learns_q_continue = config.halting.q_continue == "learned" and config.halting.halt_max_steps > 1
+    if min_halt_steps is not None and learns_q_continue:
         _, next_outputs = model(carry.batch.inputs, rows, carry.latents)
         target = q_continue_target(next_outputs, carry.steps, config.halting)
     loss, metrics = loss_and_metrics(outputs, carry.batch.labels, carry.steps, carry.halted, target, config.loss.type)

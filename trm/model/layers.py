@@ -252,14 +252,11 @@ class Block(eqx.Module):
 
 
 class Network(eqx.Module):
-    """The tiny network: add what is injected to the hidden state, then the blocks."""
+    """The tiny network: a few blocks."""
 
     blocks: tuple[Block, ...]
 
-    def __call__(
-        self, h: Float[Array, "*batch position hidden"], injected: Float[Array, "*batch position hidden"]
-    ) -> Float[Array, "*batch position hidden"]:
-        h = h + injected
+    def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
         for block in self.blocks:
             h = block(h)
         return h

@@ -52,7 +52,7 @@ def product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
     )
 
 
-def linear(x: Float[Array, "*batch position in"], weight: Weight) -> Float[Array, "*batch position out"]:
+def linear(x: Float[Array, "*batch in"], weight: Weight) -> Float[Array, "*batch out"]:
     """Multiply with a weight stored as (in, out); operands in the dtype of `x`, the result in float32."""
     cast = as_cast(weight, x.dtype)
     return _linear(x, cast.parameter, cast.copy)

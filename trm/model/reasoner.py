@@ -5,6 +5,7 @@ caller looks the rows up and passes them in.
 """
 
 import math
+from functools import partial
 
 import equinox as eqx
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from trm.config import ModelConfig
 from trm.model.layers import Attention, AttentionMixer, Block, MLPMixer, Network, SwiGLU, truncated_normal
 from trm.model.precision import linear
-from trm.model.recursion import TRM, Latents
+from trm.model.recursion import RECURSIONS, Latents, Recursion
 
 
 class QHead(eqx.Module):
@@ -52,13 +53,13 @@ class Reasoner(eqx.Module):
 
     embed_tokens: Float[Array, "vocab hidden"]
     embed_positions: Float[Array, "position hidden"] | None
-    recursion: TRM
+    recursion: Recursion
     lm_head: Float[Array, "hidden vocab"]
     q_head: QHead
     prefix_len: int = eqx.field(static=True)
 
     def __init__(self, config: ModelConfig, vocab_size: int, seq_len: int, *, key: PRNGKeyArray):
-        tokens_key, positions_key, network_key, latents_key, head_key = jax.random.split(key, 5)
+        tokens_key, positions_key, recursion_key, head_key = jax.random.split(key, 4)
         hidden_size = config.hidden_size
         self.prefix_len = config.prefix_len
         positions = seq_len + self.prefix_len
@@ -68,19 +69,15 @@ class Reasoner(eqx.Module):
             if config.positions == "learned"
             else None
         )
-        self.recursion = TRM(
-            network=_make_network(config, positions, key=network_key),
-            initial=_make_initial_latents(config, key=latents_key),
-            H_cycles=config.H_cycles,
-            L_cycles=config.L_cycles,
-        )
+        make_network = partial(_make_network, config, positions)
+        self.recursion = RECURSIONS[config.recursion](config, make_network, key=recursion_key)
         self.lm_head = truncated_normal(head_key, (hidden_size, vocab_size), hidden_size**-0.5)
         self.q_head = QHead(hidden_size)
 
     def __call__(
         self, inputs: Int[Array, "*batch seq_len"], rows: Float[Array, "*batch row_size"], z: Latents
     ) -> tuple[Latents, Outputs]:
-        """Run one supervision step on puzzles and their embedding rows.
+        """Run one supervision step on puzzles, their embedding rows and their latents.
 
         Gradients reach the weights and `rows` through the last H cycle; the latents that are returned carry none.
         """
@@ -110,11 +107,12 @@ class Reasoner(eqx.Module):
             x = (x + jnp.broadcast_to(self.embed_positions.astype(self.dtype), x.shape)) * math.sqrt(0.5)
         return x * math.sqrt(hidden_size)
 
-    def initial_latents(self, batch: int, seq_len: int) -> Latents:
-        """Return the latents that every puzzle starts from, for a batch of them."""
+    def initial_latents(self, tokens_shape: tuple[int, ...]) -> Latents:
+        """Return the latents that puzzles start from, for tokens of shape (*batch, seq_len)."""
+        *batch, seq_len = tokens_shape
         positions = seq_len + self.prefix_len
         return jax.tree.map(
-            lambda vector: jnp.broadcast_to(vector, (batch, positions, vector.shape[-1])), self.recursion.initial
+            lambda vector: jnp.broadcast_to(vector, (*batch, positions, *vector.shape)), self.recursion.initial
         )
 
 
@@ -130,8 +128,8 @@ def count_parameters(model: Reasoner) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, trainable(model))))
 
 
-def _make_network(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Network:
-    return Network(tuple(_make_block(config, positions, key=k) for k in jax.random.split(key, config.L_layers)))
+def _make_network(config: ModelConfig, positions: int, layers: int, *, key: PRNGKeyArray) -> Network:
+    return Network(tuple(_make_block(config, positions, key=k) for k in jax.random.split(key, layers)))
 
 
 def _make_block(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Block:
@@ -142,12 +140,3 @@ def _make_block(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Bl
         theta = config.rope_theta if config.positions == "rope" else None
         mixer = AttentionMixer(Attention(config.hidden_size, config.num_heads, config.head_size, theta, key=mixer_key))
     return Block(mixer, SwiGLU(config.hidden_size, config.expansion, key=mlp_key), config.rms_norm_eps)
-
-
-def _make_initial_latents(config: ModelConfig, *, key: PRNGKeyArray) -> Latents:
-    H_key, L_key = jax.random.split(key)
-    dtype = jnp.dtype(config.forward_dtype)
-    return Latents(
-        z_H=truncated_normal(H_key, (config.hidden_size,), 1.0).astype(dtype),
-        z_L=truncated_normal(L_key, (config.hidden_size,), 1.0).astype(dtype),
-    )
