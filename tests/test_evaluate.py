@@ -18,7 +18,7 @@ from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
 from trm.evaluate import Report, evaluate, make_evaluation_step
 from trm.halting import Batch
-from trm.inference import Reasoning, reason
+from trm.inference import Answers, answer, reason
 from trm.render import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku
 from trm.train_step import make_state
 
@@ -27,16 +27,25 @@ CONFIG = tiny_config()
 
 @pytest.fixture(scope="module")
 def weights(splits: dict[str, PuzzleSet]) -> Weights:
-    """Return weights whose halting head has an opinion."""
+    """Return weights whose halting head has an opinion: it stops about half of the puzzles at each step."""
     weights = trained_weights(make_state(CONFIG, splits["test"].metadata, make_mesh(1)))
-    head = jax.random.normal(jax.random.key(1), (16, 2)) * 3
-    return eqx.tree_at(lambda w: (w.model.q_head.weight, w.model.q_head.bias), weights, (head, jnp.zeros(2)))
+    head = jax.random.normal(jax.random.key(1), (16, 2))
+    weights = eqx.tree_at(lambda w: (w.model.q_head.weight, w.model.q_head.bias), weights, (head, jnp.zeros(2)))
+    q_halt = reason(weights, jnp.asarray(splits["test"].sets["all"].inputs, jnp.int32), steps=1).outputs.q_halt_logits
+    return eqx.tree_at(lambda w: w.model.q_head.bias, weights, jnp.array([-jnp.median(q_halt), 0.0]))
 
 
-def run(weights: Weights, puzzles: PuzzleSet, batch_size: int, devices: int = 1, pieces: int = 1) -> Report:
+def run(
+    weights: Weights,
+    puzzles: PuzzleSet,
+    batch_size: int,
+    devices: int = 1,
+    pieces: int = 1,
+    halting: dict | None = None,
+) -> Report:
     mesh = make_mesh(devices)
     weights = place(weights, mesh, REPLICATED)
-    config = tiny_config(train={"microbatches": pieces})
+    config = tiny_config(train={"microbatches": pieces}, halting=halting or {})
     return evaluate(make_evaluation_step(config, mesh), weights, puzzles, batch_size, mesh)["all"]
 
 
@@ -45,7 +54,7 @@ def test_report_agrees_with_inference(weights: Weights, splits: dict[str, Puzzle
     puzzles = splits["test"]
     report = run(weights, puzzles, 4)
     arrays = puzzles.sets["all"]
-    reasoning = reason(weights, CONFIG, arrays.inputs.astype(np.int32), np.zeros(10, np.int32))
+    reasoning = answer(weights, CONFIG, arrays.inputs.astype(np.int32), np.zeros(10, np.int32))
     right = reasoning.predictions == arrays.labels
     assert report.examples == 10
     np.testing.assert_allclose(report.accuracy_by_step, right.mean(axis=(1, 2)), rtol=1e-6)
@@ -57,6 +66,13 @@ def test_report_agrees_with_inference(weights: Weights, splits: dict[str, Puzzle
     assert report.metrics["halting_steps"] == pytest.approx(halting.mean())
     exact = right.all(-1)[halting - 1, np.arange(10)]
     assert report.metrics["halting_exact_accuracy"] == pytest.approx(exact.mean())
+
+    # With act_inference the answers at halting are those that count.
+    early = run(weights, puzzles, 4, halting={"act_inference": True})
+    assert early.metrics["steps"] == pytest.approx(halting.mean())
+    assert early.metrics["accuracy"] == pytest.approx(right[halting - 1, np.arange(10)].mean())
+    assert early.exact_accuracy_by_step == report.exact_accuracy_by_step
+    assert early.metrics["accuracy"] != pytest.approx(report.metrics["accuracy"])
 
 
 @pytest.mark.skipif(len(jax.devices()) < 4, reason="needs four devices")
@@ -99,7 +115,7 @@ def test_any_shortest_path_counts_in_mazes(weights: Weights):
 
 def test_halting_steps_by_hand():
     halts = np.array([[False, True, False], [False, False, True], [False, True, False]])
-    reasoning = Reasoning(np.zeros((3, 3, 1), np.int32), np.zeros((3, 3), np.float32), halts)
+    reasoning = Answers(np.zeros((3, 3, 1), np.int32), np.zeros((3, 3), np.float32), halts)
     assert reasoning.halting_steps.tolist() == [3, 1, 2]
 
 

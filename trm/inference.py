@@ -1,22 +1,61 @@
-"""Inference: what enters are weights and puzzles as tokens, what leaves is the answer after every supervision step."""
+"""Inference: what enters are weights and puzzles as tokens, what leaves is what the network thought after every
+supervision step.
+"""
 
 from functools import partial
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from trm.checkpoint import Weights
 from trm.config import Config
-from trm.data.puzzles import IGNORED_LABEL
-from trm.halting import Batch, Carry, wants_to_halt
-from trm.supervision import supervision_step
+from trm.halting import wants_to_halt
+from trm.model.reasoner import Latents, Outputs
 
 
-class Reasoning(NamedTuple):
-    """What the network thought after each supervision step."""
+class Reasoning(eqx.Module):
+    """What the network thought; every array begins with an axis of supervision steps."""
+
+    latents: Latents
+    """After each step. What `reason` starts from can be taken from here: `jax.tree.map(lambda z: z[-1], latents)`."""
+    outputs: Outputs
+    """logits (steps, *batch, seq_len, vocab), q_halt_logits and q_continue_logits (steps, *batch)."""
+
+
+def reason(
+    weights: Weights,
+    inputs: Int[Array, "*batch seq_len"],
+    puzzle_identifiers: Int[Array, "*batch"] | None = None,
+    *,
+    steps: int,
+    latents: Latents | None = None,
+) -> Reasoning:
+    """Run supervision steps on puzzles: a pure function, to be compiled, mapped and differentiated.
+
+    Without identifiers every puzzle is the blank one; without `latents` each starts from the beginning. As in training,
+    gradients reach the weights through the last updates of each step, and not from one step to the one before.
+    """
+    weights = jax.tree.map(jnp.asarray, weights)
+    model = weights.model
+    if puzzle_identifiers is None:
+        puzzle_identifiers = jnp.zeros(inputs.shape[:-1], jnp.int32)
+    rows = weights.puzzle_table[puzzle_identifiers]
+    if latents is None:
+        latents = model.initial_latents(inputs.shape)
+
+    def step(z: Latents, _: None) -> tuple[Latents, Reasoning]:
+        z, outputs = model(inputs, rows, z)
+        return z, Reasoning(z, outputs)
+
+    return jax.lax.scan(step, latents, length=steps)[1]
+
+
+class Answers(NamedTuple):
+    """The answers to a batch of puzzles after each supervision step, on the host."""
 
     predictions: Integer[np.ndarray, "steps batch seq_len"]
     confidence: Float[np.ndarray, "steps batch"]
@@ -30,27 +69,18 @@ class Reasoning(NamedTuple):
         return np.where(self.halts.any(axis=0), self.halts.argmax(axis=0) + 1, len(self.halts))
 
 
-def reason(
+def answer(
     weights: Weights,
     config: Config,
     inputs: Integer[np.ndarray, "batch seq_len"],
     puzzle_identifiers: Integer[np.ndarray, " batch"],
-) -> Reasoning:
+) -> Answers:
     """Run all `halt_max_steps` supervision steps on a batch of puzzles."""
-    return Reasoning(*jax.device_get(_reason(config, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers))))
+    return Answers(*jax.device_get(_answer(config, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers))))
 
 
 @partial(jax.jit, static_argnums=0)
-def _reason(config: Config, weights: Weights, inputs: Array, puzzle_identifiers: Array) -> tuple[Array, Array, Array]:
-    model = weights.model
-    batch = Batch(inputs, jnp.full_like(inputs, IGNORED_LABEL), puzzle_identifiers)
-    rows = weights.puzzle_table[puzzle_identifiers]
-
-    def step(carry: Carry, _):
-        _, (carry, outputs, _) = supervision_step(model, rows, carry, config, min_halt_steps=None)
-        confidence = jax.nn.sigmoid(outputs.q_halt_logits)
-        return carry, (outputs.predictions, confidence, wants_to_halt(outputs, config.halting))
-
-    carry = Carry.empty(model, batch).refill(model, batch)
-    _, after_each_step = jax.lax.scan(step, carry, length=config.halting.halt_max_steps)
-    return after_each_step
+def _answer(config: Config, weights: Weights, inputs: Array, puzzle_identifiers: Array) -> tuple[Array, Array, Array]:
+    steps = config.halting.halt_max_steps
+    outputs = reason(weights, inputs, puzzle_identifiers, steps=steps).outputs
+    return outputs.predictions, jax.nn.sigmoid(outputs.q_halt_logits), wants_to_halt(outputs, config.halting)

@@ -14,7 +14,7 @@ from trm.data.puzzle_writer import write_puzzle_set
 from trm.data.puzzles import read_puzzle_set
 from trm.devices import make_mesh
 from trm.errors import InputError
-from trm.inference import reason
+from trm.inference import answer
 from trm.named import config_path
 from trm.render import draw_reasoning
 from trm.train import Outcome, checkpoints, train
@@ -77,9 +77,9 @@ def _show(outcome: Outcome, config: Config, console: Console) -> None:
     arrays, n = test.sets["all"], test.metadata.side
     assert n is not None
     tokens, labels = arrays.inputs[:64].astype(np.int32), arrays.labels[:64].astype(np.int32)
-    reasoning = reason(weights, config, tokens, np.zeros(len(tokens), np.int32))
+    answers = answer(weights, config, tokens, np.zeros(len(tokens), np.int32))
     # Of the puzzles it solves, the one that took the longest to get right is the one to watch.
-    wrong = reasoning.predictions != labels
+    wrong = answers.predictions != labels
     solved_at_last = ~wrong[-1].any(axis=-1)
     steps_with_errors = np.where(solved_at_last, wrong.any(axis=-1).sum(axis=0), -1)
     chosen = int(steps_with_errors.argmax())
@@ -88,7 +88,7 @@ def _show(outcome: Outcome, config: Config, console: Console) -> None:
         return tokens.reshape(-1, n, n) - sudoku.TOKEN_OF_DIGIT_0
 
     console.print("\nA puzzle it has never seen, after each supervision step that changed the answer:\n")
-    boards = board(reasoning.predictions[:, chosen])
+    boards = board(answers.predictions[:, chosen])
     console.print(draw_reasoning(board(tokens[chosen])[0], boards, board(labels[chosen])[0]), highlight=False)
     console.print(
         f"\nUnseen puzzles solved exactly: {report.metrics['exact_accuracy']:.1%} of {report.examples}"
