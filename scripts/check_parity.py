@@ -6,17 +6,20 @@ Each line gives the largest error of a run in units of its tolerance, how many r
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import jax
 import typer
 from parity.arc import check_arc_functions, check_arc_set
 from parity.case import Case, Comparison, read_case
+from parity.checkpoint import check_checkpoint
 from parity.data import check_batches, check_mazes, check_sudoku
+from parity.failures import check_failures
 from parity.parts import LOSSES, check_layers, check_losses, check_optimizers
 from parity.steps import check_model
 from parity.training import check_evaluation, check_trajectory
 
+from trm.config import RecursionName
 from trm.data.puzzles import Metadata
 from trm.errors import InputError
 
@@ -61,7 +64,7 @@ def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
         return check_losses
     if {"schedule", "signsgd", "trunc_normal"} & values.keys():
         return check_optimizers
-    if values.get("arch") == "trm":
+    if values.get("arch") in get_args(RecursionName):
         for key, check in (("calls", check_trajectory), ("runs", check_model), ("metrics", check_evaluation)):
             if key in values:
                 return check
@@ -77,6 +80,10 @@ def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
         return check_arc_functions
     if "runs" in values and all("dataset" in run for run in values["runs"]):
         return check_batches
+    if "attempts" in values:
+        return check_failures
+    if "not_in_checkpoint" in values:
+        return check_checkpoint
     raise InputError(f"unknown kind of case: {values.get('case')!r}, arch {values.get('arch')!r}")
 
 

@@ -1,18 +1,27 @@
 """Weights of the original PyTorch program: what enters is its state dict, what leaves are our weights, and back.
 
-One table leads from the paths of our tree to the original's keys. It holds for every tree of that shape: weights,
-gradients, moments, moving averages.
+One table leads from the paths of our tree to the original's keys, whatever the recursion. It holds for every tree of
+that shape: weights, gradients, moments, moving averages.
 """
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
 
 from trm.checkpoint import Weights
 from trm.errors import InputError
+
+T = TypeVar("T")
+
+PUZZLE_TABLE = "inner.puzzle_emb.weights"
+"""The original's name of the puzzle embeddings."""
+
+
+COMPILED_PREFIX = "_orig_mod.model."
+"""How names begin in a checkpoint of the original: a compiled model inside its loss head."""
 
 
 class Original(NamedTuple):
@@ -23,27 +32,33 @@ class Original(NamedTuple):
     """The original stores every linear weight as (out, in); most of ours are (in, out)."""
 
 
-# "#" stands for the number of a block.
-_ORIGINALS = {
-    "model.embed_tokens": Original("inner.embed_tokens.embedding_weight"),
-    "model.embed_positions": Original("inner.embed_pos.embedding_weight"),
-    "model.recursion.initial.z_H": Original("inner.H_init"),
-    "model.recursion.initial.z_L": Original("inner.L_init"),
-    "model.lm_head": Original("inner.lm_head.weight", transposed=True),
-    "model.q_head.weight": Original("inner.q_head.weight", transposed=True),
-    "model.q_head.bias": Original("inner.q_head.bias"),
-    "puzzle_table": Original("inner.puzzle_emb.weights"),
-} | {
-    f"model.recursion.network.blocks.#.{ours}": Original(f"inner.L_level.layers.#.{theirs}.weight", transposed)
-    for ours, theirs, transposed in (
-        ("mixer.attention.qkv", "self_attn.qkv_proj", True),
-        ("mixer.attention.out", "self_attn.o_proj", True),
-        ("mixer.mlp.gate_up", "mlp_t.gate_up_proj", True),
-        ("mixer.mlp.down", "mlp_t.down_proj", False),
-        ("mlp.gate_up", "mlp.gate_up_proj", True),
-        ("mlp.down", "mlp.down_proj", False),
-    )
+_NETWORKS = {"network": "L_level", "L_network": "L_level", "H_network": "H_level"}
+_LATENTS = {"z_H": "H_init", "z_L": "L_init"} | {f"z_L{i}": f"L{i}_init" for i in range(1, 7)}
+_LAYERS = {
+    "mixer.attention.qkv": Original("self_attn.qkv_proj.weight", transposed=True),
+    "mixer.attention.out": Original("self_attn.o_proj.weight", transposed=True),
+    "mixer.mlp.gate_up": Original("mlp_t.gate_up_proj.weight", transposed=True),
+    "mixer.mlp.down": Original("mlp_t.down_proj.weight"),
+    "mlp.gate_up": Original("mlp.gate_up_proj.weight", transposed=True),
+    "mlp.down": Original("mlp.down_proj.weight"),
 }
+# "#" stands for the number of a block.
+_ORIGINALS = (
+    {
+        "model.embed_tokens": Original("inner.embed_tokens.embedding_weight"),
+        "model.embed_positions": Original("inner.embed_pos.embedding_weight"),
+        "model.lm_head": Original("inner.lm_head.weight", transposed=True),
+        "model.q_head.weight": Original("inner.q_head.weight", transposed=True),
+        "model.q_head.bias": Original("inner.q_head.bias"),
+        "puzzle_table": Original(PUZZLE_TABLE),
+    }
+    | {f"model.recursion.initial.{ours}": Original(f"inner.{theirs}") for ours, theirs in _LATENTS.items()}
+    | {
+        f"model.recursion.{ours}.blocks.#.{path}": layer._replace(key=f"inner.{theirs}.layers.#.{layer.key}")
+        for ours, theirs in _NETWORKS.items()
+        for path, layer in _LAYERS.items()
+    }
+)
 
 
 def original_of(path: str) -> Original:
@@ -55,14 +70,18 @@ def original_of(path: str) -> Original:
     return original._replace(key=original.key.replace("#", block[0]))
 
 
+def bare(state_dict: Mapping[str, T]) -> dict[str, T]:
+    """Name tensors as in a bare model, whatever wraps it: the loss head (`model.`), and a compiler (`_orig_mod.`)."""
+    return {key.removeprefix("_orig_mod.").removeprefix("model."): tensor for key, tensor in state_dict.items()}
+
+
 def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weights:
     """Turn a state dict of the original into weights with the shapes and dtypes of `like`, as host arrays.
 
-    `like` may be abstract. Keys may begin as in a bare model, inside the loss head (`model.`) or in the checkpoint of a
-    compiled training run (`_orig_mod.model.`). Raises InputError, naming the tensor, for one that is missing, left over
-    or of another shape.
+    `like` may be abstract. Raises InputError, naming the tensor, for one that is missing, left over, of another shape,
+    or of a dtype that would lose digits.
     """
-    tensors = {key.removeprefix("_orig_mod.").removeprefix("model."): tensor for key, tensor in state_dict.items()}
+    tensors = bare(state_dict)
 
     def take(path: jax.tree_util.KeyPath, leaf: jax.ShapeDtypeStruct | jax.Array | np.ndarray) -> np.ndarray:
         if not leaf.size:  # Without a puzzle embedding the original has no table at all.
@@ -74,7 +93,11 @@ def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weig
         tensor = tensors.pop(key)
         if tensor.shape != shape:
             raise InputError(f"{key}: found shape {tensor.shape}, expected {shape}")
-        return (tensor.T if transposed else tensor).astype(leaf.dtype)
+        converted = tensor.astype(leaf.dtype)
+        if converted.dtype != tensor.dtype and not np.array_equal(converted.astype(tensor.dtype), tensor):
+            found, expected = tensor.dtype.name, np.dtype(leaf.dtype).name
+            raise InputError(f"{key}: found {found} numbers that are no {expected} (model.forward_dtype)")
+        return converted.T if transposed else converted
 
     weights = jax.tree.map_with_path(take, like)
     if tensors:

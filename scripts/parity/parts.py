@@ -96,7 +96,9 @@ def run_swiglu(spec: Mapping[str, Any], given: Given) -> dict[str, Array]:
 def run_embedding(spec: Mapping[str, Any], given: Given) -> dict[str, Array]:
     table, ids = given["weight/embedding_weight"], jnp.asarray(spec["ids"])
     vocab_size, hidden_size = table.shape
-    config = ModelConfig(hidden_size, num_heads=1, positions="none", puzzle_emb_ndim=0, forward_dtype=spec["dtype"])
+    config = ModelConfig(
+        hidden_size=hidden_size, num_heads=1, positions="none", puzzle_emb_ndim=0, forward_dtype=spec["dtype"]
+    )
     model = Reasoner(config, vocab_size, ids.shape[-1], key=jax.random.key(0))
     embedded = eqx.tree_at(lambda m: m.embed_tokens, model, table).embed(ids, jnp.zeros((len(ids), 0)))
     return {"out": embedded / math.sqrt(hidden_size)}  # The scale is no part of the recorded layer.

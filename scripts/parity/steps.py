@@ -9,16 +9,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike
+from jaxtyping import Array
 
 from trm.checkpoint import Weights
-from trm.config import Config, config_from_tables
+from trm.config import Config, RecursionName, config_from_tables
 from trm.data.puzzles import Metadata
 from trm.errors import InputError
 from trm.halting import Batch, Carry, q_continue_target
 from trm.loss import Metrics
 from trm.model.reasoner import Outputs, Reasoner, trainable
-from trm.model.recursion import Latents
+from trm.original_config import tables_from_settings
 from trm.supervision import supervision_step
 from trm.torch_weights import from_state_dict, to_state_dict
 from trm.train_step import abstract_state
@@ -27,37 +27,22 @@ from .case import FORWARD, GRADIENT, Case, Comparison, Tolerance
 
 # Reading
 
-SAME_NAMES = {
-    "model": "hidden_size num_heads expansion L_layers H_cycles L_cycles puzzle_emb_ndim puzzle_emb_len rope_theta "
-    "rms_norm_eps forward_dtype",
-    "halting": "halt_max_steps halt_exploration_prob",
-    "optimizer": "lr lr_min_ratio lr_warmup_steps beta1 beta2 weight_decay puzzle_emb_lr puzzle_emb_weight_decay "
-    "freeze_weights ema ema_rate",
-}
-"""Settings that are called the same in both programs, by our section."""
-
 
 def configure(
     case: Case, batch_size: int, loss_type: str | None, override: Mapping[str, Any] | None = None
 ) -> tuple[Config, Metadata]:
     """Translate the recorded configuration into ours, with the metadata of a puzzle set that fits it."""
-    theirs = {"puzzle_emb_ndim": 0} | case.values["config"] | case.values.get("train_config", {}) | (override or {})
+    theirs = case.values["config"] | case.values.get("train_config", {}) | (override or {})
     if theirs.get("causal"):
         raise InputError("unknown kind of case: causal attention")
-    tables: dict[str, dict[str, Any]] = {
-        section: {name: theirs[name] for name in names.split() if name in theirs}
-        for section, names in SAME_NAMES.items()
-    }
-    mixer = "mlp" if theirs.get("mlp_t") else "attention"
-    # The original takes any other name for no positions, and without attention it never rotates.
-    known = ("rope", "learned") if mixer == "attention" else ("learned",)
-    positions = theirs["pos_encodings"] if theirs["pos_encodings"] in known else "none"
-    tables["model"] |= {"mixer": mixer, "positions": positions}
-    tables["halting"]["q_continue"] = not theirs.get("no_ACT_continue", True)
-    if not theirs["puzzle_emb_ndim"]:
-        tables["optimizer"]["freeze_weights"] = False  # The original ignores it then.
     if loss_type:
-        tables["loss"] = {"type": loss_type.partition("(")[0]}
+        theirs["loss_type"] = loss_type.partition("(")[0]
+    return configure_settings(theirs, case.values["arch"], batch_size)
+
+
+def configure_settings(theirs: Mapping[str, Any], arch: RecursionName, batch_size: int) -> tuple[Config, Metadata]:
+    """Translate settings of the original, with the metadata of a puzzle set that fits them."""
+    tables = tables_from_settings(theirs, arch)
     # A puzzle set of one batch: then an epoch is a step.
     tables["train"] = {"global_batch_size": batch_size, "epochs": theirs.get("total_steps", 1)}
     sizes = {name: theirs[name] for name in ("vocab_size", "seq_len", "num_puzzle_identifiers")}
@@ -87,13 +72,14 @@ def read_batch(case: Case, prefix: str) -> Batch:
     return Batch(*(jnp.asarray(case.tensors[f"{prefix}/{field.name}"]) for field in dataclasses.fields(Batch)))
 
 
-def read_carry(case: Case, prefix: str, dtype: DTypeLike) -> Carry:
+def read_carry(case: Case, prefix: str, model: Reasoner) -> Carry:
     """Read a recorded carry, its latents in the compute dtype."""
-    z_H, z_L, steps, halted = (case.tensors[f"{prefix}/{name}"] for name in ("z_H", "z_L", "steps", "halted"))
+    names = [field.name for field in dataclasses.fields(model.recursion.initial)]
+    latents = [jnp.asarray(case.tensors[f"{prefix}/{name}"], model.dtype) for name in names]
     return Carry(
-        latents=Latents(jnp.asarray(z_H, dtype), jnp.asarray(z_L, dtype)),
-        steps=jnp.asarray(steps),
-        halted=jnp.asarray(halted, bool),
+        latents=type(model.recursion.initial)(*latents),
+        steps=jnp.asarray(case.tensors[f"{prefix}/steps"]),
+        halted=jnp.asarray(case.tensors[f"{prefix}/halted"], bool),
         batch=read_batch(case, f"{prefix}/current_data"),
     )
 
@@ -150,8 +136,12 @@ def target_q_continue(weights: Weights, carry: Carry, config: Config) -> Array:
 
 def name_carry(carry: Carry) -> dict[str, Array]:
     """Name the parts of a carry."""
-    data = {f"current_data/{field.name}": getattr(carry.batch, field.name) for field in dataclasses.fields(Batch)}
-    return data | {"z_H": carry.latents.z_H, "z_L": carry.latents.z_L, "steps": carry.steps, "halted": carry.halted}
+
+    def fields(module: eqx.Module) -> dict[str, Array]:
+        return {field.name: getattr(module, field.name) for field in dataclasses.fields(module)}
+
+    data = {f"current_data/{name}": tokens for name, tokens in fields(carry.batch).items()}
+    return data | fields(carry.latents) | {"steps": carry.steps, "halted": carry.halted}
 
 
 def name_gradients(gradients: Weights) -> dict[str, np.ndarray]:
@@ -167,6 +157,7 @@ def name_step(step: Step) -> dict[str, Any]:
         "out/q_halt_logits": step.outputs.q_halt_logits,
         "out/q_continue_logits": step.outputs.q_continue_logits,
         "out/preds": step.outputs.predictions,
+        "out/actual_steps": step.carry.steps,
         "halted": step.carry.halted,
         "local_ids": step.carry.batch.puzzle_identifiers,
         "loss": step.loss,
@@ -181,18 +172,19 @@ def name_step(step: Step) -> dict[str, Any]:
 def check_model(case: Case) -> Iterator[Comparison]:
     """Check the runs of a model, each of one or more supervision steps."""
     for run in case.values["runs"]:
-        if run["mode"] not in ("train", "eval") or run.get("kwargs"):
-            what = f"mode {run['mode']!r}, kwargs {run.get('kwargs')}"
-            raise InputError(f"run {run['name']}: unknown kind of run: {what}")
+        kwargs = run.get("kwargs", {})
+        if run["mode"] not in ("train", "eval") or kwargs.keys() - {"compute_target_q"}:
+            raise InputError(f"run {run['name']}: unknown kind of run: mode {run['mode']!r}, kwargs {kwargs}")
         batch = read_batch(case, run["batch"])
-        config, metadata = configure(case, len(batch.inputs), run.get("loss_type"), run.get("config_override"))
+        override = run.get("config_override", {}) | kwargs
+        config, metadata = configure(case, len(batch.inputs), run.get("loss_type"), override)
         weights = read_weights(case, config, metadata)
         comparison = Comparison(run["name"])
         training = run["mode"] == "train"
         min_halt_steps = replay_exploration(case, run, len(batch.inputs), config, comparison) if training else None
         carry = Carry.empty(weights.model, batch)
         if run.get("carry"):
-            carry = read_carry(case, run["carry"], weights.model.dtype)
+            carry = read_carry(case, run["carry"], weights.model)
 
         recorded, found = case.under(run["name"]), dict[str, Any]()
         steps = run.get("steps", 1)
@@ -204,7 +196,7 @@ def check_model(case: Case) -> Iterator[Comparison]:
                 step = take_step(weights, carry, batch, min_halt_steps, config)
                 named = name_step(step)
             carry = step.carry
-            if training and config.halting.q_continue:
+            if training and config.halting.q_continue == "learned":
                 named["out/target_q_continue"] = target_q_continue(weights, carry, config)
             found |= named | {f"step{i}/{name}": value for name, value in named.items()}
 

@@ -1,0 +1,67 @@
+"""Checkpoints of the original PyTorch program: what enters is a file of tensors, what leaves are weights of ours with
+the configuration that they need.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from trm.checkpoint import Weights
+from trm.config import Config, config_from_tables
+from trm.data.puzzles import Metadata, PuzzleSet
+from trm.errors import InputError
+from trm.inference import reason
+from trm.original_config import read_settings, recursion_of, require_known, tables_from_settings, tables_from_tensors
+from trm.torch_files import read_state_dict
+from trm.torch_weights import PUZZLE_TABLE, bare, from_state_dict
+from trm.train_step import abstract_state
+
+SETTINGS_FILE = "all_config.yaml"
+"""What the original's training script writes beside its checkpoints."""
+
+
+def import_weights(
+    path: str | Path, settings_file: str | Path | None, puzzles: PuzzleSet, data: str, overrides: Sequence[str] = ()
+) -> tuple[Weights, Config, Metadata]:
+    """Read a checkpoint of the original, of any of its models, that was trained on a puzzle set.
+
+    The configuration is what names and shapes of the tensors say, then what the settings file says if there is one,
+    then what `overrides` (`section.key=value`) say. The metadata is that of the puzzle set, with as many puzzle
+    identifiers as the file has puzzle embeddings.
+
+    Raises InputError, naming file and tensor or key, for what is missing, unknown or does not fit together.
+    """
+    tensors = bare(read_state_dict(path))
+    try:
+        tables = tables_from_tensors(tensors, puzzles.metadata)
+        recursion = recursion_of(tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if settings_file:
+        for section, table in tables_from_settings(read_settings(settings_file), recursion).items():
+            tables[section] = tables.get(section, {}) | table
+    tables["data"] = {"path": data}
+    set_keys = {override.partition("=")[0].strip() for override in overrides}
+    require_known(tables, set_keys, str(settings_file) if settings_file else f"an {SETTINGS_FILE} beside {path}")
+    config = config_from_tables(tables, overrides)
+
+    rows = len(tensors[PUZZLE_TABLE]) if PUZZLE_TABLE in tensors else puzzles.metadata.num_puzzle_identifiers
+    metadata = dataclasses.replace(puzzles.metadata, num_puzzle_identifiers=rows)
+    like = jax.eval_shape(lambda s: Weights(s.model, s.puzzle_table), abstract_state(config, metadata))
+    try:
+        weights = from_state_dict(tensors, like)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    _try(path, weights, metadata)
+    return weights, config, metadata
+
+
+def _try(path: str | Path, weights: Weights, metadata: Metadata) -> None:
+    """Take a supervision step on an empty puzzle: the parts must fit together, and numbers come out."""
+    inputs = jnp.full((1, metadata.seq_len), metadata.pad_id, jnp.int32)
+    outputs = jax.jit(lambda weights: reason(weights, inputs, steps=1).outputs)(weights)
+    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs)):
+        raise InputError(f"{path}: found weights that make no finite answer, expected a trained model")
