@@ -2,7 +2,13 @@
 
 import os
 import sys
+import tempfile
 
+# A program that several tests compile, in this process or in one that they start, is compiled once.
+COMPILED = tempfile.TemporaryDirectory(prefix="trm-compiled-")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 # Before JAX looks for devices. A GPU, where there is one, is used as it is.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 

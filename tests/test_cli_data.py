@@ -3,18 +3,17 @@
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import GOLDEN, check_mistake, run_trm, tiny_config
+from stand_in_hub import serve
 
+from trm import hub
 from trm.config import config_to_toml
-from trm.data import hub, maze, maze_generator, sudoku, sudoku_generator
+from trm.data import maze, maze_generator, sudoku, sudoku_generator
 from trm.data.puzzles import read_identifiers, read_puzzle_set
 from trm.errors import InputError
 
@@ -212,35 +211,6 @@ def test_mistakes_leave_nothing(arguments: list[str], says: str, tmp_path: Path,
 # The hub, played by a server on this machine
 
 
-class Hub(BaseHTTPRequestHandler):
-    """Serves two files of one data set the way the hub does."""
-
-    files: dict[str, bytes]
-
-    def do_HEAD(self):
-        self.answer(with_body=False)
-
-    def do_GET(self):
-        self.answer(with_body=True)
-
-    def answer(self, with_body: bool):
-        prefix = "/datasets/someone/puzzles/resolve/main/"
-        content = self.files.get(self.path.removeprefix(prefix)) if self.path.startswith(prefix) else None
-        self.send_response(404 if content is None else 200)
-        if content is None:
-            self.send_header("X-Error-Code", "EntryNotFound")
-        else:
-            self.send_header("ETag", '"0123456789abcdef0123456789abcdef01234567"')
-            self.send_header("X-Repo-Commit", "0" * 40)
-        self.send_header("Content-Length", str(len(content or b"")))
-        self.end_headers()
-        if with_body:
-            self.wfile.write(content or b"")
-
-    def log_message(self, format: str, *args: object):
-        pass
-
-
 def _write_sudokus(path: Path, seed: int) -> None:
     sudoku.write_csv(path, "hub", sudoku_generator.generate_many(4, 6, seed))
 
@@ -258,17 +228,12 @@ def stand_in_hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
     kind: str = request.param
     for split, seed in (("train", 0), ("test", 1)):
         PUZZLES[kind](tmp_path / f"{split}.csv", seed)
-    Hub.files = {f"{split}.csv": (tmp_path / f"{split}.csv").read_bytes() for split in ("train", "test")}
-    server = HTTPServer(("127.0.0.1", 0), Hub)
-    thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.01))
-    thread.start()
-    # The endpoint is read when the hub's package is imported: a process of its own sees it.
-    monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
-    yield kind
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    files = {f"{split}.csv": (tmp_path / f"{split}.csv").read_bytes() for split in ("train", "test")}
+    with serve({"datasets/someone/puzzles": files}) as address:
+        # The endpoint is read when the hub's package is imported: a process of its own sees it.
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+        yield kind
 
 
 def test_download_from_the_hub(stand_in_hub: str, tmp_path: Path):

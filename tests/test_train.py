@@ -68,8 +68,8 @@ EXPLORING = {"halting": {"halt_exploration_prob": 0.5, "halt_max_steps": 3}}
 
 @pytest.mark.skipif(DEVICES < 4, reason="needs four devices")
 @pytest.mark.parametrize("steps", [1, 6])
-@pytest.mark.parametrize("q_continue", [False, True])
-def test_one_two_and_four_devices_agree(splits: dict[str, PuzzleSet], q_continue: bool, steps: int):
+@pytest.mark.parametrize("q_continue", ["unused", "learned"])
+def test_one_two_and_four_devices_agree(splits: dict[str, PuzzleSet], q_continue: str, steps: int):
     config = tiny_config(halting=EXPLORING["halting"] | {"q_continue": q_continue})
     one, metrics_of_one = run_steps(config, splits["train"], 1, steps)
     # Sequences halted and were replaced on the way.
@@ -142,12 +142,27 @@ def test_nothing_is_compiled_after_the_first_step(splits: dict[str, PuzzleSet]):
         assert train_step._cache_size() == 1  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_a_tiny_set_is_learned_by_heart(tables: dict[str, sudoku.Table]):
+NO_CYCLES = {"L_layers": 0, "H_cycles": 0, "L_cycles": 0}
+
+
+@pytest.mark.parametrize(
+    ("model", "q_continue"),
+    [
+        ({"mixer": "mlp", "positions": "none"}, "unused"),
+        ({"recursion": "hrm", "H_layers": 1, "mixer": "mlp", "positions": "none"}, "learned"),
+        ({"recursion": "trm_singlez", "mixer": "mlp", "positions": "none"}, "learned"),
+        ({"recursion": "trm_hier6", "mixer": "mlp", "positions": "none"}, "unused"),
+        ({"recursion": "transformers_baseline", "H_layers": 2, "positions": "learned"} | NO_CYCLES, "compared"),
+    ],
+    ids=lambda value: value.get("recursion", "trm") if isinstance(value, dict) else value,
+)
+def test_a_tiny_set_is_learned_by_heart(tables: dict[str, sudoku.Table], model: dict, q_continue: str):
     """Sixteen puzzles, trained on until every answer is exactly right, by the same code as everything else."""
     table = sudoku.Table(*(column[:16] for column in tables["train"]))
     puzzles = sudoku.build_split("sixteen", table, np.random.default_rng(0))
     config = tiny_config(
-        model={"hidden_size": 32, "mixer": "mlp", "positions": "none", "puzzle_emb_ndim": 0},
+        model={"hidden_size": 32, "puzzle_emb_ndim": 0} | model,
+        halting={"q_continue": q_continue},
         optimizer={"lr": 5e-3, "lr_warmup_steps": 10, "weight_decay": 0.0, "ema_rate": 0.9},
         train={"global_batch_size": 16, "epochs": 250},
     )
@@ -156,7 +171,11 @@ def test_a_tiny_set_is_learned_by_heart(tables: dict[str, sudoku.Table]):
     mesh = make_mesh(1)
     report = evaluate(make_evaluation_step(config, mesh), trained_weights(state), puzzles, 16, mesh)["all"]
     assert report.metrics["exact_accuracy"] == 1.0
-    assert report.metrics["halting_exact_accuracy"] == 1.0
+    if q_continue == "unused":
+        assert report.metrics["halting_exact_accuracy"] == 1.0
+    if q_continue == "learned":
+        # It says when going on no longer promises more.
+        assert metrics[-1]["q_continue_loss"] < 0.5 * metrics[0]["q_continue_loss"]
 
 
 # Runs in a folder

@@ -93,7 +93,7 @@ def save(
         "versions": {name: version(name) for name in ("trm", "jax", "equinox", "numpy")},
         "best": dict(best or {}),
     }
-    arrays = {name: np.asarray(array, order="C") for name, array in _by_name(fetch(tree)).items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in name_leaves(fetch(tree)).items()}
     if jax.process_index() == 0:
         write_safetensors(path, arrays, {_KEY: json.dumps(description)})
 
@@ -181,14 +181,15 @@ def _read_described(path: str | Path) -> tuple[dict[str, np.ndarray], Descriptio
     return arrays, description
 
 
-def _by_name(tree: Any) -> dict[str, Any]:
+def name_leaves(tree: Any) -> dict[str, Any]:
+    """Return the leaves of a tree by their paths, such as `model.q_head.bias`."""
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def _fill(path: str | Path, like: T, arrays: Mapping[str, np.ndarray]) -> T:
     """Return a tree like `like` with the arrays in it; raise InputError for one too few, too many or other."""
-    expected = _by_name(like)
+    expected = name_leaves(like)
     for name, shape in expected.items():
         if name not in arrays:
             raise InputError(f"{path}: {name}: missing")

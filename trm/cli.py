@@ -13,8 +13,9 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from trm.checkpoint import describe, load_weights, save
+from trm.checkpoint import describe, load_weights
 from trm.cli_data import Overwrite, data_app
+from trm.cli_weights import CheckpointFile, weights_app
 from trm.config import Config, config_to_toml, read_config
 from trm.data import sudoku
 from trm.data.loader import read_examples
@@ -24,13 +25,15 @@ from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
 from trm.evaluate import Report, evaluate, make_evaluation_step
 from trm.files import replacing
-from trm.inference import Reasoning, reason
+from trm.hub import local_path
+from trm.inference import Answers, answer
 from trm.named import config_path
 from trm.plan import plan
 from trm.printing import console, print_lines, print_rows
 from trm.quickstart import quickstart
 from trm.render import draw_example, draw_reasoning, draw_sudoku, side_by_side
 from trm.train import check_fits, read_sets, train
+from trm.warm_start import WarmStart
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -39,6 +42,7 @@ app = typer.Typer(
     help="The Tiny Recursive Model: a tiny network that recurses on its own answer. Start with `trm quickstart`.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(weights_app)
 
 Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
 Settings = Annotated[
@@ -109,6 +113,17 @@ def train_command(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the newest checkpoint in the run folder.")
     ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="CHECKPOINT", help="Start from these weights (hf://OWNER/REPOSITORY/FILE from the hub)."),
+    ] = None,
+    init_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Puzzle set that --init was trained on: take puzzle embeddings over by name.",
+            show_default="all of them if there are as many, else their mean",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print size, steps and memory; train nothing.")] = False,
     devices: Devices = None,
     wandb: Annotated[
@@ -124,11 +139,14 @@ def train_command(
         out = path.parent if path.name == "config.toml" else Path("runs") / path.stem
     settings = settings or []
     experiment = read_config(path, settings)
+    if init_data and not init:
+        raise InputError("--init-data: found no --init beside it, expected the weights that were trained on it")
     mesh = make_mesh(devices)
     if dry_run:
         _print_plan(experiment, mesh)
         return
-    outcome = train(experiment, out, mesh, resume, console, _wandb_log(wandb, out.name, experiment))
+    start = WarmStart(local_path(init), init_data) if init else None
+    outcome = train(experiment, out, mesh, resume, console, _wandb_log(wandb, out.name, experiment), start)
     if outcome.stopped:
         print_lines(f"stopped: {outcome.stopped}")
     print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
@@ -138,7 +156,7 @@ def train_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or weights, .safetensors.")],
+    checkpoint: CheckpointFile,
     data: Annotated[
         Path | None, typer.Option(help="Puzzle set.", show_default="the one that the checkpoint was trained on")
     ] = None,
@@ -154,7 +172,7 @@ def evaluate_command(
 
     Example: `trm evaluate runs/quickstart/weights.safetensors`
     """
-    weights, description = load_weights(checkpoint, averaged=not raw)
+    weights, description = load_weights(local_path(checkpoint), averaged=not raw)
     config = description.config
     paths = config.data.test_paths if split == "test" else config.data.train_paths
     puzzles = read_puzzle_sets([str(data)] if data else paths, split)
@@ -174,7 +192,7 @@ def evaluate_command(
 
 @app.command("solve")
 def solve_command(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or weights, .safetensors.")],
+    checkpoint: CheckpointFile,
     puzzle: Annotated[str, typer.Argument(help="A puzzle, a file with one per line, or - for standard input.")] = "-",
     steps: Annotated[bool, typer.Option("--steps", help="Draw the answer after each supervision step.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="Print one answer per line and nothing else.")] = False,
@@ -183,7 +201,7 @@ def solve_command(
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
-    weights, description = load_weights(checkpoint)
+    weights, description = load_weights(local_path(checkpoint))
     n = description.metadata.side
     if n is None or description.metadata.puzzle_kind != "sudoku":
         raise InputError(f"{checkpoint}: found a model of something else, expected one trained on Sudokus")
@@ -202,30 +220,12 @@ def solve_command(
     weights = jax.device_put(weights)  # Once, not with every part.
     for start in range(0, len(tokens), _SOLVE_BATCH):
         part = slice(start, start + _SOLVE_BATCH)
-        reasoning = reason(weights, description.config, tokens[part], np.zeros(len(tokens[part]), np.int32))
-        _print_answers(reasoning, boards[part], titles[part], steps, plain)
+        answers = answer(weights, description.config, tokens[part], np.zeros(len(tokens[part]), np.int32))
+        _print_answers(answers, boards[part], titles[part], steps, plain)
 
 
 _SOLVE_BATCH = 256
 """Puzzles that are solved at a time."""
-
-
-@app.command("export")
-def export_command(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint or weights, .safetensors.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.")],
-    raw: Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")] = False,
-    overwrite: Overwrite = False,
-) -> None:
-    """Write the weights alone out of a checkpoint, as a safetensors file that says what it is.
-
-    Example: `trm export runs/sudoku_mlp/checkpoints/step_6510.safetensors -o sudoku.safetensors`
-    """
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
-    weights, description = load_weights(checkpoint, averaged=not raw)
-    save(out, weights, description.config, description.metadata, description.step)
-    print_lines(f"{out}: {out.stat().st_size:,} bytes, step {description.step}")
 
 
 @app.command("info")
@@ -237,7 +237,7 @@ def info_command(
     Example: `trm info runs/quickstart/weights.safetensors`
     """
     if path.endswith(".safetensors"):
-        _print_checkpoint(Path(path))
+        _print_checkpoint(local_path(path))
     elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
         _print_puzzle_set(Path(path))
     else:
@@ -265,24 +265,24 @@ def _read_puzzles(puzzle: str) -> list[tuple[str, str]]:
     return lines
 
 
-def _print_answers(reasoning: Reasoning, boards: np.ndarray, titles: list[str], steps: bool, plain: bool) -> None:
-    thoughts = reasoning.predictions.reshape(-1, *boards.shape) - sudoku.TOKEN_OF_DIGIT_0
+def _print_answers(answers: Answers, boards: np.ndarray, titles: list[str], steps: bool, plain: bool) -> None:
+    thoughts = answers.predictions.reshape(-1, *boards.shape) - sudoku.TOKEN_OF_DIGIT_0
     # Padding, which is no digit, would be -1.
-    answers = np.maximum(thoughts[-1], 0)
-    valid = sudoku.obeys_rules(boards, answers)
+    last = np.maximum(thoughts[-1], 0)
+    valid = sudoku.obeys_rules(boards, last)
     for i, title in enumerate(titles):
         if plain:
-            print(sudoku.format_board(answers[i]))
+            print(sudoku.format_board(last[i]))
             continue
         if title:
             print_lines(title)
         console.print(
-            draw_reasoning(boards[i], thoughts[:, i]) if steps else draw_sudoku(boards[i], answers[i]), highlight=False
+            draw_reasoning(boards[i], thoughts[:, i]) if steps else draw_sudoku(boards[i], last[i]), highlight=False
         )
         verdict = "obeys the rules" if valid[i] else "breaks the rules: the network did not solve it"
         print_lines(
-            f"{sudoku.format_board(answers[i])}\n{verdict}; confidence {reasoning.confidence[-1, i]:.3f}, "
-            f"would have halted after {reasoning.halting_steps[i]} of {len(thoughts)} supervision steps\n"
+            f"{sudoku.format_board(last[i])}\n{verdict}; confidence {answers.confidence[-1, i]:.3f}, "
+            f"would have halted after {answers.halting_steps[i]} of {len(thoughts)} supervision steps\n"
         )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import typer
 from rich.progress import Progress, track
 
-from trm.data import arc, arc_builder, hub, maze, maze_generator, sudoku, sudoku_generator
+from trm import hub
+from trm.data import arc, arc_builder, maze, maze_generator, sudoku, sudoku_generator
 from trm.data.csv_files import bundled_csv
 from trm.data.puzzle_check import check_puzzle_set
 from trm.data.puzzle_writer import new_puzzle_set, write_identifiers, write_puzzle_set

@@ -35,6 +35,7 @@ from trm.halting import Batch, place_batch
 from trm.loss import divide
 from trm.run_log import MetricsLog, ProgressBar
 from trm.train_step import TrainState, TrainStep, make_state, make_train_step, state_shardings, total_steps
+from trm.warm_start import WarmStart, start_from
 
 MAY_CHANGE_ON_RESUME = {
     "data": {"path", "test_path"},
@@ -70,9 +71,11 @@ def train(
     resume: bool = False,
     console: Console | None = None,
     on_metrics: Callable[[dict[str, Any]], None] | None = None,
+    init: WarmStart | None = None,
 ) -> Outcome:
     """Train in a run folder, from the start or, with `resume`, from its newest checkpoint if it has one.
 
+    The start is fresh weights, or those of `init`, with everything else fresh.
     `on_metrics` gets every line of the metrics file as a dictionary. SIGINT and SIGTERM save a checkpoint and return.
 
     Raises InputError for data or a folder that do not fit, and FloatingPointError when a loss or a gradient is not
@@ -96,6 +99,9 @@ def train(
         console.print(f"resuming from {newest}")
     else:
         state, best = make_state(config, train_set.metadata, mesh), {}
+        if init:
+            state = start_from(state, init, config.data.train_paths)
+            console.print(f"starting from {init.path}", highlight=False, soft_wrap=True)
     start = int(fetch(state.step))
     if first:
         remove_leftovers(run)

@@ -1,0 +1,64 @@
+"""The README's code does what the README says."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+from conftest import run_trm, tiny_config
+
+import trm.model.recursion
+from trm.checkpoint import Weights, save
+from trm.data.sudoku import metadata_of
+from trm.devices import fetch, make_mesh
+from trm.model.reasoner import Reasoner
+from trm.model.recursion import RECURSIONS
+from trm.train_step import make_state
+
+README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+
+
+def code_block(says: str) -> str:
+    """Return the one block of Python that holds some words."""
+    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if says in block]
+    return block
+
+
+def test_a_recursion_of_your_own(monkeypatch: pytest.MonkeyPatch):
+    names = dict(vars(trm.model.recursion))
+    exec(code_block("class Interleaved"), names)
+    monkeypatch.setitem(RECURSIONS, "trm", names["Interleaved"])
+    config = tiny_config().model
+    model = Reasoner(config, 6, 16, key=jax.random.key(0))
+    inputs = jax.random.randint(jax.random.key(1), (2, 16), 0, 6)
+    rows = jax.random.normal(jax.random.key(2), (2, 16))
+
+    def loss(model: Reasoner) -> jax.Array:
+        return model(inputs, rows, model.initial_latents(inputs.shape))[1].logits.sum()
+
+    assert jax.jit(jax.grad(loss))(model).lm_head.any()
+
+
+def test_puzzles_from_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.chdir(tmp_path)
+    code = code_block("make_split").replace('"epochs": 20', '"epochs": 2').replace('interval": 10', 'interval": 1')
+    exec(code, {})
+    assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 1
+    code, out, _ = run_trm(capsys, "data", "check", "data/reverse")
+    assert code == 0
+    assert "1,800 examples" in out
+
+
+def test_supervision_steps_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    metadata = metadata_of(20, 6)
+    state = fetch(make_state(tiny_config(), metadata, make_mesh(1)))
+    monkeypatch.chdir(tmp_path)
+    path = Path("runs/quickstart/weights.safetensors")
+    save(path, Weights(state.model, state.puzzle_table), tiny_config(), metadata, step=1)
+    # The README takes NumPy's view of arrays without types; these tests forbid mixing them.
+    with jax.numpy_dtype_promotion("standard"):
+        exec(code_block("import trm\n"), names := {})
+    capsys.readouterr()
+    assert names["reasoning"].outputs.predictions.shape == (8, 2, 36)
+    assert names["further"].outputs.q_halt_logits.shape == (8, 2)
+    assert names["gradient"].model.lm_head.shape == state.model.lm_head.shape
