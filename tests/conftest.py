@@ -1,17 +1,18 @@
 """Settings for all tests: four CPU devices, strict types and ranks, and the small things that many tests need."""
 
 import os
-import sys
 import tempfile
 
 # A program that several tests compile, in this process or in one that they start, is compiled once.
-COMPILED = tempfile.TemporaryDirectory(prefix="trm-compiled-")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="trm-compiled-")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # Before JAX looks for devices. A GPU, where there is one, is used as it is.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
+import atexit
+import shutil
+import sys
 from pathlib import Path
 
 import jax
@@ -24,6 +25,7 @@ from trm.data import sudoku, sudoku_generator
 from trm.data.puzzle_writer import write_puzzle_set
 from trm.data.puzzles import PuzzleSet
 
+atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
