@@ -24,6 +24,7 @@ ORDER = [
     "trm.data.augmentation",
     "trm.data.loader",
     "trm.data.puzzle_check",
+    "trm.arc_voting",
     "trm.model.precision",
     "trm.model.layers",
     "trm.model.recursion",

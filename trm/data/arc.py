@@ -20,6 +20,8 @@ from trm.errors import InputError
 PAD, END, TOKEN_OF_COLOR_0 = 0, 1, 2
 SEQ_LEN = ARC_SIDE * ARC_SIDE
 VOCAB_SIZE = TOKEN_OF_COLOR_0 + ARC_COLORS
+TEST_PUZZLES = "test_puzzles.json"
+"""File of a puzzle set that holds the tasks to be solved."""
 
 Grid = Integer[np.ndarray, "rows columns"]
 Frames = Integer[np.ndarray, "batch 900"]
@@ -63,6 +65,15 @@ def read_subset(source: str, subset: str, allow_missing_solutions: bool = False)
     return [_parse_task(where, name, values, allow_missing_solutions) for where, name, values in entries]
 
 
+def read_test_puzzles(directory: str | Path) -> list[Task]:
+    """Read the tasks that a puzzle set is evaluated on, demonstrations and solutions included.
+
+    Raises InputError, naming file, task and field, for whatever is missing or malformed.
+    """
+    path = Path(directory) / TEST_PUZZLES
+    return [_parse_task(str(path), name, values, False) for name, values in _read_named(path).items()]
+
+
 def parse_grid(values: Any, where: str) -> Grid:
     """Turn nested lists into a grid; raise InputError, beginning with `where`, for what is no grid of ten colours."""
     if not isinstance(values, list) or not values or not all(isinstance(row, list) for row in values):
@@ -96,9 +107,7 @@ def _read_folder(folder: Path) -> Entries:
 
 def _read_kaggle(prefix: str, subset: str, allow_missing_solutions: bool) -> Entries:
     path = _plain_or_gz(f"{prefix}_{subset}_challenges.json")
-    challenges = _read_json(path)
-    if not isinstance(challenges, dict) or not challenges:
-        raise InputError(f"{path}: found {challenges!r:.40}, expected an object with a task per name")
+    challenges = _read_named(path)
     solutions_path = _plain_or_gz(f"{prefix}_{subset}_solutions.json")
     if allow_missing_solutions and not solutions_path.exists():
         yield from ((str(path), name, values) for name, values in challenges.items())
@@ -148,6 +157,14 @@ def _parse_task(where: str, name: str, values: Any, allow_missing_solutions: boo
         if not source.get(kind):
             raise InputError(f"{where}: {kind}: found no pairs, expected at least one")
     return Task(name, pairs, source)
+
+
+def _read_named(path: Path) -> dict[str, Any]:
+    """Read the JSON of each task of a file that names them."""
+    tasks = _read_json(path)
+    if not isinstance(tasks, dict) or not tasks:
+        raise InputError(f"{path}: found {tasks!r:.40}, expected an object with a task per name")
+    return tasks
 
 
 def _plain_or_gz(name: str) -> Path:

@@ -148,7 +148,7 @@ def build(
     with new_puzzle_set(out, overwrite) as folder:
         _write_names(folder / "identifiers.json", groups, identifiers_start)
         tasks = {task.name: task.source for subset in subsets if subset.is_test for task in subset.tasks}
-        (folder / "test_puzzles.json").write_text(json.dumps(tasks), encoding="utf-8")
+        (folder / arc.TEST_PUZZLES).write_text(json.dumps(tasks), encoding="utf-8")
         jobs: list[_Job] = []
         for split, members in splits.items():
             metadata[split] = _describe(split, members, count, compact)
