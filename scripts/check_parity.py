@@ -18,6 +18,7 @@ from parity.failures import check_failures
 from parity.parts import LOSSES, check_layers, check_losses, check_optimizers
 from parity.steps import check_model
 from parity.training import check_evaluation, check_trajectory
+from parity.voting import check_voting
 
 from trm.config import RecursionName
 from trm.data.puzzles import Metadata
@@ -80,6 +81,8 @@ def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
         return check_arc_functions
     if "runs" in values and all("dataset" in run for run in values["runs"]):
         return check_batches
+    if "results" in values and all("submission_K" in result for result in values["results"]):
+        return check_voting
     if "attempts" in values:
         return check_failures
     if "not_in_checkpoint" in values:

@@ -99,6 +99,8 @@ class Case(NamedTuple):
     def tolerance(self, kind: str, default: Tolerance, section: str | None = None) -> Tolerance:
         """Return the recorded tolerance of a kind of result where there is one."""
         recorded = self.values.get("tolerance", {})
+        if isinstance(recorded, str):
+            return default  # Said in words, for people.
         recorded = recorded.get(section, {}) if section else recorded
         if kind not in recorded:
             return default
@@ -113,8 +115,10 @@ class Case(NamedTuple):
         return Tolerance(numbers["rtol"], numbers.get("atol", 0.0), rule)
 
 
-KINDS = dict.fromkeys(("config", "layers", "metrics", "tolerance", "train_config"), dict) | dict.fromkeys(
-    ("builds", "calls", "runs", "schedule", "shuffle"), list[dict]
+KINDS: dict[str, Any] = (
+    dict.fromkeys(("config", "layers", "metrics", "train_config"), dict)
+    | dict.fromkeys(("builds", "calls", "results", "runs", "schedule", "shuffle"), list[dict])
+    | {"tolerance": dict | str}
 )
 """What the entries of `case.json` are, where they are used."""
 
