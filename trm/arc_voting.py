@@ -193,11 +193,12 @@ def submission(
 ) -> dict[str, list[dict[str, list[list[int]]]]]:
     """Return Kaggle's JSON: for each task and test input `attempt_1`, `attempt_2` and so on, the best candidates.
 
-    With too few of them the best is given again; a test input without any keeps its place, with the grid [[0]].
+    With too few of them the best is given again; a test input without any keeps its place, with the grid [[0]], which
+    also stands for a grid without cells: what Kaggle reads is no empty list.
     """
 
     def attempt(ranking: Ranking) -> dict[str, list[list[int]]]:
-        grids = [candidate.grid.tolist() for candidate in ranking.candidates[:attempts]] or [[[0]]]
+        grids = [candidate.grid.tolist() or [[0]] for candidate in ranking.candidates[:attempts]] or [[[0]]]
         grids += grids[:1] * (attempts - len(grids))
         return {f"attempt_{number}": grid for number, grid in enumerate(grids, start=1)}
 
