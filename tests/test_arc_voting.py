@@ -14,7 +14,6 @@ from conftest import GOLDEN
 
 from trm.arc_voting import (
     Candidate,
-    Predictions,
     Ranking,
     Votes,
     count_votes,
@@ -27,6 +26,7 @@ from trm.arc_voting import (
 )
 from trm.data.arc import Augmentation, Pair, Task, crop, name_augmentation, read_test_puzzles, to_frame
 from trm.errors import InputError
+from trm.evaluate import Answered
 
 # Made-up evaluations
 
@@ -38,7 +38,7 @@ class Evaluation(NamedTuple):
 
     tasks: list[Task]
     names: list[str]
-    predictions: Predictions
+    predictions: Answered
 
 
 def draw_augmentation(rng: np.random.Generator) -> Augmentation:
@@ -76,12 +76,12 @@ def draw_evaluation(seed: int) -> Evaluation:
     rows += [(BLANK, np.zeros(900), np.zeros(900), 9.0)] * 5
     columns = zip(*(rows[i] for i in rng.permutation(len(rows))), strict=True)
     dtypes = (np.int32, np.int32, np.int32, np.float32)
-    predictions = Predictions(*(np.array(c).astype(dtype) for c, dtype in zip(columns, dtypes, strict=True)))
+    predictions = Answered(*(np.array(c).astype(dtype) for c, dtype in zip(columns, dtypes, strict=True)))
     return Evaluation(tasks[:3], names, predictions)
 
 
 def vote(evaluation: Evaluation, rows: Any = slice(None)) -> Votes:
-    return count_votes(Predictions(*(field[rows] for field in evaluation.predictions)), evaluation.names, BLANK)
+    return count_votes(Answered(*(field[rows] for field in evaluation.predictions)), evaluation.names, BLANK)
 
 
 # The same in plain Python
@@ -232,8 +232,8 @@ def test_blanks_alone_and_extreme_logits():
     """Processes may get nothing but padding; a confidence never overflows."""
     frames = np.stack([to_frame(np.full((2, 3), 4, np.uint8))] * 3).astype(np.int32)
     logits = np.array([-1e4, 1e4, 0.0], np.float32)
-    assert count_votes(Predictions(np.zeros(3, np.int32), frames, frames, logits), ["<blank>"], BLANK) == {}
-    (answers,) = count_votes(Predictions(np.ones(3, np.int32), frames, frames, logits), ["<blank>", "t"], 0).values()
+    assert count_votes(Answered(np.zeros(3, np.int32), frames, frames, logits), ["<blank>"], BLANK) == {}
+    (answers,) = count_votes(Answered(np.ones(3, np.int32), frames, frames, logits), ["<blank>", "t"], 0).values()
     assert list(answers.values()) == [[0.0, 1.0, 0.5]]
 
 

@@ -12,10 +12,13 @@ from conftest import GOLDEN, check_mistake, run_trm, tiny_config
 from stand_in_hub import serve
 
 from trm import hub
+from trm.arc_voting import pass_at, voter_for
 from trm.config import config_to_toml
 from trm.data import maze, maze_generator, sudoku, sudoku_generator
-from trm.data.puzzles import read_identifiers, read_puzzle_set
+from trm.data.loader import load_test_batches
+from trm.data.puzzles import IGNORED_LABEL, read_identifiers, read_puzzle_set
 from trm.errors import InputError
+from trm.evaluate import Answered
 
 KAGGLE = GOLDEN / "arc_small" / "source" / "arc"
 
@@ -113,6 +116,69 @@ def test_from_data_to_a_report(kind: str, tmp_path: Path, capsys: pytest.Capture
     values = json.loads(report.read_text())["all"]
     assert values["examples"] == read_puzzle_set(directory, "test").examples
     assert ("shortest_path_accuracy" in values["metrics"]) == (kind == "maze")
+
+
+def test_from_arc_to_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Train, keep the best by votes, evaluate two checkpoints together, write what Kaggle reads."""
+    directory, run = tmp_path / "set", tmp_path / "run"
+    build_arc(directory, capsys)
+    config = tiny_config(
+        data={"path": str(directory)},
+        halting={"halt_max_steps": 2},
+        train={"epochs": 1, "eval_interval": 1, "global_batch_size": 8, "best_metric": "pass@2"},
+    )
+    (tmp_path / "tiny.toml").write_text(config_to_toml(config))
+    code, out, err = run_trm(capsys, "train", tmp_path / "tiny.toml", "-o", run, "--devices", 1)
+    assert code == 0, err
+    assert ": arc: pass@1 " in out
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert any("arc/pass@2" in line for line in lines)
+    report, attempts = tmp_path / "report.json", tmp_path / "submission.json"
+    checkpoints = [run / "weights.safetensors", run / "best.safetensors"]
+    code, out, err = run_trm(
+        capsys, "evaluate", *checkpoints, "--json", report, "--submission", attempts, "--devices", 1
+    )
+    assert code == 0, err
+    tasks = json.loads((directory / "test_puzzles.json").read_text())
+    submitted = json.loads(attempts.read_text())
+    assert {name: len(tests) for name, tests in submitted.items()} == {n: len(t["test"]) for n, t in tasks.items()}
+    assert all(test.keys() == {"attempt_1", "attempt_2"} for tests in submitted.values() for test in tests)
+    values = json.loads(report.read_text())
+    assert list(values) == [*map(str, checkpoints), "arc"]
+    # Both are the same weights: every candidate has an even number of votes, one half from each.
+    best = [candidate for tests in values["arc"]["tasks"].values() for test in tests for candidate in test["best"]]
+    assert best
+    assert all(candidate["votes"] % 2 == 0 for candidate in best)
+    assert 0 <= values["arc"]["pass@1"] <= values["arc"]["pass@1000"] <= 1
+
+
+@pytest.mark.parametrize("form", ["stored", "--compact"])
+def test_right_answers_win_every_vote(form: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Whatever the builder or the loader did to a task is undone before the vote."""
+    options = ["--num-aug", 20] + (["--compact"] if form == "--compact" else [])
+    assert run_trm(capsys, "data", "arc", tmp_path / "set", KAGGLE, *options)[0] == 0
+    puzzles = read_puzzle_set(tmp_path / "set", "test")
+    voter = voter_for(puzzles, [tmp_path / "set"])
+    assert voter is not None
+    for _, batch in load_test_batches(puzzles, 64):
+        answers = np.where(batch.labels == IGNORED_LABEL, 0, batch.labels)
+        voter.see(Answered(batch.puzzle_identifiers, batch.inputs, answers, np.zeros(64, np.float32)))
+    rankings = voter.rankings()
+    assert pass_at(rankings)["pass@1"] == 1.0
+    assert all(len(test.candidates) == 1 for tests in rankings.values() for test in tests)
+
+
+def test_submissions_are_of_arc(puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    config = tiny_config(data={"path": str(puzzle_dir)}, train={"epochs": 1, "eval_interval": 1})
+    (tmp_path / "tiny.toml").write_text(config_to_toml(config))
+    assert run_trm(capsys, "train", tmp_path / "tiny.toml", "-o", tmp_path / "run")[0] == 0
+    command = ["evaluate", str(tmp_path / "run" / "weights.safetensors"), "--submission", str(tmp_path / "s.json")]
+    check_mistake(capsys, command, "found no tasks to solve, expected the test split of ARC")
+    path = config_to_toml(tiny_config(data={"path": str(puzzle_dir)}, train={"best_metric": "pass@2"}))
+    (tmp_path / "pass.toml").write_text(path)
+    check_mistake(
+        capsys, ["train", str(tmp_path / "pass.toml")], "train.best_metric: found 'pass@2', expected a puzzle"
+    )
 
 
 def test_several_sets_in_one_run(puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture):

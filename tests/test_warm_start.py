@@ -13,7 +13,7 @@ from conftest import check_mistake, run_trm, tiny_config
 from trm.checkpoint import Weights, load_weights, save
 from trm.config import Config, config_to_toml
 from trm.data.puzzle_writer import make_split, write_puzzle_set
-from trm.data.puzzles import Metadata, read_puzzle_set
+from trm.data.puzzles import Metadata, read_puzzle_set, read_shared_identifiers
 from trm.devices import fetch, make_mesh
 from trm.errors import InputError
 from trm.train_step import make_state
@@ -54,11 +54,19 @@ def test_rows_by_number():
 def test_rows_by_name():
     table = np.arange(8, dtype=np.float32).reshape(4, 2)
     mean = table.mean(axis=0)
-    np.testing.assert_array_equal(map_rows(table, OLD, [NEW], 5), [table[0], table[3], mean, table[1], mean])
-    # A second set whose identifiers begin later.
-    later = ["<blank>", "<blank>", "<blank>", "<blank>", "<blank>", "pear"]
-    mapped = map_rows(table, OLD, [NEW, later], 6)
-    np.testing.assert_array_equal(mapped, [table[0], table[3], mean, table[1], mean, table[2]])
+    np.testing.assert_array_equal(map_rows(table, OLD, NEW, 5), [table[0], table[3], mean, table[1], mean])
+    later = [*NEW, "<blank>", "pear"]
+    expected = [table[0], table[3], mean, table[1], mean, mean, table[2], mean]
+    np.testing.assert_array_equal(map_rows(table, OLD, later, 8), expected)
+
+
+def test_names_that_sets_share(tmp_path: Path):
+    for directory, names in (("a", NEW), ("b", ["<blank>"] * 5 + ["pear"]), ("c", OLD[:2])):
+        (tmp_path / directory).mkdir()
+        (tmp_path / directory / "identifiers.json").write_text(json.dumps(names))
+    shared = [*NEW, "pear"]
+    for order in ("ab", "ba", "abc"):
+        assert read_shared_identifiers([tmp_path / directory for directory in order]) == shared
 
 
 @pytest.mark.parametrize("devices", [1, 2])

@@ -7,15 +7,17 @@ that it answers. Which one that is, its own input says: cropped and undone too, 
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Integer
 
 from trm.data.arc import (
     IDENTITY,
     PAD,
     SEQ_LEN,
+    TEST_PUZZLES,
     TOKEN_OF_COLOR_0,
     VOCAB_SIZE,
     Augmentation,
@@ -25,10 +27,12 @@ from trm.data.arc import (
     crop,
     crop_shapes,
     parse_name,
+    read_test_puzzles,
     to_frame,
 )
 from trm.data.dihedral import TRANSFORMS, inverse
-from trm.data.puzzles import ARC_SIDE
+from trm.data.puzzles import ARC_SIDE, PuzzleSet, read_shared_identifiers
+from trm.evaluate import Answered
 
 PASS_KS = (1, 2, 5, 10, 100, 1000)
 ATTEMPTS = 2
@@ -90,21 +94,12 @@ def _undo_transforms(
 # Votes
 
 
-class Predictions(NamedTuple):
-    """A batch of predictions and what they answer."""
-
-    puzzle_identifiers: Integer[np.ndarray, " batch"]
-    inputs: Frames
-    predictions: Frames
-    q_halt_logits: Float[np.ndarray, " batch"]
-
-
 Votes = dict[tuple[str, bytes], dict[bytes, list[float]]]
 """Of each task's name with an input (as `grid_bytes`), of each grid predicted for it, in the order in which they were
 first seen: sigmoid(q_halt) of each vote."""
 
 
-def count_votes(batch: Predictions, names: Sequence[str], blank_identifier_id: int) -> Votes:
+def count_votes(batch: Answered, names: Sequence[str], blank_identifier_id: int) -> Votes:
     """Count the votes of a batch, given the names of puzzle identifiers; sequences that fill it up have none.
 
     Frames may hold anything. The votes of several batches, processes or checkpoints are merged by `merge`.
@@ -131,6 +126,39 @@ def merge(parts: Iterable[Votes]) -> Votes:
             for answer, confidences in answers.items():
                 together.setdefault(answer, []).extend(confidences)
     return merged
+
+
+class Voter:
+    """Collects the votes of an evaluation, or of several: one for each batch that `see` is shown.
+
+    Raises InputError, naming the file, when a puzzle set does not say what its identifiers and its tasks are.
+    """
+
+    def __init__(self, directories: Sequence[str | Path], blank_identifier_id: int):
+        self._names = read_shared_identifiers(directories)
+        self._tasks = [task for directory in directories for task in read_test_puzzles(directory)]
+        self._blank_identifier_id = blank_identifier_id
+        self._parts: list[Votes] = []
+
+    def see(self, batch: Answered) -> None:
+        """Count the votes of a batch."""
+        self._parts.append(count_votes(batch, self._names, self._blank_identifier_id))
+
+    def rankings(self) -> dict[str, list["Ranking"]]:
+        """Rank the candidates for each test input of each task by all votes so far."""
+        return rank(merge(self._parts), self._tasks)
+
+
+def voter_for(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> Voter | None:
+    """Return a voter for puzzle sets that know the tasks they were made of; None for others."""
+    return Voter(directories, puzzles.metadata.blank_identifier_id) if knows_tasks(puzzles, directories) else None
+
+
+def knows_tasks(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> bool:
+    """Say whether puzzle sets are of ARC and hold the tasks that they were made of."""
+    return puzzles.metadata.puzzle_kind == "arc" and all(
+        (Path(directory) / TEST_PUZZLES).is_file() for directory in directories
+    )
 
 
 # Results
@@ -203,3 +231,18 @@ def submission(
         return {f"attempt_{number}": grid for number, grid in enumerate(grids, start=1)}
 
     return {name: [attempt(ranking) for ranking in tests] for name, tests in rankings.items()}
+
+
+def describe_rankings(rankings: Mapping[str, Sequence[Ranking]], most: int = ATTEMPTS) -> dict[str, list[dict]]:
+    """Say of each task's test inputs at which place the truth came, and what the best candidates had, for a report."""
+    return {
+        name: [
+            {
+                "truth_rank": test.truth_rank,
+                "candidates": len(test.candidates),
+                "best": [{"votes": best.votes, "confidence": best.confidence} for best in test.candidates[:most]],
+            }
+            for test in tests
+        ]
+        for name, tests in rankings.items()
+    }

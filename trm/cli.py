@@ -13,9 +13,10 @@ import numpy as np
 import typer
 from rich.table import Table
 
+from trm.arc_voting import describe_rankings, pass_at, submission, voter_for
 from trm.checkpoint import describe, load_weights
 from trm.cli_data import Overwrite, data_app
-from trm.cli_weights import CheckpointFile, weights_app
+from trm.cli_weights import CheckpointFile, CheckpointFiles, weights_app
 from trm.config import Config, config_to_toml, read_config
 from trm.data import sudoku
 from trm.data.loader import read_examples
@@ -156,7 +157,7 @@ def train_command(
 
 @app.command("evaluate")
 def evaluate_command(
-    checkpoint: CheckpointFile,
+    checkpoints: CheckpointFiles,
     data: Annotated[
         Path | None, typer.Option(help="Puzzle set.", show_default="the one that the checkpoint was trained on")
     ] = None,
@@ -166,28 +167,58 @@ def evaluate_command(
     ] = None,
     raw: Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")] = False,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the report to a JSON file too.")] = None,
+    submission_out: Annotated[
+        Path | None,
+        typer.Option("--submission", help="Of ARC: write the two best answers to each test input for Kaggle."),
+    ] = None,
     devices: Devices = None,
 ) -> None:
-    """Measure accuracy after every supervision step on a whole puzzle set.
+    """Measure accuracy after every supervision step on a whole puzzle set; on ARC vote over all augmentations.
+
+    Of several checkpoints each is measured, and the votes of all count together.
 
     Example: `trm evaluate runs/quickstart/weights.safetensors`
     """
-    weights, description = load_weights(local_path(checkpoint), averaged=not raw)
-    config = description.config
-    paths = config.data.test_paths if split == "test" else config.data.train_paths
-    puzzles = read_puzzle_sets([str(data)] if data else paths, split)
-    check_fits(puzzles, description.metadata)
     mesh = make_mesh(devices)
-    batch_size = batch_size or min(config.train.global_batch_size, puzzles.examples)
-    pieces = mesh.size * config.train.microbatches
-    batch_size = -(-batch_size // pieces) * pieces
-    reports = evaluate(make_evaluation_step(config, mesh), place(weights, mesh, REPLICATED), puzzles, batch_size, mesh)
-    for name, report in reports.items():
-        _print_report(name, report)
-        _print_steps(report)
+    voter, written = None, {}
+    for checkpoint in checkpoints:
+        weights, description = load_weights(local_path(checkpoint), averaged=not raw)
+        config = description.config
+        paths = [str(data)] if data else config.data.test_paths if split == "test" else config.data.train_paths
+        puzzles = read_puzzle_sets(paths, split)
+        check_fits(puzzles, description.metadata)
+        if split == "test":
+            voter = voter or voter_for(puzzles, paths)
+        if submission_out and voter is None:
+            raise InputError(f"--submission: {puzzles.name}: found no tasks to solve, expected the test split of ARC")
+        size = batch_size or min(config.train.global_batch_size, puzzles.examples)
+        pieces = mesh.size * config.train.microbatches
+        size = -(-size // pieces) * pieces
+        placed = place(weights, mesh, REPLICATED)
+        step = make_evaluation_step(config, mesh)
+        reports = evaluate(step, placed, puzzles, size, mesh, voter.see if voter else None)
+        if len(checkpoints) > 1:
+            print_lines(checkpoint)
+        for name, report in reports.items():
+            _print_report(name, report)
+            _print_steps(report)
+        written[checkpoint] = {name: report._asdict() for name, report in reports.items()}
+    results = written if len(checkpoints) > 1 else written[checkpoints[0]]
+    if voter:
+        rankings = voter.rankings()
+        passed = pass_at(rankings)
+        print_lines(f"votes: {len(rankings)} tasks, {sum(map(len, rankings.values()))} test inputs")
+        print_rows({f"  {key}": f"{value:.4f}" for key, value in passed.items()})
+        results = results | {"arc": passed | {"tasks": describe_rankings(rankings)}}
+        if submission_out:
+            _write_json(submission_out, submission(rankings))
     if json_out:
-        with replacing(json_out) as temporary:
-            temporary.write_text(json.dumps({name: report._asdict() for name, report in reports.items()}, indent=2))
+        _write_json(json_out, results)
+
+
+def _write_json(path: Path, values: Any) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(values), encoding="utf-8")
 
 
 @app.command("solve")

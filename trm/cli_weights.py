@@ -26,6 +26,9 @@ weights_app = typer.Typer()
 CheckpointFile = Annotated[
     str, typer.Argument(help=f"Checkpoint or weights, .safetensors; {SCHEME}OWNER/REPOSITORY/FILE from the hub.")
 ]
+CheckpointFiles = Annotated[
+    list[str], typer.Argument(help=f"Checkpoints or weights, .safetensors; {SCHEME}OWNER/REPOSITORY/FILE from the hub.")
+]
 OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 Raw = Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")]
 

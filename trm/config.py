@@ -203,8 +203,8 @@ class TrainConfig:
     """Steps between checkpoints besides those at evaluations; 0: none besides."""
     keep_checkpoints: int = 2
     """Resumable checkpoints kept in the run folder; the best weights are kept apart."""
-    best_metric: Literal["exact_accuracy", "accuracy", "lm_loss"] = "exact_accuracy"
-    """The evaluation metric that decides which weights are the best."""
+    best_metric: Literal["exact_accuracy", "accuracy", "lm_loss", "pass@2"] = "exact_accuracy"
+    """The evaluation metric that decides which weights are the best; pass@2 is of ARC alone, with two attempts."""
     patience: int = 0
     """Evaluations without a better `best_metric` after which the run ends; 0: never."""
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Integer
 
 from trm.checkpoint import Weights
 from trm.config import Config
@@ -42,17 +42,28 @@ class Report(NamedTuple):
     exact_accuracy_by_step: list[float]
 
 
+class Answered(NamedTuple):
+    """A batch of puzzles and what was answered, on the host. Sequences that fill it up have the blank identifier."""
+
+    puzzle_identifiers: Integer[np.ndarray, " batch"]
+    inputs: Integer[np.ndarray, "batch seq_len"]
+    predictions: Integer[np.ndarray, "batch seq_len"]
+    q_halt_logits: Float[np.ndarray, " batch"]
+
+
 Sums = dict[str, Float[Array, "..."]]
-EvaluationStep = Callable[[Weights, Batch], tuple[Sums, Int[Array, "batch seq_len"]]]
+Answers = tuple[Int[Array, "batch seq_len"], Float[Array, " batch"]]
+"""Predictions and q_halt logits that count."""
+EvaluationStep = Callable[[Weights, Batch], tuple[Sums, Answers]]
 
 
 def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
     """Compile the evaluation of one batch for a mesh.
 
-    It returns sums over the puzzles that count, and the answers after the last step.
+    It returns sums over the puzzles that count, and the answers that count.
     """
 
-    def local_step(weights: Weights, batch: Batch) -> tuple[Sums, Int[Array, "batch seq_len"]]:
+    def local_step(weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
         sums, answers = _evaluate_in_pieces(config, varying(weights), batch)
         # One collective: everything that is summed travels as one vector.
         flat, unravel = ravel_pytree(sums)
@@ -63,9 +74,14 @@ def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
 
 
 def evaluate(
-    evaluation_step: EvaluationStep, weights: Weights, puzzles: PuzzleSet, batch_size: int, mesh: Mesh
+    evaluation_step: EvaluationStep,
+    weights: Weights,
+    puzzles: PuzzleSet,
+    batch_size: int,
+    mesh: Mesh,
+    on_answers: Callable[[Answered], None] | None = None,
 ) -> dict[str, Report]:
-    """Evaluate weights on every example of a puzzle set."""
+    """Evaluate weights on every example of a puzzle set; `on_answers` gets to see every batch, of all processes."""
     if batch_size % mesh.size:
         raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
     totals: dict[str, dict[str, np.ndarray | np.float64]] = {}
@@ -79,23 +95,27 @@ def evaluate(
             sums, answers = evaluation_step(weights, batch)
             # In float64: a sum over half a million puzzles in float32 would lose the last ones.
             sums = jax.tree.map(np.float64, fetch(sums))
-            if puzzles.metadata.puzzle_kind == "maze":
-                sums["shortest_path_accuracy"] = _count_shortest_paths(batch, answers)
+            is_maze = puzzles.metadata.puzzle_kind == "maze"
+            if is_maze or on_answers:
+                answered = Answered(*map(np.asarray, fetch((batch.puzzle_identifiers, batch.inputs, *answers))))
+                if is_maze:
+                    sums["shortest_path_accuracy"] = _count_shortest_paths(answered)
+                if on_answers:
+                    on_answers(answered)
             totals[name] = jax.tree.map(np.add, totals[name], sums) if name in totals else sums
     return {name: _report(sums) for name, sums in totals.items()}
 
 
-def _count_shortest_paths(batch: Batch, answers: Int[Array, "batch seq_len"]) -> np.float64:
+def _count_shortest_paths(answered: Answered) -> np.float64:
     """Count the answers that are some shortest path, the label or another."""
-    questions, answers = fetch((batch.inputs, answers))
-    side = math.isqrt(questions.shape[1])
+    side = math.isqrt(answered.inputs.shape[1])
     # Sequences that fill the batch up have no start.
-    mazes = (questions == maze.START).any(axis=1)
-    boards = [np.asarray(tokens)[mazes].reshape(-1, side, side) for tokens in (questions, answers)]
+    mazes = (answered.inputs == maze.START).any(axis=1)
+    boards = [tokens[mazes].reshape(-1, side, side) for tokens in (answered.inputs, answered.predictions)]
     return np.float64(maze.is_shortest_path(*boards).sum())
 
 
-def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Int[Array, "batch seq_len"]]:
+def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
     """Evaluate in as many pieces as training takes, in less memory."""
     pieces = config.train.microbatches
     if pieces == 1:
@@ -105,7 +125,8 @@ def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple
             f"batch size: found {len(batch.inputs)} per device, expected a multiple of {pieces} (train.microbatches)"
         )
     sums, answers = jax.lax.map(lambda piece: _evaluate_batch(config, weights, piece), cut(batch, pieces))
-    return jax.tree.map(lambda of_pieces: of_pieces.sum(axis=0), sums), answers.reshape(batch.inputs.shape)
+    sums = jax.tree.map(lambda of_pieces: of_pieces.sum(axis=0), sums)
+    return sums, jax.tree.map(lambda of_pieces: of_pieces.reshape(-1, *of_pieces.shape[2:]), answers)
 
 
 class _Progress(NamedTuple):
@@ -121,7 +142,7 @@ class _Progress(NamedTuple):
     steps: Int[Array, " batch"]
 
 
-def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Int[Array, "batch seq_len"]]:
+def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
     model, rules = weights.model, config.halting
     rows = weights.puzzle_table[batch.puzzle_identifiers]
     labelled = correctness(batch.labels, batch.labels).labelled
@@ -156,7 +177,7 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sum
         "accuracy_by_step": by_step["accuracy"],
         "exact_accuracy_by_step": by_step["exact_accuracy"],
     }
-    return sums, end.outputs.predictions
+    return sums, (end.outputs.predictions, end.outputs.q_halt_logits)
 
 
 def _report(totals: dict[str, np.ndarray | np.float64]) -> Report:

@@ -23,8 +23,10 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
+from trm.arc_voting import knows_tasks, pass_at, voter_for
 from trm.checkpoint import load_state, save, trained_weights
 from trm.config import Config, config_to_tables, config_to_toml
+from trm.data.arc import TEST_PUZZLES
 from trm.data.loader import Prefetcher, TrainLoader
 from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_sets
 from trm.devices import fetch
@@ -123,6 +125,10 @@ def read_sets(config: Config) -> tuple[PuzzleSet, PuzzleSet]:
     train_set = read_puzzle_sets(config.data.train_paths, "train")
     test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)
+    if config.train.best_metric == "pass@2" and not knows_tasks(test_set, config.data.test_paths):
+        raise InputError(
+            f"train.best_metric: found 'pass@2', expected a puzzle set of ARC with a {TEST_PUZZLES}: {test_set.name}"
+        )
     return train_set, test_set
 
 
@@ -267,7 +273,10 @@ class _Loop:
         """Evaluate, keep the weights if they are the best so far; return why to stop, or nothing."""
         weights = trained_weights(self._state)
         batch_size = self._config.train.global_batch_size
-        self._reports = evaluate(self._evaluation_step, weights, self._test_set, batch_size, self._mesh)
+        voter = voter_for(self._test_set, self._config.data.test_paths)
+        self._reports = evaluate(
+            self._evaluation_step, weights, self._test_set, batch_size, self._mesh, voter.see if voter else None
+        )
         for name, report in self._reports.items():
             if self._log:
                 self._log.write({"step": step} | {f"{name}/{key}": value for key, value in report.metrics.items()})
@@ -275,9 +284,16 @@ class _Loop:
                 f"step {step}: {name}: exact accuracy {report.metrics['exact_accuracy']:.4f}, "
                 f"token accuracy {report.metrics['accuracy']:.4f} on {report.examples} puzzles"
             )
+        passed = pass_at(voter.rankings()) if voter else {}
+        if passed:
+            if self._log:
+                self._log.write({"step": step} | {f"arc/{key}": value for key, value in passed.items()})
+            self._bar.print(f"step {step}: arc: pass@1 {passed['pass@1']:.4f}, pass@2 {passed['pass@2']:.4f}")
         rules = self._config.train
-        # Over several sets: their mean, each set counting once.
-        score = float(np.mean([report.metrics[rules.best_metric] for report in self._reports.values()]))
+        score = passed.get(rules.best_metric)
+        if score is None:
+            # Over several sets: their mean, each set counting once.
+            score = float(np.mean([report.metrics[rules.best_metric] for report in self._reports.values()]))
         if rules.best_metric.endswith("loss"):
             score = -score
         if not self._best or score > self._best["score"]:

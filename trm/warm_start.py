@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trm.checkpoint import Weights, load_weights, name_leaves
-from trm.data.puzzle_writer import BLANK
-from trm.data.puzzles import read_identifiers
+from trm.data.puzzles import BLANK, read_identifiers, read_shared_identifiers
 from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
 from trm.train_step import TrainState
@@ -82,8 +81,7 @@ def _rows(
             f"{start.data}/identifiers.json: found {len(old_names)} names, expected {len(old)}, "
             f"one for each puzzle row of {start.path}"
         )
-    # Sets that are trained on together share the numbers: what one leaves blank another may name.
-    return map_rows(old, old_names, [read_identifiers(directory) for directory in data], shape[0])
+    return map_rows(old, old_names, read_shared_identifiers(data), shape[0])
 
 
 def fit_rows(
@@ -94,19 +92,15 @@ def fit_rows(
 
 
 def map_rows(
-    table: Float[np.ndarray, "identifiers row_size"],
-    names: Sequence[str],
-    new_names: Sequence[Sequence[str]],
-    rows: int,
+    table: Float[np.ndarray, "identifiers row_size"], names: Sequence[str], new_names: Sequence[str], rows: int
 ) -> Float[np.ndarray, "new_identifiers row_size"]:
-    """Return so many rows: to each name that is known its own, to the others the mean. Lists of names share rows."""
+    """Return so many rows: to each new name that is known its own, to the others the mean."""
     mapped = _mean_rows(table, rows)
     row_of = {name: row for row, name in enumerate(names)}
-    for listed in new_names:
-        for new, name in enumerate(listed):
-            # Blank is the name of identifier 0; elsewhere it stands for a number that the list leaves free.
-            if name in row_of and (name != BLANK or new == 0):
-                mapped[new] = table[row_of[name]]
+    for new, name in enumerate(new_names):
+        # Blank is the name of identifier 0; elsewhere it is the name of nothing.
+        if name in row_of and (name != BLANK or new == 0):
+            mapped[new] = table[row_of[name]]
     return mapped
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from trm.arc_voting import Predictions, Votes, count_votes, merge, pass_at, rank, submission
+from trm.arc_voting import Votes, count_votes, merge, pass_at, rank, submission
 from trm.data.arc import read_test_puzzles
 from trm.data.puzzles import read_identifiers, read_json, read_puzzle_set
+from trm.evaluate import Answered
 
 from .case import Case, Comparison, Tolerance
 
@@ -61,10 +62,10 @@ def _vote(case: Case, result: Mapping[str, Any], names: list[str], blank: int) -
     return evaluations
 
 
-def _predictions(case: Case, prefix: str) -> Predictions:
+def _predictions(case: Case, prefix: str) -> Answered:
     tensors = case.under(prefix)
-    return Predictions(tensors["puzzle_identifiers"], tensors["inputs"], tensors["preds"], tensors["q_halt_logits"])
+    return Answered(tensors["puzzle_identifiers"], tensors["inputs"], tensors["preds"], tensors["q_halt_logits"])
 
 
-def _slice(batch: Predictions, process: int, ranks: int) -> Predictions:
-    return Predictions(*(np.split(field, ranks)[process] for field in batch))
+def _slice(batch: Answered, process: int, ranks: int) -> Answered:
+    return Answered(*(np.split(field, ranks)[process] for field in batch))

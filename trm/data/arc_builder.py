@@ -22,8 +22,8 @@ from jaxtyping import Integer, UInt64
 from trm.data import arc
 from trm.data.arc import Augmentation, DrawOffsets, Task
 from trm.data.dihedral import TRANSFORMS, transform
-from trm.data.puzzle_writer import BLANK, TokenFiles, new_puzzle_set, write_field, write_metadata
-from trm.data.puzzles import ARC_COLORS, ARC_SIDE, RECIPE, TOKENS, Metadata
+from trm.data.puzzle_writer import TokenFiles, new_puzzle_set, write_field, write_metadata
+from trm.data.puzzles import ARC_COLORS, ARC_SIDE, BLANK, RECIPE, TOKENS, Metadata
 from trm.errors import InputError
 
 SET = "all"

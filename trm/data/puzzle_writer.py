@@ -13,12 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from trm.data.puzzles import FIELDS, TOKENS, Metadata, PuzzleArrays, PuzzleSet
+from trm.data.puzzles import BLANK, FIELDS, TOKENS, Metadata, PuzzleArrays, PuzzleSet
 from trm.errors import InputError
 from trm.files import replacing_folder
-
-BLANK = "<blank>"
-"""Name of identifier 0."""
 
 
 def write_puzzle_set(

@@ -34,6 +34,9 @@ from trm.errors import InputError
 IGNORED_LABEL = -100
 """Label of a token that counts neither in the loss nor in a metric."""
 
+BLANK = "<blank>"
+"""Name of identifier 0, and of identifiers that a set leaves to others."""
+
 TOKENS = ("inputs", "labels")
 INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
 FIELDS = TOKENS + INDICES
@@ -189,6 +192,17 @@ def read_identifiers(directory: str | Path) -> list[str]:
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"{path}: found {names!s:.40}, expected a list of names")
     return names
+
+
+def read_shared_identifiers(directories: Sequence[str | Path]) -> list[str]:
+    """Read the names of the puzzle identifiers that several sets share: what one leaves blank another may name."""
+    shared: list[str] = []
+    for names in map(read_identifiers, directories):
+        shared += names[len(shared) :]
+        for identifier, name in enumerate(names):
+            if shared[identifier] == BLANK:
+                shared[identifier] = name
+    return shared
 
 
 def read_json(path: Path) -> Any:
