@@ -80,15 +80,20 @@ def draw_symmetries(rng: np.random.Generator, boards: int, n: int) -> Symmetries
     )
 
 
+def source_cells(symmetries: Symmetries) -> Integer[np.ndarray, "boards cells"]:
+    """Return, for each place on each board, the flat index of the cell that comes to it."""
+    count, n = symmetries.rows.shape
+    first, second = symmetries.rows[:, :, None], symmetries.columns[:, None, :]
+    cells = np.where(symmetries.transposed[:, None, None], n * second + first, n * first + second)
+    return cells.reshape(count, n * n)
+
+
 def apply_symmetries(symmetries: Symmetries, boards: Boards) -> Boards:
     """Apply symmetry i to board i."""
     count, n, _ = boards.shape
-    first, second = symmetries.rows[:, :, None], symmetries.columns[:, None, :]
-    # Flat index of the cell that comes to each place.
-    cells = np.where(symmetries.transposed[:, None, None], n * second + first, n * first + second).reshape(count, n * n)
     start = np.arange(count)[:, None]
     relabelled = symmetries.digits.ravel().take(boards.reshape(count, n * n) + start * (n + 1))
-    return relabelled.ravel().take(cells + start * (n * n)).reshape(boards.shape)
+    return relabelled.ravel().take(source_cells(symmetries) + start * (n * n)).reshape(boards.shape)
 
 
 @cache
