@@ -1,0 +1,86 @@
+"""Selection: what enters are several answers to each puzzle, what leaves is one."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Integer, Num
+
+from trm.errors import InputError
+
+Method = Literal["confident", "mode", "vote", "first"]
+"""confident: the answer with the highest q_halt; mode: the most frequent whole answer, of several the one that has the
+most confident candidate; vote: at every place the most frequent token, of several the one with the highest sum of
+q_halt; first: the answer that the halting head stopped after the fewest steps, of several, or if it stopped none, the
+most confident."""
+
+
+class Selection(NamedTuple):
+    """One answer per puzzle."""
+
+    answers: Integer[np.ndarray, "puzzles seq_len"]
+    chosen: Integer[np.ndarray, " puzzles"]
+    """The candidate that the answer is from; of a vote the one that agrees with it in most places."""
+
+
+def select(
+    method: Method,
+    answers: Integer[np.ndarray, "puzzles candidates seq_len"],
+    q_halt_logits: Float[np.ndarray, "puzzles candidates"],
+    steps: Integer[np.ndarray, "puzzles candidates"],
+    halted: Bool[np.ndarray, "puzzles candidates"],
+) -> Selection:
+    """Choose among the candidates of each puzzle; between equals the first candidate, or the lowest token, wins.
+
+    `halted` says whom the halting head stopped, after so many steps. Raises InputError for an unknown method.
+    """
+    if method == "confident":
+        return _take(answers, _best(q_halt_logits))
+    if method == "first":
+        return _take(answers, _best(halted.astype(int), np.where(halted, -steps, 0), q_halt_logits))
+    if method == "mode":
+        return _take(answers, _best(_frequencies(answers), q_halt_logits))
+    if method == "vote":
+        voted = _vote(answers, q_halt_logits)
+        agreement = (answers == voted[:, None]).sum(axis=-1)
+        return Selection(voted, _best(agreement, q_halt_logits))
+    raise InputError(f"selection: found {method!r}, expected confident, mode, vote or first")
+
+
+def _best(*scores: Num[np.ndarray, "puzzles candidates"]) -> Integer[np.ndarray, " puzzles"]:
+    """Return the candidate with the highest first score, of several the one with the highest second, and so on."""
+    return np.lexsort([-score for score in reversed(scores)], axis=-1)[:, 0]
+
+
+def _take(
+    answers: Integer[np.ndarray, "puzzles candidates seq_len"], chosen: Integer[np.ndarray, " puzzles"]
+) -> Selection:
+    return Selection(answers[np.arange(len(answers)), chosen], chosen)
+
+
+def _frequencies(
+    answers: Integer[np.ndarray, "puzzles candidates seq_len"],
+) -> Integer[np.ndarray, "puzzles candidates"]:
+    """Count the candidates of the puzzle that give the same answer, the candidate itself among them."""
+    puzzles, candidates, seq_len = answers.shape
+    numbers = np.repeat(np.arange(puzzles), candidates)[:, None]
+    rows = np.concatenate([numbers, answers.reshape(-1, seq_len)], axis=1)
+    _, group, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
+    return counts[group].reshape(puzzles, candidates)
+
+
+def _vote(
+    answers: Integer[np.ndarray, "puzzles candidates seq_len"], q_halt_logits: Float[np.ndarray, "puzzles candidates"]
+) -> Integer[np.ndarray, "puzzles seq_len"]:
+    """Return the token that most candidates have at each place."""
+    puzzles, _, seq_len = answers.shape
+    voted = np.zeros((puzzles, seq_len), answers.dtype)
+    most, highest = np.zeros(voted.shape, int), np.full(voted.shape, -np.inf)
+    # One token at a time: a table of all votes would be as many times larger as there are tokens.
+    for token in np.unique(answers):
+        has = answers == token
+        votes = has.sum(axis=1)
+        weight = np.where(has, q_halt_logits[:, :, None], 0.0).sum(axis=1, dtype=np.float64)
+        better = (votes > most) | ((votes == most) & (weight > highest))
+        voted = np.where(better, token, voted)
+        most, highest = np.where(better, votes, most), np.where(better, weight, highest)
+    return voted
