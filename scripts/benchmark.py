@@ -19,6 +19,7 @@ import jax
 import numpy as np
 import typer
 from benchmark_data import data_app
+from benchmark_solver import solver_app
 from jax.sharding import Mesh, NamedSharding
 from rich.console import Console
 from rich.table import Table
@@ -47,10 +48,14 @@ console = Console(soft_wrap=True)
 
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
-    # What is not `data` is a configuration, or an option.
-    run = data_app if sys.argv[1:2] == ["data"] else app
+    # What is neither `data` nor `solver` is a configuration, or an option.
+    others = {"data": data_app, "solver": solver_app}
+    chosen = next((name for name in sys.argv[1:2] if name in others), None)
     try:
-        run(sys.argv[2:] if run is data_app else None)
+        if chosen:
+            others[chosen](sys.argv[2:])
+        else:
+            app()
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -10,8 +10,12 @@ import pytest
 from conftest import check_mistake, run_trm, tiny_config
 
 import trm.cli
+from trm.checkpoint import Weights, save
 from trm.config import config_to_toml
+from trm.data import maze, maze_generator, sudoku, sudoku_generator
 from trm.data.csv_files import bundled_csv
+from trm.devices import fetch, make_mesh
+from trm.train_step import make_state
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +36,8 @@ COMMANDS = [
     "evaluate",
     "solve",
     "export",
+    "import",
+    "push",
     "info",
     *(f"data {c}" for c in ("sudoku", "maze", "arc", "generate", "check")),
 ]
@@ -79,11 +85,11 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
     assert code == 0
     assert "supervision steps" in out
     assert ("obeys the rules" in out) != ("breaks the rules" in out)
-    code, out, _ = run_trm(capsys, "solve", weights, puzzle, "--steps")
+    code, out, _ = run_trm(capsys, "solve", weights, puzzle, "--watch")
     assert "step 1" in out
 
     (tmp_path / "puzzles.txt").write_text(f"{puzzle}\n\n{puzzle[::-1]}\n")
-    code, plain, _ = run_trm(capsys, "solve", weights, tmp_path / "puzzles.txt", "--plain")
+    code, plain, _ = run_trm(capsys, "solve", weights, tmp_path / "puzzles.txt", "--format", "plain")
     assert code == 0
     answers = plain.split()
     assert [len(answer) for answer in answers] == [16, 16]
@@ -92,8 +98,54 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
     os.close(write)
     with os.fdopen(read) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        code, out, _ = run_trm(capsys, "solve", weights, "-", "--plain")
+        code, out, _ = run_trm(capsys, "solve", weights, "-", "--format", "plain")
     assert out.split() == answers[:1]
+
+
+def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    weights, puzzle = trained / "weights.safetensors", "1..4..2..4....3."
+    # As a grid, and from a file of puzzles with their answers.
+    grid, table = tmp_path / "grid.txt", tmp_path / "puzzles.csv"
+    grid.write_text("1. .4\n.. 2.\n.4 ..\n.. 3.\n")
+    sudoku.write_csv(table, "test", sudoku_generator.generate_many(4, 3, seed=5))
+    code, out, err = run_trm(capsys, "solve", weights, grid, "--format", "json")
+    assert code == 0, err
+    (row,) = json.loads(out)
+    assert row["puzzle"] == puzzle
+    assert len(row["answer"]) == 16
+    assert 1 <= row["steps"] <= 4
+    code, out, err = run_trm(capsys, "solve", weights, table, "--format", "csv", "--no-halt")
+    assert code == 0, err
+    header, *rows = out.splitlines()
+    assert header == "puzzle,answer,obeys_rules,confidence,halted,steps"
+    assert [line.rsplit(",", 2)[1:] for line in rows] == [["False", "4"]] * 3
+    # Twelve candidates, of six steps each.
+    more = ["--views", "4", "--rollouts", "3", "--noise", "0.5", "--steps", "6", "--no-halt", "--select", "vote"]
+    code, out, err = run_trm(capsys, "solve", weights, puzzle, "--format", "json", *more)
+    assert code == 0, err
+    assert json.loads(out)[0]["steps"] == 72
+    code, out, err = run_trm(capsys, "solve", weights, puzzle, *more)
+    assert "72 of 12 x 6 supervision steps, not stopped" in out
+
+
+def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
+    metadata = maze.metadata_of(4, 6)
+    state = fetch(make_state(tiny_config(), metadata, make_mesh(1)))
+    save(tmp_path / "w.safetensors", Weights(state.model, state.puzzle_table), tiny_config(), metadata, step=1)
+    (first,) = maze_generator.generate_many(6, 1, seed=0)
+    text = maze.format_maze(first.question)
+    code, out, err = run_trm(capsys, "solve", tmp_path / "w.safetensors", text, "--format", "json", "--views", 8)
+    assert code == 0, err
+    assert json.loads(out)[0]["puzzle"] == text
+    lines = "\n".join(text[i : i + 6] for i in range(0, 36, 6))
+    (tmp_path / "maze.txt").write_text(lines + "\n")
+    code, out, err = run_trm(capsys, "solve", tmp_path / "w.safetensors", tmp_path / "maze.txt")
+    assert code == 0, err
+    assert "the rules" in out
+    command = ["solve", str(tmp_path / "w.safetensors"), text, "--views", "9"]
+    check_mistake(capsys, command, "views: found 9, expected 1 to 8")
+    bad = text.replace("S", " ")
+    check_mistake(capsys, ["solve", str(tmp_path / "w.safetensors"), bad], "found 0 cells 'S' and 1 cells 'G'")
 
 
 def test_dry_run_trains_nothing(puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -133,6 +185,7 @@ MISTAKES = [
     wrong(
         "solve", "{weights}", "." * 81, says="puzzle: found 81 cells, expected 16: the model was trained on 4x4 boards"
     ),
+    wrong("solve", "{weights}", "." * 16, "--rollouts", "2", says="rollouts: found 2 with noise 0, expected 1"),
     wrong("solve", "{weights}", "nowhere/puzzles.txt", says="nowhere/puzzles.txt: no such file"),
     wrong("solve", "{tiny}", "1...", says="tiny.toml: not a whole safetensors file"),
     wrong("export", "nowhere.safetensors", "-o", "x", says="nowhere.safetensors: cannot read"),

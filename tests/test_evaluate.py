@@ -16,7 +16,7 @@ from trm.data import arc, maze, maze_generator, sudoku_generator
 from trm.data.puzzles import PuzzleSet
 from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
-from trm.evaluate import Report, evaluate, make_evaluation_step
+from trm.evaluate import Answered, Report, evaluate, make_evaluation_step
 from trm.halting import Batch
 from trm.inference import Answers, answer, reason
 from trm.render import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku
@@ -100,15 +100,18 @@ def test_any_shortest_path_counts_in_mazes(weights: Weights):
     padding = np.zeros_like(label)
     batches = iter([[table.answers[0], another], [table.questions[2], padding]])
 
-    def step(weights: Weights, batch: Batch) -> tuple[dict[str, jax.Array], jax.Array]:
+    def step(weights: Weights, batch: Batch) -> tuple[dict[str, jax.Array], tuple[jax.Array, jax.Array]]:
         answers = jnp.array(next(batches)).astype(jnp.int32).reshape(2, -1)
         labelled = (batch.labels >= 0).any(axis=1)
         right = (answers == batch.labels).all(axis=1) & labelled
         sums = {"count": labelled.sum(), "exact_accuracy": right.sum()}
         sums |= {name: right.sum(keepdims=True) for name in ("accuracy_by_step", "exact_accuracy_by_step")}
-        return jax.tree.map(lambda total: total.astype(jnp.float32), sums), answers
+        return jax.tree.map(lambda total: total.astype(jnp.float32), sums), (answers, jnp.zeros(2))
 
-    report = evaluate(step, weights, maze.build_split("mazes", table), 2, make_mesh(1))["all"]
+    seen: list[Answered] = []
+    report = evaluate(step, weights, maze.build_split("mazes", table), 2, make_mesh(1), seen.append)["all"]
+    assert [batch.predictions.shape for batch in seen] == [(2, 49), (2, 49)]
+    np.testing.assert_array_equal(seen[0].inputs, table.questions[:2].reshape(2, -1))
     assert report.metrics["exact_accuracy"] == pytest.approx(1 / 3)
     assert report.metrics["shortest_path_accuracy"] == pytest.approx(2 / 3)
 

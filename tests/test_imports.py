@@ -50,10 +50,12 @@ ORDER = [
     "trm.run_log",
     "trm.train",
     "trm.render",
+    "trm.boards",
     "trm.printing",
     "trm.quickstart",
     "trm.cli_data",
     "trm.cli_weights",
+    "trm.cli_solve",
     "trm.cli",
     "trm.__main__",
 ]

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +15,9 @@ from rich.table import Table
 from trm.arc_voting import describe_rankings, pass_at, submission, voter_for
 from trm.checkpoint import describe, load_weights
 from trm.cli_data import Overwrite, data_app
-from trm.cli_weights import CheckpointFile, CheckpointFiles, weights_app
+from trm.cli_solve import solve_app
+from trm.cli_weights import CheckpointFiles, weights_app
 from trm.config import Config, config_to_toml, read_config
-from trm.data import sudoku
 from trm.data.loader import read_examples
 from trm.data.puzzle_check import checksums, read_splits, token_histogram
 from trm.data.puzzles import IGNORED_LABEL, PuzzleSet, read_identifiers, read_puzzle_sets
@@ -27,12 +26,11 @@ from trm.errors import InputError
 from trm.evaluate import Report, evaluate, make_evaluation_step
 from trm.files import replacing
 from trm.hub import local_path
-from trm.inference import Answers, answer
 from trm.named import config_path
 from trm.plan import plan
 from trm.printing import console, print_lines, print_rows
 from trm.quickstart import quickstart
-from trm.render import draw_example, draw_reasoning, draw_sudoku, side_by_side
+from trm.render import draw_example, side_by_side
 from trm.train import check_fits, read_sets, train
 from trm.warm_start import WarmStart
 
@@ -43,6 +41,7 @@ app = typer.Typer(
     help="The Tiny Recursive Model: a tiny network that recurses on its own answer. Start with `trm quickstart`.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(solve_app)
 app.add_typer(weights_app)
 
 Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
@@ -221,44 +220,6 @@ def _write_json(path: Path, values: Any) -> None:
         temporary.write_text(json.dumps(values), encoding="utf-8")
 
 
-@app.command("solve")
-def solve_command(
-    checkpoint: CheckpointFile,
-    puzzle: Annotated[str, typer.Argument(help="A puzzle, a file with one per line, or - for standard input.")] = "-",
-    steps: Annotated[bool, typer.Option("--steps", help="Draw the answer after each supervision step.")] = False,
-    plain: Annotated[bool, typer.Option("--plain", help="Print one answer per line and nothing else.")] = False,
-) -> None:
-    """Solve Sudokus, written row by row with . for a blank.
-
-    Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
-    """
-    weights, description = load_weights(local_path(checkpoint))
-    n = description.metadata.side
-    if n is None or description.metadata.puzzle_kind != "sudoku":
-        raise InputError(f"{checkpoint}: found a model of something else, expected one trained on Sudokus")
-    texts = _read_puzzles(puzzle)
-    questions = []
-    for where, text in texts:
-        board = sudoku.parse_board(text, where)
-        if board.shape[0] != n:
-            raise InputError(
-                f"{where}: found {board.size} cells, expected {n * n}: the model was trained on {n}x{n} boards"
-            )
-        questions.append(board)
-    boards = np.array(questions)
-    tokens = (boards.reshape(len(boards), -1) + sudoku.TOKEN_OF_DIGIT_0).astype(np.int32)
-    titles = [where if len(texts) > 1 else "" for where, _ in texts]
-    weights = jax.device_put(weights)  # Once, not with every part.
-    for start in range(0, len(tokens), _SOLVE_BATCH):
-        part = slice(start, start + _SOLVE_BATCH)
-        answers = answer(weights, description.config, tokens[part], np.zeros(len(tokens[part]), np.int32))
-        _print_answers(answers, boards[part], titles[part], steps, plain)
-
-
-_SOLVE_BATCH = 256
-"""Puzzles that are solved at a time."""
-
-
 @app.command("info")
 def info_command(
     path: Annotated[str, typer.Argument(help="Checkpoint, weights, puzzle set, run folder or configuration.")],
@@ -273,48 +234,6 @@ def info_command(
         _print_puzzle_set(Path(path))
     else:
         print_lines(config_to_toml(read_config(config_path(path))).rstrip())
-
-
-def _read_puzzles(puzzle: str) -> list[tuple[str, str]]:
-    """Return each puzzle with where it stands: an argument, or the lines of a file or of standard input."""
-    if puzzle == "-":
-        name, text = "standard input", sys.stdin.read()
-    elif os.path.isfile(puzzle):
-        name = puzzle
-        try:
-            text = Path(puzzle).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{puzzle}: cannot read: {error}") from error
-    elif os.sep in puzzle or re.search(r"\.[a-zA-Z]\w*$", puzzle):
-        # A puzzle has neither a slash nor an ending like .txt.
-        raise InputError(f"{puzzle}: no such file")
-    else:
-        return [("puzzle", puzzle)]
-    lines = [(f"{name}: line {i}", line) for i, line in enumerate(text.splitlines(), start=1) if line.strip()]
-    if not lines:
-        raise InputError(f"{name}: found no puzzle, expected one per line")
-    return lines
-
-
-def _print_answers(answers: Answers, boards: np.ndarray, titles: list[str], steps: bool, plain: bool) -> None:
-    thoughts = answers.predictions.reshape(-1, *boards.shape) - sudoku.TOKEN_OF_DIGIT_0
-    # Padding, which is no digit, would be -1.
-    last = np.maximum(thoughts[-1], 0)
-    valid = sudoku.obeys_rules(boards, last)
-    for i, title in enumerate(titles):
-        if plain:
-            print(sudoku.format_board(last[i]))
-            continue
-        if title:
-            print_lines(title)
-        console.print(
-            draw_reasoning(boards[i], thoughts[:, i]) if steps else draw_sudoku(boards[i], last[i]), highlight=False
-        )
-        verdict = "obeys the rules" if valid[i] else "breaks the rules: the network did not solve it"
-        print_lines(
-            f"{sudoku.format_board(last[i])}\n{verdict}; confidence {answers.confidence[-1, i]:.3f}, "
-            f"would have halted after {answers.halting_steps[i]} of {len(thoughts)} supervision steps\n"
-        )
 
 
 def _print_plan(config: Config, mesh: jax.sharding.Mesh) -> None:

@@ -1,6 +1,6 @@
 """Pictures in the terminal: what enters are boards, what leaves is text with colours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Integer
@@ -39,20 +39,27 @@ def draw_sudoku(question: Board, board: Board, answer: Board | None = None) -> T
     return text
 
 
-def draw_reasoning(
-    question: Board, boards: Integer[np.ndarray, "steps n n"], answer: Board | None = None, most: int = 5
-) -> Table:
-    """Draw the question and the board after each supervision step that changed it, at most so many, side by side."""
+MOST_DRAWINGS = 5
+"""Boards that are drawn side by side."""
+
+
+def changes(boards: Integer[np.ndarray, "steps n n"], most: int = MOST_DRAWINGS) -> list[int]:
+    """Return the supervision steps that changed the answer, from 0, at most so many of them."""
     changed = [0, *(i for i in range(1, len(boards)) if (boards[i] != boards[i - 1]).any())]
-    if len(changed) > most:
-        # The first ones tell the most; the last one is where it ends.
-        changed = [*changed[: most - 1], changed[-1]]
-    drawings = {"puzzle": draw_sudoku(question, question)}
-    drawings |= {f"step {i + 1}": draw_sudoku(question, boards[i], answer) for i in changed}
-    grid = side_by_side(drawings)
-    if answer is None:
-        return grid
-    wrong = [int((boards[i] != answer).sum()) for i in changed]
+    # The first ones tell the most; the last one is where it ends.
+    return changed if len(changed) <= most else [*changed[: most - 1], changed[-1]]
+
+
+def draw_changes(puzzle: Text, boards: Integer[np.ndarray, "steps n n"], drawings: Sequence[Text]) -> Table:
+    """Lay out a puzzle and the drawings of those of its boards that a supervision step changed, side by side."""
+    return side_by_side({"puzzle": puzzle} | {f"step {i + 1}": drawings[i] for i in changes(boards)})
+
+
+def draw_reasoning(question: Board, boards: Integer[np.ndarray, "steps n n"], answer: Board) -> Table:
+    """Draw a Sudoku and the board after each supervision step that changed it, with what is wrong against an answer."""
+    drawings = [draw_sudoku(question, board, answer) for board in boards]
+    grid = draw_changes(draw_sudoku(question, question), boards, drawings)
+    wrong = [int((boards[i] != answer).sum()) for i in changes(boards)]
     grid.add_row("", *(Text(f"{count} wrong" if count else "solved", WRONG if count else RIGHT) for count in wrong))
     return grid
 
