@@ -237,12 +237,24 @@ def test_safetensors_that_are_none(content: bytes, says: str, tmp_path: Path):
         read_state_dict(tmp_path / "step_1")
 
 
-@pytest.mark.parametrize("text", ["arch: [", "- 1", "lr: 3", "!!python/object/apply:os.system [echo]"])
-def test_settings_that_are_none(text: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("arch: [", "all_config.yaml: not a YAML file: "),
+        ("- 1", "all_config.yaml: arch: missing, expected the original's all_config.yaml"),
+        ("lr: 3", "all_config.yaml: arch: missing, expected the original's all_config.yaml"),
+        (
+            "!!python/object/apply:os.system [echo]",
+            "all_config.yaml: not a YAML file: could not determine a constructor",
+        ),
+        ("arch: {hidden_size: wide}", "m.safetensors: model."),
+    ],
+)
+def test_settings_that_are_none(text: str, says: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     write_state_dict(tmp_path / "m.safetensors", to_state_dict(make_weights(configure("trm"))))
     (tmp_path / "all_config.yaml").write_text(text)
     command = ["import", str(tmp_path / "m.safetensors"), "--data", str(data), "-o", str(tmp_path / "out.safetensors")]
-    check_mistake(capsys, command, "all_config.yaml: ")
+    check_mistake(capsys, command, says)
 
 
 # Files of torch.save

@@ -2,9 +2,8 @@
 
 import re
 import tempfile
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -33,11 +32,8 @@ OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 Raw = Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")]
 
 
-class Format(StrEnum):
-    """Whose names the tensors have."""
-
-    TRM = "trm"
-    TORCH = "torch"
+Format = Literal["trm", "torch"]
+"""Whose names the tensors have."""
 
 
 @weights_app.command("export")
@@ -48,7 +44,7 @@ def export_command(
     format: Annotated[
         Format,
         typer.Option(help="torch: a state dict of the original program; .safetensors, or by torch.save otherwise."),
-    ] = Format.TRM,
+    ] = "trm",
     prefix: Annotated[
         str | None,
         typer.Option(help="Of the names in a state dict.", show_default=f"{COMPILED_PREFIX}, as the original loads it"),
@@ -60,17 +56,18 @@ def export_command(
     Example: `trm export runs/sudoku_mlp/checkpoints/step_6510.safetensors -o sudoku.safetensors`
     """
     _refuse_existing(out, overwrite)
-    if prefix is not None and format is Format.TRM:
+    if prefix is not None and format == "trm":
         raise InputError(f"--prefix: found {prefix!r}, expected --format torch beside it")
     weights, description = load_weights(local_path(checkpoint), averaged=not raw)
-    if format is Format.TRM:
+    if format == "trm":
         save(out, weights, description.config, description.metadata, description.step)
     else:
         settings = settings_from_config(description.config)
         prefix = COMPILED_PREFIX if prefix is None else prefix
         write_state_dict(out, {prefix + name: tensor for name, tensor in to_state_dict(weights).items()})
-        options = " ".join(f"arch.{name}={value}" for name, value in settings.items())
-        print_lines(f"in the original: arch={description.config.model.recursion} {options} +load_checkpoint={out}")
+        # Hydra takes `++` for settings that stand in its files and for those that do not.
+        options = " ".join(f"++arch.{name}={value}" for name, value in settings.items())
+        print_lines(f"in the original: arch={description.config.model.recursion} {options} ++load_checkpoint={out}")
     print_lines(f"{out}: {out.stat().st_size:,} bytes, step {description.step}")
 
 
@@ -107,7 +104,8 @@ def import_command(
     rows, names = metadata.num_puzzle_identifiers, puzzles.metadata.num_puzzle_identifiers
     if rows != names:
         print_lines(f"warning: found {rows:,} puzzle embeddings, where {data} has {names:,} puzzle identifiers")
-    print_lines(f"{out}: {out.stat().st_size:,} bytes, {config.model.recursion}, {count_parameters(weights.model):,}")
+    parameters = count_parameters(weights.model)
+    print_lines(f"{out}: {out.stat().st_size:,} bytes, {config.model.recursion} of {parameters:,} parameters")
 
 
 @weights_app.command("push")

@@ -3,11 +3,12 @@ the configuration that they need.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from trm.checkpoint import Weights
 from trm.config import Config, config_from_tables
@@ -36,27 +37,33 @@ def import_weights(
     """
     tensors = bare(read_state_dict(path))
     try:
-        tables = tables_from_tensors(tensors, puzzles.metadata)
-        recursion = recursion_of(tensors)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    if settings_file:
-        for section, table in tables_from_settings(read_settings(settings_file), recursion).items():
-            tables[section] = tables.get(section, {}) | table
-    tables["data"] = {"path": data}
-    set_keys = {override.partition("=")[0].strip() for override in overrides}
-    require_known(tables, set_keys, str(settings_file) if settings_file else f"an {SETTINGS_FILE} beside {path}")
-    config = config_from_tables(tables, overrides)
-
-    rows = len(tensors[PUZZLE_TABLE]) if PUZZLE_TABLE in tensors else puzzles.metadata.num_puzzle_identifiers
-    metadata = dataclasses.replace(puzzles.metadata, num_puzzle_identifiers=rows)
-    like = jax.eval_shape(lambda s: Weights(s.model, s.puzzle_table), abstract_state(config, metadata))
-    try:
+        config = _configure(path, tensors, settings_file, puzzles.metadata, data, overrides)
+        rows = len(tensors[PUZZLE_TABLE]) if PUZZLE_TABLE in tensors else puzzles.metadata.num_puzzle_identifiers
+        metadata = dataclasses.replace(puzzles.metadata, num_puzzle_identifiers=rows)
+        like = jax.eval_shape(lambda s: Weights(s.model, s.puzzle_table), abstract_state(config, metadata))
         weights = from_state_dict(tensors, like)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     _try(path, weights, metadata)
     return weights, config, metadata
+
+
+def _configure(
+    path: str | Path,
+    tensors: Mapping[str, np.ndarray],
+    settings_file: str | Path | None,
+    metadata: Metadata,
+    data: str,
+    overrides: Sequence[str],
+) -> Config:
+    tables = tables_from_tensors(tensors, metadata)
+    if settings_file:
+        for section, table in tables_from_settings(read_settings(settings_file), recursion_of(tensors)).items():
+            tables[section] = tables.get(section, {}) | table
+    tables["data"] = {"path": data}
+    set_keys = {override.partition("=")[0].strip() for override in overrides}
+    require_known(tables, set_keys, str(settings_file) if settings_file else f"an {SETTINGS_FILE} beside {path}")
+    return config_from_tables(tables, overrides)
 
 
 def _try(path: str | Path, weights: Weights, metadata: Metadata) -> None:
