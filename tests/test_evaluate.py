@@ -1,6 +1,7 @@
 """Evaluation: every puzzle counts once, on any number of devices, and agrees with inference."""
 
 import dataclasses
+import io
 from pathlib import Path
 
 import equinox as eqx
@@ -151,7 +152,7 @@ def test_drawings(tmp_path: Path):
 
     console = Console(width=120, file=(tmp_path / "out").open("w"))
     boards = np.stack([question, wrong, wrong, answer, answer])
-    console.print(draw_reasoning(question, boards, answer))
+    console.print(draw_reasoning(question, boards, answer, console.width))
     console.file.close()
     text = (tmp_path / "out").read_text()
     # Steps that changed nothing are left out.
@@ -164,3 +165,21 @@ def test_drawings(tmp_path: Path):
     ]
     assert "1 wrong" in text
     assert "solved" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_drawings_fit_the_console(width: int):
+    """A line holds so many boards as fit, and no board is broken."""
+    rng = np.random.default_rng(0)
+    question = rng.integers(0, 7, (6, 6))
+    boards, answer = rng.integers(1, 7, (9, 6, 6)), rng.integers(1, 7, (6, 6))
+    console = Console(file=io.StringIO(), width=width)
+    console.print(draw_reasoning(question, boards, answer, console.width))
+    assert isinstance(console.file, io.StringIO)
+    lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
+    # Titles, six rows with two rules between them, and what is wrong.
+    assert len(lines) == 1 + 8 + 1
+    assert max(map(len, lines)) <= width
+    assert lines[0].split("   ")[0].strip() == "puzzle"
+    assert lines[0].endswith("step 9")
+    assert lines[0].count("step") == {60: 2, 80: 3, 200: 9}[width]

@@ -148,7 +148,8 @@ def _watch(
             if title:
                 print_lines(title)
             drawings = [kind.draw(question, thought) for thought in thoughts[:, i]]
-            console.print(draw_changes(kind.draw(question, question), thoughts[:, i], drawings), highlight=False)
+            puzzle = kind.draw(question, question)
+            console.print(draw_changes(puzzle, thoughts[:, i], drawings, console.width)[0], highlight=False)
             print_lines(f"would have halted after {answers.halting_steps[i]} of {len(thoughts)} supervision steps\n")
 
 

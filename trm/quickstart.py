@@ -89,7 +89,8 @@ def _show(outcome: Outcome, config: Config, console: Console) -> None:
 
     console.print("\nA puzzle it has never seen, after each supervision step that changed the answer:\n")
     boards = board(answers.predictions[:, chosen])
-    console.print(draw_reasoning(board(tokens[chosen])[0], boards, board(labels[chosen])[0]), highlight=False)
+    picture = draw_reasoning(board(tokens[chosen])[0], boards, board(labels[chosen])[0], console.width)
+    console.print(picture, highlight=False)
     console.print(
         f"\nUnseen puzzles solved exactly: {report.metrics['exact_accuracy']:.1%} of {report.examples}"
         f" (cells right: {report.metrics['accuracy']:.2%})",

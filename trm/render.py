@@ -12,6 +12,8 @@ from trm.data.sudoku import TOKEN_OF_DIGIT_0, box_shape
 
 Board = Integer[np.ndarray, "n n"]
 
+GAP = 3
+"""Columns between drawings that lie side by side."""
 CLUE, RIGHT, WRONG, ANSWER, BLANK = "bold", "green", "bold red", "cyan", "dim"
 
 
@@ -39,27 +41,26 @@ def draw_sudoku(question: Board, board: Board, answer: Board | None = None) -> T
     return text
 
 
-MOST_DRAWINGS = 5
-"""Boards that are drawn side by side."""
+def draw_changes(
+    puzzle: Text, boards: Integer[np.ndarray, "steps n n"], drawings: Sequence[Text], width: int
+) -> tuple[Table, list[int]]:
+    """Lay out a puzzle and the drawings of those of its boards that a supervision step changed, side by side.
 
-
-def changes(boards: Integer[np.ndarray, "steps n n"], most: int = MOST_DRAWINGS) -> list[int]:
-    """Return the supervision steps that changed the answer, from 0, at most so many of them."""
+    Only so many as fit into `width` columns, and at least two; also return which steps they are of, from 0.
+    """
     changed = [0, *(i for i in range(1, len(boards)) if (boards[i] != boards[i - 1]).any())]
+    columns = max(len(line) for line in puzzle.plain.splitlines())
+    most = max(2, (width + GAP) // (columns + GAP) - 1)
     # The first ones tell the most; the last one is where it ends.
-    return changed if len(changed) <= most else [*changed[: most - 1], changed[-1]]
+    shown = changed if len(changed) <= most else [*changed[: most - 1], changed[-1]]
+    return side_by_side({"puzzle": puzzle} | {f"step {i + 1}": drawings[i] for i in shown}), shown
 
 
-def draw_changes(puzzle: Text, boards: Integer[np.ndarray, "steps n n"], drawings: Sequence[Text]) -> Table:
-    """Lay out a puzzle and the drawings of those of its boards that a supervision step changed, side by side."""
-    return side_by_side({"puzzle": puzzle} | {f"step {i + 1}": drawings[i] for i in changes(boards)})
-
-
-def draw_reasoning(question: Board, boards: Integer[np.ndarray, "steps n n"], answer: Board) -> Table:
-    """Draw a Sudoku and the board after each supervision step that changed it, with what is wrong against an answer."""
+def draw_reasoning(question: Board, boards: Integer[np.ndarray, "steps n n"], answer: Board, width: int) -> Table:
+    """Draw a Sudoku and the board after supervision steps that changed it, with what is wrong against an answer."""
     drawings = [draw_sudoku(question, board, answer) for board in boards]
-    grid = draw_changes(draw_sudoku(question, question), boards, drawings)
-    wrong = [int((boards[i] != answer).sum()) for i in changes(boards)]
+    grid, shown = draw_changes(draw_sudoku(question, question), boards, drawings, width)
+    wrong = [int((boards[i] != answer).sum()) for i in shown]
     grid.add_row("", *(Text(f"{count} wrong" if count else "solved", WRONG if count else RIGHT) for count in wrong))
     return grid
 
@@ -111,7 +112,7 @@ def draw_example(
 
 def side_by_side(drawings: Mapping[str, Text]) -> Table:
     """Lay drawings out in a row under their titles."""
-    grid = Table.grid(padding=(0, 3))
+    grid = Table.grid(padding=(0, GAP))
     grid.add_row(*(Text(title, "underline") for title in drawings))
     grid.add_row(*drawings.values())
     return grid
