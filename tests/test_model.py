@@ -224,6 +224,12 @@ def test_truncated_normal_has_the_standard_deviation_asked_for():
         ("sudoku_att", 11, 81, 6_828_034),
         ("arc1_att", 12, 900, 6_829_058),
         ("hrm_sudoku", 11, 81, 27_275_266),
+        ("sudoku_mlp_singlez", 11, 81, 5_028_866),
+        ("sudoku_mlp_hier6", 11, 81, 5_028_866),
+        ("maze_att", 6, 900, 6_822_914),
+        ("hrm_maze", 6, 900, 27_270_146),
+        ("hrm_arc", 12, 900, 27_276_290),
+        ("transformers_baseline", 12, 900, 27_145_218),
     ],
 )
 def test_as_many_parameters_as_the_original(config: str, vocab_size: int, seq_len: int, parameters: int):

@@ -237,6 +237,16 @@ def test_safetensors_that_are_none(content: bytes, says: str, tmp_path: Path):
         read_state_dict(tmp_path / "step_1")
 
 
+@pytest.mark.parametrize("length", [0x80, 0x280, 0x580])
+def test_safetensors_that_begin_like_a_pickle(length: int, tmp_path: Path):
+    """The first byte is the lowest of the header's length."""
+    header = json.dumps({"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode().ljust(length)
+    path = tmp_path / "step_1"
+    path.write_bytes(struct.pack("<Q", length) + header + np.array([1, 2], np.float32).tobytes())
+    assert path.read_bytes().startswith(b"\x80")
+    np.testing.assert_array_equal(read_state_dict(path)["a"], [1, 2])
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -30,10 +30,11 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            beginning = file.read(4)
+            beginning = file.read(9)
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror}") from error
-    if not beginning.startswith(_BEGINNINGS):
+    # A safetensors file begins with the length of its header, which may look like a pickle, and then a brace.
+    if not beginning.startswith(_BEGINNINGS) or beginning.endswith(b"\0{"):
         return read_safetensors(path)[0]
     torch = _import_torch(path)
     _refuse_bombs(path)

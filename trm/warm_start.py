@@ -81,7 +81,10 @@ def _rows(
             f"{start.data}/identifiers.json: found {len(old_names)} names, expected {len(old)}, "
             f"one for each puzzle row of {start.path}"
         )
-    return map_rows(old, old_names, read_shared_identifiers(data), shape[0])
+    new_names = read_shared_identifiers(data)
+    if len(new_names) > shape[0]:
+        raise InputError(f"{data[0]}/identifiers.json: found {len(new_names)} names, expected {shape[0]}")
+    return map_rows(old, old_names, new_names, shape[0])
 
 
 def fit_rows(
