@@ -26,7 +26,7 @@ from trm.arc_voting import (
 )
 from trm.data.arc import Augmentation, Pair, Task, crop, name_augmentation, read_test_puzzles, to_frame
 from trm.errors import InputError
-from trm.evaluate import Answered
+from trm.report import Answered
 
 # Made-up evaluations
 

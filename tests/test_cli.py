@@ -56,7 +56,7 @@ def test_train_and_use(trained: Path, puzzle_dir: Path, tmp_path: Path, capsys: 
     assert run_trm(capsys, "evaluate", checkpoint, "--json", tmp_path / "report.json", "--devices", 1)[0] == 0
     report = json.loads((tmp_path / "report.json").read_text())["all"]
     assert report["examples"] == 10
-    assert len(report["exact_accuracy_by_step"]) == 4
+    assert [row["steps"] for row in report["by_compute"]] == [1, 2, 3, 4]
     assert (
         run_trm(capsys, "evaluate", checkpoint, "--data", puzzle_dir, "--split", "train", "--raw", "--batch-size", 7)[0]
         == 0

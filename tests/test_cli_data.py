@@ -18,7 +18,7 @@ from trm.data import maze, maze_generator, sudoku, sudoku_generator
 from trm.data.loader import load_test_batches
 from trm.data.puzzles import IGNORED_LABEL, read_identifiers, read_puzzle_set
 from trm.errors import InputError
-from trm.evaluate import Answered
+from trm.report import Answered
 
 KAGGLE = GOLDEN / "arc_small" / "source" / "arc"
 

@@ -17,10 +17,11 @@ from trm.data import arc, maze, maze_generator, sudoku_generator
 from trm.data.puzzles import PuzzleSet
 from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
-from trm.evaluate import Answered, Report, evaluate, make_evaluation_step
+from trm.evaluate import evaluate, make_evaluation_step
 from trm.halting import Batch
 from trm.inference import Answers, answer, reason
 from trm.render import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku
+from trm.report import Answered, Report
 from trm.train_step import make_state
 
 CONFIG = tiny_config()
@@ -50,6 +51,10 @@ def run(
     return evaluate(make_evaluation_step(config, mesh), weights, puzzles, batch_size, mesh)["all"]
 
 
+def exact_by_step(report: Report) -> list[float]:
+    return [row.accuracy.exact for row in report.by_compute]
+
+
 def test_report_agrees_with_inference(weights: Weights, splits: dict[str, PuzzleSet]):
     """Ten puzzles in batches of four: the last batch is padded."""
     puzzles = splits["test"]
@@ -58,9 +63,10 @@ def test_report_agrees_with_inference(weights: Weights, splits: dict[str, Puzzle
     reasoning = answer(weights, CONFIG, arrays.inputs.astype(np.int32), np.zeros(10, np.int32))
     right = reasoning.predictions == arrays.labels
     assert report.examples == 10
-    np.testing.assert_allclose(report.accuracy_by_step, right.mean(axis=(1, 2)), rtol=1e-6)
-    np.testing.assert_allclose(report.exact_accuracy_by_step, right.all(-1).mean(-1), rtol=1e-6)
-    assert report.metrics["accuracy"] == pytest.approx(report.accuracy_by_step[-1])
+    assert [row.steps for row in report.by_compute] == [1, 2, 3, 4]
+    np.testing.assert_allclose([row.accuracy.token for row in report.by_compute], right.mean(axis=(1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(exact_by_step(report), right.all(-1).mean(-1), rtol=1e-6)
+    assert report.metrics["accuracy"] == pytest.approx(report.by_compute[-1].accuracy.token)
     assert report.metrics["steps"] == 4
     halting = reasoning.halting_steps
     assert len(set(halting.tolist())) > 1
@@ -72,7 +78,7 @@ def test_report_agrees_with_inference(weights: Weights, splits: dict[str, Puzzle
     early = run(weights, puzzles, 4, halting={"act_inference": True})
     assert early.metrics["steps"] == pytest.approx(halting.mean())
     assert early.metrics["accuracy"] == pytest.approx(right[halting - 1, np.arange(10)].mean())
-    assert early.exact_accuracy_by_step == report.exact_accuracy_by_step
+    assert early.by_compute == report.by_compute
     assert early.metrics["accuracy"] != pytest.approx(report.metrics["accuracy"])
 
 
@@ -84,7 +90,7 @@ def test_devices_and_batch_sizes_agree(weights: Weights, splits: dict[str, Puzzl
         assert other.examples == one.examples
         # The original counts padding in this loss, as right answers; so do we, and more padding adds more.
         assert {**other.metrics, "q_halt_loss": 0} == pytest.approx({**one.metrics, "q_halt_loss": 0}, rel=1e-5)
-        assert other.exact_accuracy_by_step == pytest.approx(one.exact_accuracy_by_step)
+        assert exact_by_step(other) == pytest.approx(exact_by_step(one))
     with pytest.raises(InputError, match="batch size: found 6, expected a multiple of 4 devices"):
         run(weights, splits["test"], 6, 4)
     with pytest.raises(InputError, match=r"batch size: found 5 per device, expected a multiple of 2 \(train.microb"):

@@ -22,6 +22,7 @@ def test_arrays_become_a_puzzle_set(tmp_path: Path):
         puzzles=np.array([0, 0, 1, 2, 2, 3]),
         groups=np.array([0, 0, 1, 1]),
         puzzle_identifiers=np.array([3, 4, 5, 6]),
+        ratings=np.array([7, 300]),
     )
     write_puzzle_set(tmp_path / "set", {"train": split}, [f"name {i}" for i in range(7)])
     read = read_puzzle_set(tmp_path / "set", "train")
@@ -31,6 +32,7 @@ def test_arrays_become_a_puzzle_set(tmp_path: Path):
     arrays = read.sets["all"]
     assert arrays.puzzle_indices.tolist() == [0, 2, 3, 5, 6]
     assert arrays.group_indices.tolist() == [0, 2, 4]
+    assert np.asarray(arrays.ratings).tolist() == [7, 300]
     np.testing.assert_array_equal(arrays.inputs, INPUTS)
     np.testing.assert_array_equal(arrays.labels, LABELS)
 
@@ -39,6 +41,7 @@ def test_every_example_is_a_puzzle_where_nothing_is_said():
     arrays = make_split(INPUTS, LABELS, vocab_size=5).sets["all"]
     assert arrays.puzzle_indices.tolist() == arrays.group_indices.tolist() == list(range(7))
     assert arrays.puzzle_identifiers.tolist() == [0] * 6
+    assert arrays.ratings is None
 
 
 @pytest.mark.parametrize(
@@ -55,6 +58,7 @@ def test_every_example_is_a_puzzle_where_nothing_is_said():
         ({"puzzles": np.array([-1, 0, 0, 0, 0, 0])}, "puzzles: row 0: found -1 after nothing"),
         ({"groups": np.array([0, 1, 0, 1, 2, 3])}, "groups: row 2: found 0 after 1"),
         ({"puzzle_identifiers": np.array([1])}, "puzzle_identifiers: found 1, expected 6"),
+        ({"ratings": np.array([1])}, "ratings: found shape (1,), expected (6,)"),
         ({"puzzle_identifiers": np.array([1] * 6), "num_puzzle_identifiers": 1}, "found 1 to 1, expected 0 to 0"),
     ],
 )

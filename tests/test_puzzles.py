@@ -96,6 +96,11 @@ def truncate(field: str) -> Callable[[Path], None]:
         (change_array("puzzle_indices", lambda a: a + 1), "all__puzzle_indices.npy: found 1 to 81, expected 0 to 80"),
         (change_array("group_indices", lambda a: a[::-1]), "all__group_indices.npy: found 80 to 0, expected 0 to 80"),
         (change_array("group_indices", lambda a: np.r_[a[:2], a[1], a[3:]]), "all__group_indices.npy: found index"),
+        (change_array("ratings", lambda a: a[1:]), "all__ratings.npy: found shape (19,), expected (20,)"),
+        (
+            change_array("ratings", lambda a: a.astype(float)),
+            "all__ratings.npy: found dtype float64, expected integers",
+        ),
         (change_array("puzzle_identifiers", lambda a: a + 1), "all__puzzle_identifiers.npy: found 1, expected 0 to 0"),
     ],
 )

@@ -32,7 +32,7 @@ from trm.data.arc import (
 )
 from trm.data.dihedral import TRANSFORMS, inverse
 from trm.data.puzzles import ARC_SIDE, PuzzleSet, read_shared_identifiers
-from trm.evaluate import Answered
+from trm.report import Answered, confidence
 
 PASS_KS = (1, 2, 5, 10, 100, 1000)
 ATTEMPTS = 2
@@ -109,11 +109,9 @@ def count_votes(batch: Answered, names: Sequence[str], blank_identifier_id: int)
     parsed = [parse_name(names[int(identifier)]) for identifier in identifiers]
     augmentations = [augmentation for _, augmentation in parsed]
     questions, answers = (grid_bytes(frames, augmentations) for frames in (inputs, predictions))
-    # The sigmoid, without overflow.
-    sigmoid = np.exp(-np.logaddexp(0, -logits.astype(np.float64))).tolist()
     votes: Votes = {}
-    for (task, _), question, answer, confidence in zip(parsed, questions, answers, sigmoid, strict=True):
-        votes.setdefault((task, question), {}).setdefault(answer, []).append(confidence)
+    for (task, _), question, answer, sure in zip(parsed, questions, answers, confidence(logits).tolist(), strict=True):
+        votes.setdefault((task, question), {}).setdefault(answer, []).append(sure)
     return votes
 
 

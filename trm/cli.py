@@ -12,26 +12,24 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from trm.arc_voting import describe_rankings, pass_at, submission, voter_for
-from trm.checkpoint import describe, load_weights
+from trm.checkpoint import describe
 from trm.cli_data import Overwrite, data_app
+from trm.cli_evaluate import Devices, evaluate_app, print_report
 from trm.cli_solve import solve_app
-from trm.cli_weights import CheckpointFiles, weights_app
+from trm.cli_weights import weights_app
 from trm.config import Config, config_to_toml, read_config
 from trm.data.loader import read_examples
 from trm.data.puzzle_check import checksums, read_splits, token_histogram
-from trm.data.puzzles import IGNORED_LABEL, PuzzleSet, read_identifiers, read_puzzle_sets
-from trm.devices import REPLICATED, make_mesh, place
+from trm.data.puzzles import IGNORED_LABEL, PuzzleSet, read_identifiers
+from trm.devices import make_mesh
 from trm.errors import InputError
-from trm.evaluate import Report, evaluate, make_evaluation_step
-from trm.files import replacing
 from trm.hub import local_path
 from trm.named import config_path
 from trm.plan import plan
 from trm.printing import console, print_lines, print_rows
 from trm.quickstart import quickstart
 from trm.render import draw_example, side_by_side
-from trm.train import check_fits, read_sets, train
+from trm.train import read_sets, train
 from trm.warm_start import WarmStart
 
 app = typer.Typer(
@@ -41,10 +39,10 @@ app = typer.Typer(
     help="The Tiny Recursive Model: a tiny network that recurses on its own answer. Start with `trm quickstart`.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(evaluate_app)
 app.add_typer(solve_app)
 app.add_typer(weights_app)
 
-Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
 ]
@@ -151,73 +149,7 @@ def train_command(
         print_lines(f"stopped: {outcome.stopped}")
     print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
     for name, report in outcome.reports.items():
-        _print_report(name, report)
-
-
-@app.command("evaluate")
-def evaluate_command(
-    checkpoints: CheckpointFiles,
-    data: Annotated[
-        Path | None, typer.Option(help="Puzzle set.", show_default="the one that the checkpoint was trained on")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of the puzzle set.")] = "test",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Puzzles at a time.", show_default="as in training", min=1)
-    ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")] = False,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the report to a JSON file too.")] = None,
-    submission_out: Annotated[
-        Path | None,
-        typer.Option("--submission", help="Of ARC: write the two best answers to each test input for Kaggle."),
-    ] = None,
-    devices: Devices = None,
-) -> None:
-    """Measure accuracy after every supervision step on a whole puzzle set; on ARC vote over all augmentations.
-
-    Of several checkpoints each is measured, and the votes of all count together.
-
-    Example: `trm evaluate runs/quickstart/weights.safetensors`
-    """
-    mesh = make_mesh(devices)
-    voter, written = None, {}
-    for checkpoint in checkpoints:
-        weights, description = load_weights(local_path(checkpoint), averaged=not raw)
-        config = description.config
-        paths = [str(data)] if data else config.data.test_paths if split == "test" else config.data.train_paths
-        puzzles = read_puzzle_sets(paths, split)
-        check_fits(puzzles, description.metadata)
-        if split == "test":
-            voter = voter or voter_for(puzzles, paths)
-        if submission_out and voter is None:
-            raise InputError(f"--submission: {puzzles.name}: found no tasks to solve, expected the test split of ARC")
-        size = batch_size or min(config.train.global_batch_size, puzzles.examples)
-        pieces = mesh.size * config.train.microbatches
-        size = -(-size // pieces) * pieces
-        placed = place(weights, mesh, REPLICATED)
-        step = make_evaluation_step(config, mesh)
-        reports = evaluate(step, placed, puzzles, size, mesh, voter.see if voter else None)
-        if len(checkpoints) > 1:
-            print_lines(checkpoint)
-        for name, report in reports.items():
-            _print_report(name, report)
-            _print_steps(report)
-        written[checkpoint] = {name: report._asdict() for name, report in reports.items()}
-    results = written if len(checkpoints) > 1 else written[checkpoints[0]]
-    if voter:
-        rankings = voter.rankings()
-        passed = pass_at(rankings)
-        print_lines(f"votes: {len(rankings)} tasks, {sum(map(len, rankings.values()))} test inputs")
-        print_rows({f"  {key}": f"{value:.4f}" for key, value in passed.items()})
-        results = results | {"arc": passed | {"tasks": describe_rankings(rankings)}}
-        if submission_out:
-            _write_json(submission_out, submission(rankings))
-    if json_out:
-        _write_json(json_out, results)
-
-
-def _write_json(path: Path, values: Any) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values), encoding="utf-8")
+        print_report(name, report)
 
 
 @app.command("info")
@@ -251,18 +183,6 @@ def _print_plan(config: Config, mesh: jax.sharding.Mesh) -> None:
         "memory, a step": f"{sizes.temporary_bytes / 1e6:,.0f} MB per device",
     }
     print_rows(rows)
-
-
-def _print_report(name: str, report: Report) -> None:
-    print_lines(f"{name}: {report.examples} puzzles")
-    print_rows({f"  {key}": f"{value:.4f}" for key, value in report.metrics.items()})
-
-
-def _print_steps(report: Report) -> None:
-    table = Table("supervision step", "token accuracy", "exact accuracy", box=None)
-    for step, row in enumerate(zip(report.accuracy_by_step, report.exact_accuracy_by_step, strict=True), start=1):
-        table.add_row(str(step), *(f"{value:.4f}" for value in row))
-    console.print(table, highlight=False)
 
 
 def _print_checkpoint(path: Path) -> None:

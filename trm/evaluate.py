@@ -2,11 +2,9 @@
 
 Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; with `halting.act_inference`
 the answer that counts is the one at which the head would have stopped. The whole set is seen, the last batch padded
-with sequences that do not count. A maze may have many shortest paths, of which the label is one:
-how many answers are some shortest path is reported too.
+with sequences that do not count.
 """
 
-import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -15,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int
 
 from trm.checkpoint import Weights
 from trm.config import Config
-from trm.data import maze
 from trm.data.loader import Prefetcher, load_test_batches
 from trm.data.puzzles import PuzzleSet
 from trm.devices import AXIS, REPLICATED, SPLIT, cut, fetch, varying
@@ -27,29 +24,8 @@ from trm.errors import InputError
 from trm.halting import Batch, Carry, place_batch, select, wants_to_halt
 from trm.loss import correctness, divide, loss_and_metrics
 from trm.model.reasoner import Outputs
+from trm.report import Accuracy, Answered, AtCompute, Judged, Report, judge, make_report
 from trm.supervision import supervision_step
-
-
-class Report(NamedTuple):
-    """Accuracy of one set of puzzles."""
-
-    examples: int
-    """Puzzles that counted: those with at least one label."""
-    metrics: dict[str, float]
-    """Of the answers that count: accuracy (of tokens), exact_accuracy, q_halt_accuracy, steps, losses, for mazes
-    shortest_path_accuracy. If the halting head had its way: halting_steps, halting_exact_accuracy."""
-    accuracy_by_step: list[float]
-    exact_accuracy_by_step: list[float]
-
-
-class Answered(NamedTuple):
-    """A batch of puzzles and what was answered, on the host. Sequences that fill it up have the blank identifier."""
-
-    puzzle_identifiers: Integer[np.ndarray, " batch"]
-    inputs: Integer[np.ndarray, "batch seq_len"]
-    predictions: Integer[np.ndarray, "batch seq_len"]
-    q_halt_logits: Float[np.ndarray, " batch"]
-
 
 Sums = dict[str, Float[Array, "..."]]
 Answers = tuple[Int[Array, "batch seq_len"], Float[Array, " batch"]]
@@ -81,10 +57,15 @@ def evaluate(
     mesh: Mesh,
     on_answers: Callable[[Answered], None] | None = None,
 ) -> dict[str, Report]:
-    """Evaluate weights on every example of a puzzle set; `on_answers` gets to see every batch, of all processes."""
+    """Evaluate weights on every example of a puzzle set; `on_answers` gets to see every batch, of all processes.
+
+    A report's metrics have also the losses, and if the halting head had its way: halting_steps, halting_exact_accuracy.
+    """
     if batch_size % mesh.size:
         raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
+    kind = puzzles.metadata.puzzle_kind
     totals: dict[str, dict[str, np.ndarray | np.float64]] = {}
+    judged: dict[str, list[Judged]] = {}
 
     def batches() -> Iterator[tuple[str, Batch]]:
         for name, batch in load_test_batches(puzzles, batch_size, jax.process_index(), jax.process_count()):
@@ -93,26 +74,18 @@ def evaluate(
     with Prefetcher(batches()) as prefetched:
         for name, batch in prefetched:
             sums, answers = evaluation_step(weights, batch)
+            sums, answers, batch = fetch((sums, answers, batch))
+            answered = Answered(*map(np.asarray, (batch.puzzle_identifiers, batch.inputs, *answers)))
+            judged.setdefault(name, []).append(judge(answered, np.asarray(batch.labels), kind))
+            if on_answers:
+                on_answers(answered)
             # In float64: a sum over half a million puzzles in float32 would lose the last ones.
-            sums = jax.tree.map(np.float64, fetch(sums))
-            is_maze = puzzles.metadata.puzzle_kind == "maze"
-            if is_maze or on_answers:
-                answered = Answered(*map(np.asarray, fetch((batch.puzzle_identifiers, batch.inputs, *answers))))
-                if is_maze:
-                    sums["shortest_path_accuracy"] = _count_shortest_paths(answered)
-                if on_answers:
-                    on_answers(answered)
+            sums = jax.tree.map(np.float64, sums)
             totals[name] = jax.tree.map(np.add, totals[name], sums) if name in totals else sums
-    return {name: _report(sums) for name, sums in totals.items()}
-
-
-def _count_shortest_paths(answered: Answered) -> np.float64:
-    """Count the answers that are some shortest path, the label or another."""
-    side = math.isqrt(answered.inputs.shape[1])
-    # Sequences that fill the batch up have no start.
-    mazes = (answered.inputs == maze.START).any(axis=1)
-    boards = [tokens[mazes].reshape(-1, side, side) for tokens in (answered.inputs, answered.predictions)]
-    return np.float64(maze.is_shortest_path(*boards).sum())
+    return {
+        name: make_report(judged[name], puzzles.sets[name], kind, _by_step(sums), _means(sums))
+        for name, sums in totals.items()
+    }
 
 
 def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
@@ -180,12 +153,15 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sum
     return sums, (end.outputs.predictions, end.outputs.q_halt_logits)
 
 
-def _report(totals: dict[str, np.ndarray | np.float64]) -> Report:
-    sums = {name: float(total) for name, total in totals.items() if not name.endswith("by_step")}
-    count = sums["count"] or float("nan")
-    return Report(
-        examples=int(sums["count"]),
-        metrics=divide(sums),
-        accuracy_by_step=np.divide(totals["accuracy_by_step"], count).tolist(),
-        exact_accuracy_by_step=np.divide(totals["exact_accuracy_by_step"], count).tolist(),
-    )
+def _means(totals: dict[str, np.ndarray | np.float64]) -> dict[str, float]:
+    return divide({name: float(total) for name, total in totals.items() if not name.endswith("by_step")})
+
+
+def _by_step(totals: dict[str, np.ndarray | np.float64]) -> list[AtCompute]:
+    """Return the accuracy after each supervision step."""
+    count = int(totals["count"])
+    accuracies = (np.divide(totals[f"{name}_by_step"], count or np.nan) for name in ("accuracy", "exact_accuracy"))
+    return [
+        AtCompute(float(steps), 1, Accuracy.of(count, token, exact))
+        for steps, (token, exact) in enumerate(zip(*(a.tolist() for a in accuracies), strict=True), start=1)
+    ]

@@ -143,8 +143,8 @@ def think(
     """Return the answers of all candidates, views undone, and the iterations of each device.
 
     `slots` sequences are refined at a time, over all devices. A program is compiled for every number of slots, of
-    puzzles and candidates, and choice of latents for noise; other options do not matter to it. With several processes
-    each passes all puzzles.
+    candidates, of puzzles rounded up to a power of two, and choice of latents for noise; other options do not matter to
+    it. With several processes each passes all puzzles.
     Raises InputError for no puzzles, for slots that the devices cannot share, and for noise on latents that the
     recursion does not have.
     """
@@ -158,7 +158,8 @@ def think(
     noisy = noisy_latents(weights.model.recursion.initial, thinking)
     seen = inputs[:, None] if views is None else views.apply(inputs)
     candidates = thinking.rollouts * seen.shape[1]
-    share = -(-puzzles // mesh.size)
+    # Places that no puzzle takes cost nothing; a program for each number of puzzles would cost its compilation.
+    share = 1 << (-(-puzzles // mesh.size) - 1).bit_length()
 
     def deal(array: np.ndarray) -> jax.Array:
         """Share out (puzzles, candidates, ...): puzzles in turn, all first candidates of a device before the second.

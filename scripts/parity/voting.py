@@ -8,7 +8,7 @@ import numpy as np
 from trm.arc_voting import Votes, count_votes, merge, pass_at, rank, submission
 from trm.data.arc import read_test_puzzles
 from trm.data.puzzles import read_identifiers, read_json, read_puzzle_set
-from trm.evaluate import Answered
+from trm.report import Answered
 
 from .case import Case, Comparison, Tolerance
 

@@ -20,6 +20,9 @@ from trm.files import replacing
 
 HEADER = ["source", "question", "answer", "rating"]
 
+HIGHEST_RATING = 2**31 - 1
+"""Puzzle sets store ratings in 32 bits."""
+
 FIRST_ROW = 2
 """Number of the first row below the header, as an editor counts lines."""
 
@@ -57,8 +60,9 @@ def read_rows(path: str | Path) -> Rows:
                 if len(row) != len(HEADER):
                     raise InputError(f"{path}: row {number}: found {len(row)} columns, expected {len(HEADER)}")
                 _, question, answer, rating = row
-                if not rating.isdecimal():
-                    raise InputError(f"{path}: row {number}: rating: found {rating!r}, expected a whole number")
+                if not rating.isdecimal() or int(rating) > HIGHEST_RATING:
+                    expected = f"a whole number up to {HIGHEST_RATING}"
+                    raise InputError(f"{path}: row {number}: rating: found {rating!r}, expected {expected}")
                 if len(answer) != len(question) or (questions and len(question) != len(questions[0])):
                     expected = len(questions[0]) if questions else len(question)
                     found = f"{len(question)} and {len(answer)} characters"

@@ -272,6 +272,7 @@ def build(table: Table, augment: bool, labels: Labels) -> PuzzleArrays:
         puzzle_identifiers=np.zeros(count * copies, dtype=np.int32),
         puzzle_indices=np.arange(count * copies + 1, dtype=np.int32),
         group_indices=np.arange(count + 1, dtype=np.int32) * copies,
+        ratings=table.ratings,
     )
 
 

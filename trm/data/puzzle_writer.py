@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from trm.data.puzzles import BLANK, FIELDS, TOKENS, Metadata, PuzzleArrays, PuzzleSet
+from trm.data.puzzles import BLANK, FIELDS, RATINGS, TOKENS, Metadata, PuzzleArrays, PuzzleSet
 from trm.errors import InputError
 from trm.files import replacing_folder
 
@@ -36,6 +36,8 @@ def write_puzzle_set(
                 fields = {field: getattr(arrays, field) for field in FIELDS}
                 if arrays.recipe is not None:
                     fields |= arrays.recipe._asdict()
+                if arrays.ratings is not None:
+                    fields[RATINGS] = arrays.ratings
                 for field, array in fields.items():
                     write_field(folder / split, name, field, array)
 
@@ -118,6 +120,7 @@ def make_split(
     groups: Integer[np.ndarray, "..."] | None = None,
     puzzle_identifiers: Integer[np.ndarray, "..."] | None = None,
     num_puzzle_identifiers: int | None = None,
+    ratings: Integer[np.ndarray, "..."] | None = None,
     pad_id: int = 0,
     ignore_label_id: int | None = 0,
 ) -> PuzzleSet:
@@ -128,7 +131,8 @@ def make_split(
     the loss nor in a metric. `puzzles` says for each example which puzzle it belongs to and `groups` for each puzzle
     which original it was made from, both counted from 0 without gaps and in order; each example is a puzzle of its own,
     and each puzzle a group of its own, where nothing is said. A puzzle's identifier chooses its row in the puzzle
-    embedding; 0, which all have where nothing is said, is the blank one.
+    embedding; 0, which all have where nothing is said, is the blank one. `ratings` has shape (groups,): how difficult
+    each original is, for accuracy by difficulty.
 
     Raises InputError, naming array and row, for shapes that do not go together, tokens outside the vocabulary and
     numbers that are out of order.
@@ -155,6 +159,9 @@ def make_split(
     if puzzle_identifiers.min() < 0 or highest >= num_puzzle_identifiers:
         found = f"{puzzle_identifiers.min()} to {highest}"
         raise InputError(f"puzzle_identifiers: found {found}, expected 0 to {num_puzzle_identifiers - 1}")
+    groups_shape = (len(group_indices) - 1,)
+    if ratings is not None and ratings.shape != groups_shape:
+        raise InputError(f"ratings: found shape {ratings.shape}, expected {groups_shape}")
     metadata = Metadata(
         pad_id=pad_id,
         ignore_label_id=ignore_label_id,
@@ -168,7 +175,7 @@ def make_split(
         sets=["all"],
         kind="other",
     )
-    arrays = PuzzleArrays(inputs, labels, puzzle_identifiers, puzzle_indices, group_indices)
+    arrays = PuzzleArrays(inputs, labels, puzzle_identifiers, puzzle_indices, group_indices, ratings=ratings)
     return PuzzleSet("arrays", metadata, {"all": arrays})
 
 

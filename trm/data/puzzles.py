@@ -7,7 +7,10 @@
     DIR/{train,test}/{set}__puzzle_indices.npy, __group_indices.npy     (puzzles + 1,), (groups + 1,)
 
 Examples of puzzle i are `puzzle_indices[i]` to `puzzle_indices[i + 1]`, puzzles of group g likewise: a group is one
-original puzzle with its augmentations. Both programs read and write these files.
+original puzzle with its augmentations. Both programs read and write these files. Where the source rates its puzzles,
+the set does so too, for accuracy by difficulty; the original does not look for the file:
+
+    DIR/{train,test}/{set}__ratings.npy    (groups,) difficulty of each original puzzle
 
 A set may also leave augmentation to the loader; `dataset.json` then says `online_augmentation`, which the original does
 not know. A Sudoku is rearranged at random whenever it is drawn. Of an ARC task only the original is stored, and each of
@@ -40,6 +43,8 @@ BLANK = "<blank>"
 TOKENS = ("inputs", "labels")
 INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
 FIELDS = TOKENS + INDICES
+RATINGS = "ratings"
+"""Field that a set may have or not."""
 RECIPE = ("first_examples", "transforms", "colors")
 """Fields of a set that stores each ARC task once."""
 
@@ -119,6 +124,8 @@ class PuzzleArrays:
     """Whether the loader augments a puzzle when it draws it."""
     recipe: Recipe | None = None
     """How to make each puzzle's examples from stored ones; None: they are stored as they are."""
+    ratings: Integer[np.ndarray, " groups"] | None = None
+    """Difficulty of each original puzzle, in whatever its source rates; None: not known."""
 
     @property
     def examples(self) -> int:
@@ -128,6 +135,12 @@ class PuzzleArrays:
     @property
     def groups(self) -> int:
         return len(self.group_indices) - 1
+
+    def example_ratings(self) -> Integer[np.ndarray, " examples"] | None:
+        """Return the difficulty of each example, that of its original puzzle."""
+        if self.ratings is None:
+            return None
+        return np.repeat(self.ratings, np.diff(np.asarray(self.puzzle_indices)[self.group_indices]))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,6 +267,9 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     # A set of ARC tasks that are each stored once says how to make the rest.
     has_recipe = metadata.online_augmentation and metadata.puzzle_kind == "arc"
     paths = {field: folder / f"{name}__{field}.npy" for field in (*FIELDS, *(RECIPE if has_recipe else ()))}
+    ratings_path = folder / f"{name}__{RATINGS}.npy"
+    if ratings_path.exists():
+        paths[RATINGS] = ratings_path
     arrays = {field: _map_array(path) for field, path in paths.items()}
 
     def require(holds: bool | np.bool, field: str, found: object, expected: object):
@@ -286,9 +302,13 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
             require(lowest <= extreme <= highest, field, extreme, f"{lowest} to {highest}")
 
     require_range("puzzle_identifiers", 0, metadata.num_puzzle_identifiers - 1)
+    if RATINGS in arrays:
+        shape = (len(arrays["group_indices"]) - 1,)
+        require(arrays[RATINGS].shape == shape, RATINGS, f"shape {arrays[RATINGS].shape}", shape)
     plain = {field: arrays[field] for field in FIELDS}
+    ratings = arrays.get(RATINGS)
     if not has_recipe:
-        return PuzzleArrays(**plain, online_augmentation=metadata.online_augmentation, recipe=None)
+        return PuzzleArrays(**plain, online_augmentation=metadata.online_augmentation, recipe=None, ratings=ratings)
     for field, shape in (("first_examples", (puzzles,)), ("transforms", (puzzles,)), ("colors", (puzzles, ARC_COLORS))):
         require(arrays[field].shape == shape, field, f"shape {arrays[field].shape}", shape)
     require_range("transforms", 0, 7)
@@ -296,7 +316,8 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     ends = arrays["first_examples"] + np.diff(arrays["puzzle_indices"])
     require(arrays["first_examples"].min() >= 0, "first_examples", arrays["first_examples"].min(), "0 or more")
     require(ends.max() <= stored, "first_examples", f"examples up to {ends.max()}", f"at most {stored}")
-    return PuzzleArrays(**plain, online_augmentation=True, recipe=Recipe(*(arrays[field] for field in RECIPE)))
+    recipe = Recipe(*(arrays[field] for field in RECIPE))
+    return PuzzleArrays(**plain, online_augmentation=True, recipe=recipe, ratings=ratings)
 
 
 def _map_array(path: Path) -> np.ndarray:

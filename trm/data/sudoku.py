@@ -17,7 +17,7 @@ from jaxtyping import Bool, Integer
 
 from trm.data.csv_files import FIRST_ROW, Row, read_rows, select_rows, write_rows
 from trm.data.puzzle_writer import TokenFiles, write_field, write_metadata
-from trm.data.puzzles import INDICES, Metadata, PuzzleArrays, PuzzleSet
+from trm.data.puzzles import INDICES, RATINGS, Metadata, PuzzleArrays, PuzzleSet
 from trm.errors import InputError
 
 TOKEN_OF_DIGIT_0 = 1
@@ -198,7 +198,7 @@ Draw = Callable[[int], Symmetries]
 def build(table: Table, num_aug: int, draw: Draw) -> PuzzleArrays:
     """Turn puzzles into arrays, each followed by `num_aug` augmentations of itself; together they are one group."""
     inputs, labels = (np.concatenate(chunks) for chunks in zip(*_augment(table, num_aug, draw), strict=True))
-    return PuzzleArrays(inputs, labels, *_indices(len(table.questions), 1 + num_aug))
+    return PuzzleArrays(inputs, labels, *_indices(len(table.questions), 1 + num_aug), ratings=table.ratings)
 
 
 def write_split(folder: Path, table: Table, metadata: Metadata, num_aug: int, draw: Draw) -> None:
@@ -208,6 +208,7 @@ def write_split(folder: Path, table: Table, metadata: Metadata, num_aug: int, dr
     write_metadata(folder, metadata)
     for field, array in zip(INDICES, _indices(len(table.questions), copies), strict=True):
         write_field(folder, name, field, array)
+    write_field(folder, name, RATINGS, table.ratings)
     files = TokenFiles.create(folder, name, len(table.questions) * copies, metadata.seq_len)
     first = 0
     for inputs, labels in _augment(table, num_aug, draw):

@@ -1,0 +1,55 @@
+"""Options of commands that think: how long, how often, and which answer is taken."""
+
+from typing import Annotated
+
+import typer
+
+from trm.data.puzzles import Metadata
+from trm.selection import Method
+from trm.solver import NoiseOn, Thinking
+from trm.views import Views, make_views
+
+Steps = Annotated[int | None, typer.Option(help="Supervision steps at most.", show_default="as trained", min=1)]
+ViewCount = Annotated[
+    int | None, typer.Option("--views", help="Look at a puzzle through so many symmetries.", show_default="1", min=1)
+]
+Rollouts = Annotated[int, typer.Option(help="Think so many times about each view, with noise.", min=1)]
+Noise = Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)]
+NoisyLatents = Annotated[NoiseOn, typer.Option("--noise-on", help="Latents that get the noise.")]
+Select = Annotated[
+    Method | None,
+    typer.Option(
+        "--select",
+        help="Which of several answers is taken; first: and the others are given up.",
+        show_default="confident",
+    ),
+]
+ThinkingSeed = Annotated[int, typer.Option("--seed", help="Of noise and views.", min=0)]
+
+
+def make_thinking(
+    steps: int | None,
+    adaptive: bool,
+    views: int,
+    rollouts: int,
+    noise: float,
+    noise_on: NoiseOn,
+    selection: Method | None,
+    seed: int,
+) -> Thinking:
+    """Return what the options ask for; raise InputError where they contradict each other."""
+    return Thinking(
+        max_steps=steps,
+        adaptive=adaptive,
+        noise=noise,
+        noise_on=noise_on,
+        rollouts=rollouts,
+        first=selection == "first" and adaptive and views * rollouts > 1,
+        selection=selection or "confident",
+        seed=seed,
+    )
+
+
+def views_of(metadata: Metadata, views: int, seed: int) -> Views | None:
+    """Return symmetries, or None where a puzzle is looked at as it is; raise InputError for more than there are."""
+    return make_views(metadata, views, seed) if views > 1 else None
