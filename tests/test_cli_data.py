@@ -1,5 +1,6 @@
 """The commands below `trm data`: every one works, and what they make can be trained on, evaluated and shown."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -150,6 +151,53 @@ def test_from_arc_to_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture)
     assert best
     assert all(candidate["votes"] % 2 == 0 for candidate in best)
     assert 0 <= values["arc"]["pass@1"] <= values["arc"]["pass@1000"] <= 1
+    solve_the_tasks(values["arc"]["tasks"], tasks, run / "weights.safetensors", tmp_path, capsys)
+
+
+def solve_the_tasks(voted: dict, tasks: dict, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """Solve the tasks from their JSON, without solutions: with all augmentations it is the vote of the evaluation."""
+    for task in tasks.values():
+        for pair in task["test"]:
+            del pair["output"]
+    challenges = tmp_path / "challenges.json"
+    challenges.write_text(json.dumps(tasks))
+    solve = ["solve", str(weights)]
+    code, out, err = run_trm(capsys, *solve, challenges, "--no-halt", "--format", "json")
+    assert code == 0, err
+    solved = json.loads(out)
+    assert [(test["task"], test["test"]) for test in solved] == [
+        (name, number) for name, task in tasks.items() for number in range(len(task["test"]))
+    ]
+    for test in solved:
+        # Two checkpoints of the same weights were evaluated.
+        best = voted[test["task"]][test["test"]]["best"]
+        assert [2 * attempt["votes"] for attempt in test["attempts"]] == [candidate["votes"] for candidate in best]
+        assert [attempt["confidence"] for attempt in test["attempts"]] == pytest.approx(
+            [candidate["confidence"] for candidate in best], abs=1e-4
+        )
+
+    name, task = next(iter(tasks.items()))
+    alone = tmp_path / f"{name}.json"
+    alone.write_text(json.dumps(task))
+    outputs = {}
+    for form in ("text", "plain", "csv"):
+        code, outputs[form], err = run_trm(capsys, *solve, alone, "--views", 2, "--format", form)
+        assert code == 0, err
+    assert "of 2 votes" in outputs["text"]
+    grids = [json.loads(line) for line in outputs["plain"].splitlines()]
+    assert len(grids) == len(task["test"])
+    rows = list(csv.DictReader(outputs["csv"].splitlines()))
+    assert [json.loads(row["answer"]) for row in rows if row["attempt"] == "1"] == grids
+
+    check_mistake(capsys, [*solve, str(alone), "--views", "99"], f"as there are of task {name}")
+    check_mistake(capsys, [*solve, str(alone), "--watch"], "--watch: found a model of ARC")
+    check_mistake(capsys, [*solve, json.dumps({"new": task})], "task new: found no puzzle embedding of it")
+    check_mistake(capsys, [*solve, json.dumps(task)], "puzzle: found a task without a name")
+    check_mistake(capsys, [*solve, str(tmp_path / "none.json")], "none.json: cannot read")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "identifiers.json").write_text('["<blank>"]')
+    wrong = [*solve, str(alone), "--data", str(tmp_path / "other")]
+    check_mistake(capsys, wrong, "--data: found 1 puzzle identifiers")
 
 
 @pytest.mark.parametrize("form", ["stored", "--compact"])

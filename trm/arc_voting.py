@@ -32,7 +32,8 @@ from trm.data.arc import (
 )
 from trm.data.dihedral import TRANSFORMS, inverse
 from trm.data.puzzles import ARC_SIDE, PuzzleSet, read_shared_identifiers
-from trm.report import Answered, confidence
+from trm.inference import confidence
+from trm.report import Answered
 
 PASS_KS = (1, 2, 5, 10, 100, 1000)
 ATTEMPTS = 2

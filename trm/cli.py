@@ -14,8 +14,9 @@ from rich.table import Table
 
 from trm.checkpoint import describe
 from trm.cli_data import Overwrite, data_app
-from trm.cli_evaluate import Devices, evaluate_app, print_report
+from trm.cli_evaluate import evaluate_app, print_report
 from trm.cli_solve import solve_app
+from trm.cli_thinking import Devices
 from trm.cli_weights import weights_app
 from trm.config import Config, config_to_toml, read_config
 from trm.data.loader import read_examples

@@ -12,6 +12,7 @@ from rich.table import Table
 from trm.arc_voting import Ranking, describe_rankings, pass_at, submission, voter_for
 from trm.checkpoint import load_weights
 from trm.cli_thinking import (
+    Devices,
     Noise,
     NoisyLatents,
     Rollouts,
@@ -35,8 +36,6 @@ from trm.report import Accuracy, Interval, Report, wilson_interval
 from trm.train import check_fits
 
 evaluate_app = typer.Typer()
-
-Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
 
 
 @evaluate_app.command("evaluate")

@@ -1,11 +1,11 @@
-"""The command that solves puzzles: reads them, asks the solver, writes the answers."""
+"""The command that solves puzzles: reads boards, asks the solver, writes the answers; ARC is in `cli_solve_arc`."""
 
 import csv
 import json
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import jax
 import numpy as np
@@ -13,6 +13,21 @@ import typer
 
 from trm.boards import BOARDS, Board, BoardKind
 from trm.checkpoint import load_weights
+from trm.cli_solve_arc import solve_arc
+from trm.cli_thinking import (
+    SLOTS,
+    Devices,
+    Noise,
+    NoisyLatents,
+    Output,
+    Rollouts,
+    Select,
+    Steps,
+    ThinkingSeed,
+    ViewCount,
+    make_thinking,
+    views_of,
+)
 from trm.cli_weights import CheckpointFile
 from trm.config import Config
 from trm.data.csv_files import FIRST_ROW, read_rows
@@ -23,76 +38,73 @@ from trm.hub import local_path
 from trm.inference import answer
 from trm.printing import console, print_lines
 from trm.render import draw_changes
-from trm.selection import Method
-from trm.solver import NoiseOn, Solutions, Thinking, solve
-from trm.views import make_views
+from trm.solver import Solutions, solve
 
 solve_app = typer.Typer()
-
-SLOTS = 256
-"""Sequences that are refined at a time, at most."""
-
-Output = Literal["text", "plain", "json", "csv"]
-"""How answers are written."""
 
 
 @solve_app.command("solve")
 def solve_command(
     checkpoint: CheckpointFile,
     puzzle: Annotated[
-        str, typer.Argument(help="A puzzle, a file (one per line, a grid, or a .csv), or - for standard input.")
+        str,
+        typer.Argument(
+            help="A puzzle, a file (one per line, a grid, or a .csv; of ARC: JSON), or - for standard input."
+        ),
     ] = "-",
     output: Annotated[
         Output, typer.Option("--format", help="text: drawn; plain: one answer per line; json; csv.")
     ] = "text",
     watch: Annotated[bool, typer.Option("--watch", help="Draw the answer after each supervision step.")] = False,
-    steps: Annotated[
-        int | None, typer.Option(help="Supervision steps at most.", show_default="as trained", min=1)
-    ] = None,
+    steps: Steps = None,
     halt: Annotated[
         bool, typer.Option("--halt/--no-halt", help="Stop when the halting head takes the answer for right.")
     ] = True,
-    views: Annotated[int, typer.Option(help="Look at a puzzle through so many symmetries.", min=1)] = 1,
-    rollouts: Annotated[int, typer.Option(help="Think so many times about each view, with noise.", min=1)] = 1,
-    noise: Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)] = 0.0,
-    noise_on: Annotated[NoiseOn, typer.Option(help="Latents that get the noise.")] = "z_H",
-    selection: Annotated[
-        Method, typer.Option("--select", help="Which of several answers is taken; first: and the others are given up.")
-    ] = "confident",
-    seed: Annotated[int, typer.Option(help="Of noise and views.", min=0)] = 0,
+    views: ViewCount = None,
+    rollouts: Rollouts = 1,
+    noise: Noise = 0.0,
+    noise_on: NoisyLatents = "z_H",
+    select: Select = None,
+    seed: ThinkingSeed = 0,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of ARC: puzzle set that names the tasks of the model.",
+            show_default="the one that the checkpoint was trained on",
+        ),
+    ] = None,
+    devices: Devices = None,
 ) -> None:
-    """Solve Sudokus, written row by row with . for a blank, or mazes.
+    """Solve Sudokus, written row by row with . for a blank, mazes, or tasks of ARC as JSON that a model was trained on.
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
     weights, description = load_weights(local_path(checkpoint))
     metadata, config = description.metadata, description.config
+    thinking = make_thinking(steps, halt, views or 1, rollouts, noise, noise_on, select, seed)
+    if metadata.puzzle_kind == "arc":
+        if watch:
+            raise InputError("--watch: found a model of ARC, expected one of Sudokus or mazes")
+        solve_arc(weights, config, puzzle, data, thinking, views, make_mesh(devices), output)
+        return
+    if data:
+        raise InputError(f"--data: found a model of {metadata.puzzle_kind}, expected one of ARC")
     kind = BOARDS.get(metadata.puzzle_kind)
     if kind is None or metadata.side is None:
-        raise InputError(f"{checkpoint}: found a model of {metadata.puzzle_kind}, expected one of {', '.join(BOARDS)}")
+        known = ", ".join([*BOARDS, "arc"])
+        raise InputError(f"{checkpoint}: found a model of {metadata.puzzle_kind}, expected one of {known}")
     texts = _read_puzzles(puzzle, metadata)
     questions = np.stack([_parse(kind, text, where, metadata) for where, text in texts])
     titles = [where if len(texts) > 1 else "" for where, _ in texts]
     inputs = questions.reshape(len(questions), -1).astype(np.int32)
-    identifiers = np.zeros(len(inputs), np.int32)
     if watch:
         _watch(weights, config, kind, inputs, questions, titles)
         return
-    first = selection == "first"
-    thinking = Thinking(
-        max_steps=steps,
-        adaptive=halt,
-        noise=noise,
-        noise_on=noise_on,
-        rollouts=rollouts,
-        first=first and halt and views * rollouts > 1,
-        selection=selection,
-        seed=seed,
-    )
-    seen = make_views(metadata, views, seed) if views > 1 else None
-    # One device: what a person asks for is too little to be shared out.
-    slots = min(SLOTS, len(inputs) * views * rollouts)
-    solutions = solve(weights, config, make_mesh(1), inputs, identifiers, thinking, slots, seen)
+    # A device without a puzzle would only wait for the others.
+    mesh = make_mesh(devices or min(len(jax.devices()), len(inputs)))
+    identifiers = np.zeros(len(inputs), np.int32)
+    seen = views_of(metadata, views or 1, seed)
+    solutions = solve(weights, config, mesh, inputs, identifiers, thinking, SLOTS * mesh.size, seen)
     answers = solutions.answers.reshape(questions.shape)
     _write(output, kind, titles, questions, answers, solutions, steps or config.halting.halt_max_steps)
 

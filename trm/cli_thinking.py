@@ -1,6 +1,6 @@
-"""Options of commands that think: how long, how often, and which answer is taken."""
+"""Options of commands that think: how long, how often, which answer is taken, and how it is written."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,6 +9,13 @@ from trm.selection import Method
 from trm.solver import NoiseOn, Thinking
 from trm.views import Views, make_views
 
+SLOTS = 256
+"""Sequences that each device refines at a time, at most."""
+
+Output = Literal["text", "plain", "json", "csv"]
+"""How answers are written."""
+
+Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
 Steps = Annotated[int | None, typer.Option(help="Supervision steps at most.", show_default="as trained", min=1)]
 ViewCount = Annotated[
     int | None, typer.Option("--views", help="Look at a puzzle through so many symmetries.", show_default="1", min=1)

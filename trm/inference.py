@@ -54,6 +54,12 @@ def reason(
     return jax.lax.scan(step, latents, length=steps)[1]
 
 
+def confidence(q_halt_logits: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
+    """Return how sure the network is that every token is right, sigmoid(q_halt), on the host, in float64."""
+    # Without overflow.
+    return np.exp(-np.logaddexp(0, -q_halt_logits.astype(np.float64)))
+
+
 class Answers(NamedTuple):
     """The answers to a batch of puzzles after each supervision step, on the host."""
 

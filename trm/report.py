@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Integer
 
 from trm.data import maze
 from trm.data.puzzles import IGNORED_LABEL, Kind, PuzzleArrays
+from trm.inference import confidence
 
 Interval = tuple[float, float]
 
@@ -80,11 +81,6 @@ def judge(answered: Answered, labels: Integer[np.ndarray, "batch seq_len"], kind
         confidence(answered.q_halt_logits),
         shortest_path,
     )
-
-
-def confidence(q_halt_logits: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
-    """Return sigmoid(q_halt) in float64, without overflow."""
-    return np.exp(-np.logaddexp(0, -q_halt_logits.astype(np.float64)))
 
 
 # Reports

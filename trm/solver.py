@@ -27,6 +27,7 @@ from trm.config import Config, HaltingConfig
 from trm.devices import REPLICATED, SPLIT, fetch, place_array, varying
 from trm.errors import InputError
 from trm.halting import select, wants_to_halt
+from trm.inference import confidence
 from trm.model.recursion import Latents
 from trm.selection import Method
 from trm.views import Views
@@ -87,14 +88,19 @@ class Solutions(NamedTuple):
     """One answer per puzzle, on the host."""
 
     answers: Integer[np.ndarray, "puzzles seq_len"]
-    confidence: Float[np.ndarray, " puzzles"]
-    """sigmoid(q_halt) of the candidate that was chosen, of a vote of the one nearest to it."""
+    q_halt_logits: Float[np.ndarray, " puzzles"]
+    """Of the candidate that was chosen, of a vote of the one nearest to it."""
     halted: Bool[np.ndarray, " puzzles"]
     """Whether the halting head stopped that candidate."""
     steps: Integer[np.ndarray, "puzzles candidates"]
     """Supervision steps that each candidate had."""
     iterations: Integer[np.ndarray, " devices"]
     """Supervision steps that each device ran on all its slots."""
+
+    @property
+    def confidence(self) -> Float[np.ndarray, " puzzles"]:
+        """How sure the network is of each answer."""
+        return confidence(self.q_halt_logits)
 
     @property
     def total_steps(self) -> Integer[np.ndarray, " puzzles"]:
@@ -123,11 +129,8 @@ def solve(
     """Answer puzzles: `think`, then choose."""
     candidates, iterations = think(weights, config, mesh, inputs, puzzle_identifiers, thinking, slots, views)
     answers, chosen = selection.select(thinking.selection, *candidates)
-    each = np.arange(len(answers))
-    q_halt_logits = candidates.q_halt_logits[each, chosen].astype(np.float64)
-    return Solutions(
-        answers, 1 / (1 + np.exp(-q_halt_logits)), candidates.halted[each, chosen], candidates.steps, iterations
-    )
+    at = (np.arange(len(answers)), chosen)
+    return Solutions(answers, candidates.q_halt_logits[at], candidates.halted[at], candidates.steps, iterations)
 
 
 def think(

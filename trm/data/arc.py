@@ -6,6 +6,7 @@ the end markers in the row below and the column right of the grid, 0 for everyth
 
 import gzip
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +64,23 @@ def read_subset(source: str, subset: str, allow_missing_solutions: bool = False)
     else:
         entries = _read_kaggle(source, subset, allow_missing_solutions)
     return [_parse_task(where, name, values, allow_missing_solutions) for where, name, values in entries]
+
+
+def parse_tasks(text: str, where: str, name: str | None = None) -> list[Task]:
+    """Read tasks to be solved, whose outputs need not be known: one, or an object with a task per name, as Kaggle's.
+
+    `name` is that of a task that stands alone. Raises InputError, naming task and field, for whatever is malformed, and
+    for a task without a name.
+    """
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON: {error}") from error
+    if isinstance(values, dict) and {"train", "test"} & values.keys():
+        if name is None:
+            raise InputError(f'{where}: found a task without a name, expected {{"NAME": ...}}')
+        values = {name: values}
+    return [_parse_task(where, name, task, True) for name, task in _require_named(values, where).items()]
 
 
 def read_test_puzzles(directory: str | Path) -> list[Task]:
@@ -161,9 +179,12 @@ def _parse_task(where: str, name: str, values: Any, allow_missing_solutions: boo
 
 def _read_named(path: Path) -> dict[str, Any]:
     """Read the JSON of each task of a file that names them."""
-    tasks = _read_json(path)
+    return _require_named(_read_json(path), str(path))
+
+
+def _require_named(tasks: Any, where: str) -> dict[str, Any]:
     if not isinstance(tasks, dict) or not tasks:
-        raise InputError(f"{path}: found {tasks!r:.40}, expected an object with a task per name")
+        raise InputError(f"{where}: found {tasks!r:.40}, expected an object with a task per name")
     return tasks
 
 
@@ -214,12 +235,18 @@ def name_augmentation(task: str, augmentation: Augmentation) -> str:
 
 
 def parse_name(name: str) -> tuple[str, Augmentation]:
-    """Return the task and the augmentation that a name says; a name without any is the task's own."""
+    """Return the task and the augmentation that a name says; a name without any is the task's own.
+
+    Raises InputError for a name that says none, and not that it is the task's own.
+    """
     task, *rest = name.split(SEPARATOR)
     if not rest:
         return task, IDENTITY
-    number, digits = name.split(SEPARATOR)[-2:]
-    return task, Augmentation(int(number.removeprefix("t")), np.array(list(digits)).astype(np.uint8))
+    said = re.fullmatch(r"t([0-7])", rest[-2]) if len(rest) > 1 else None
+    if said is None or sorted(rest[-1]) != sorted("0123456789"):
+        expected = SEPARATOR.join(["TASK", "t0 to t7", "the ten new colours"])
+        raise InputError(f"puzzle identifier: found {name!r}, expected {expected}")
+    return task, Augmentation(int(said[1]), np.array(list(rest[-1])).astype(np.uint8))
 
 
 # Frames
