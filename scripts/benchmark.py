@@ -20,6 +20,7 @@ import numpy as np
 import typer
 from benchmark_data import data_app
 from benchmark_solver import solver_app
+from benchmark_votes import votes_app
 from jax.sharding import Mesh, NamedSharding
 from rich.console import Console
 from rich.table import Table
@@ -48,8 +49,8 @@ console = Console(soft_wrap=True)
 
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
-    # What is neither `data` nor `solver` is a configuration, or an option.
-    others = {"data": data_app, "solver": solver_app}
+    # What is not the name of another measurement is a configuration, or an option.
+    others = {"data": data_app, "solver": solver_app, "votes": votes_app}
     chosen = next((name for name in sys.argv[1:2] if name in others), None)
     try:
         if chosen:

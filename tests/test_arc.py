@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,27 @@ def test_names_undo_augmentations():
         grid = rng.integers(10, size=(5, 8)).astype(np.uint8)
         np.testing.assert_array_equal(read.undo(augmentation.apply(grid)), grid)
     assert arc.parse_name("task") == ("task", arc.IDENTITY)
+    for wrong in ("task|||t8|||0123456789", "task|||t1", "task|||t1|||012345678", "task|||t1|||0123456788"):
+        with pytest.raises(InputError, match=r"puzzle identifier: found 'task.*', expected TASK\|\|\|t0 to t7"):
+            arc.parse_name(wrong)
+
+
+def test_tasks_to_be_solved():
+    pair = {"input": [[1]], "output": [[2]]}
+    task = {"train": [pair], "test": [{"input": [[3]]}]}
+    (alone,) = arc.parse_tasks(json.dumps(task), "here", "name")
+    assert alone.name == "name"
+    assert [found.input.tolist() for found in alone.pairs if found.is_test] == [[[3]]]
+    assert [found.name for found in arc.parse_tasks(json.dumps({"a": task, "b": task}), "here")] == ["a", "b"]
+    for text, message in (
+        ("{", "here: not JSON"),
+        ("[]", "here: found [], expected an object with a task per name"),
+        (json.dumps(task), "here: found a task without a name"),
+        (json.dumps({"a": {"train": [pair]}}), "here: task a: test: found no pairs"),
+        (json.dumps({"a": {"train": [pair], "test": [{"input": [[10]]}]}}), "found 10, expected a colour from 0 to 9"),
+    ):
+        with pytest.raises(InputError, match=re.escape(message)):
+            arc.parse_tasks(text, "here")
 
 
 def test_a_frame_by_hand():

@@ -57,6 +57,20 @@ def test_train_and_use(trained: Path, puzzle_dir: Path, tmp_path: Path, capsys: 
     report = json.loads((tmp_path / "report.json").read_text())["all"]
     assert report["examples"] == 10
     assert [row["steps"] for row in report["by_compute"]] == [1, 2, 3, 4]
+    assert sum(row["accuracy"]["puzzles"] for row in report["by_difficulty"]) == 10
+
+    # More thinking, and less of it: the report says what each costs.
+    thinking = ["--views", 3, "--steps", 2, "--select", "vote", "--json", tmp_path / "report.json"]
+    code, out, err = run_trm(capsys, "evaluate", checkpoint, "--devices", 2, *thinking)
+    assert code == 0, err
+    assert "95 % interval" in out
+    by_compute = json.loads((tmp_path / "report.json").read_text())["all"]["by_compute"]
+    assert [row["candidates"] for row in by_compute] == [1, 2, 3]
+    assert all(row["candidates"] <= row["steps"] <= 2 * row["candidates"] for row in by_compute)
+    thinking = ["--steps", 2, "--json", tmp_path / "report.json"]
+    assert run_trm(capsys, "evaluate", checkpoint, "--devices", 1, *thinking)[0] == 0
+    by_compute = json.loads((tmp_path / "report.json").read_text())["all"]["by_compute"]
+    assert [row["steps"] for row in by_compute] == [1, 2]
     assert (
         run_trm(capsys, "evaluate", checkpoint, "--data", puzzle_dir, "--split", "train", "--raw", "--batch-size", 7)[0]
         == 0

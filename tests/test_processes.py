@@ -1,5 +1,6 @@
-"""Several processes: two, each with one device and its own slice of every batch, train like one with two devices."""
+"""Several processes: two, each with one device and its own slice of every batch, train and solve like one with two."""
 
+import json
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pytest
 from conftest import tiny_config
 
 from trm.checkpoint import load_state
@@ -15,6 +17,7 @@ from trm.config import config_to_toml
 from trm.train import newest_checkpoint
 
 TRAIN = """
+import json
 import sys
 import jax
 
@@ -27,7 +30,18 @@ from trm.devices import make_mesh
 from trm.train import train
 
 assert jax.process_count() == int(processes) and len(jax.devices()) == 2
-train(read_config(config), run, make_mesh())
+outcome = train(read_config(config), run, make_mesh())
+
+from trm.checkpoint import load_weights
+from trm.data.puzzles import read_puzzle_sets
+from trm.evaluate_thinking import evaluate_thinking
+from trm.solver import Thinking
+
+weights, description = load_weights(outcome.weights_path)
+puzzles = read_puzzle_sets(description.config.data.test_paths, "test")
+report = evaluate_thinking(weights, description.config, puzzles, Thinking(noise=0.1, rollouts=2), 4, make_mesh())["all"]
+if jax.process_index() == 0:
+    (outcome.weights_path.parent / "report.json").write_text(json.dumps(report.metrics))
 """
 
 
@@ -57,13 +71,14 @@ def run_processes(processes: int, config: Path, run: Path) -> None:
 def test_two_processes_train_like_one(puzzle_dir: Path, tmp_path: Path):
     path = tmp_path / "tiny.toml"
     path.write_text(config_to_toml(tiny_config(data={"path": str(puzzle_dir)})))
-    states = []
+    states, reports = [], []
     for processes in (1, 2):
         run = tmp_path / f"{processes}"
         run_processes(processes, path, run)
         newest = newest_checkpoint(run)
         assert newest is not None
         states.append(load_state(newest)[0])
+        reports.append(json.loads((run / "report.json").read_text()))
         lines = (run / "metrics.jsonl").read_text().splitlines()
         assert len(lines) == 17  # 15 steps, 2 evaluations, each written once.
     for (key, a), (_, b) in zip(*map(jax.tree.leaves_with_path, states), strict=True):
@@ -73,3 +88,4 @@ def test_two_processes_train_like_one(puzzle_dir: Path, tmp_path: Path):
         np.testing.assert_allclose(
             np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=0, atol=atol, err_msg=name
         )
+    assert reports[1] == pytest.approx(reports[0], abs=1e-3)
