@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import check_mistake, run_trm, tiny_config
 
@@ -61,14 +62,22 @@ def test_train_and_use(trained: Path, puzzle_dir: Path, tmp_path: Path, capsys: 
 
     # More thinking, and less of it: the report says what each costs.
     thinking = ["--views", 3, "--steps", 2, "--select", "vote", "--json", tmp_path / "report.json"]
+    thinking += ["--answers", tmp_path / "answers.npz"]
     code, out, err = run_trm(capsys, "evaluate", checkpoint, "--devices", 2, *thinking)
     assert code == 0, err
     assert "95 % interval" in out
     by_compute = json.loads((tmp_path / "report.json").read_text())["all"]["by_compute"]
     assert [row["candidates"] for row in by_compute] == [1, 2, 3]
     assert all(row["candidates"] <= row["steps"] <= 2 * row["candidates"] for row in by_compute)
-    thinking = ["--steps", 2, "--json", tmp_path / "report.json"]
-    assert run_trm(capsys, "evaluate", checkpoint, "--devices", 1, *thinking)[0] == 0
+    with np.load(tmp_path / "answers.npz") as answers:
+        assert answers["predictions"].shape == (10, 16)
+        np.testing.assert_array_equal(answers["inputs"], np.load(puzzle_dir / "test" / "all__inputs.npy"))
+    # Four devices would fill the batch up to twelve.
+    thinking = ["--steps", 2, "--json", tmp_path / "report.json", "--answers", tmp_path / "answers.npz"]
+    assert run_trm(capsys, "evaluate", checkpoint, "--devices", 4, *thinking)[0] == 0
+    with np.load(tmp_path / "answers.npz") as answers:
+        np.testing.assert_array_equal(answers["inputs"], np.load(puzzle_dir / "test" / "all__inputs.npy"))
+        assert answers["q_halt_logits"].shape == (10,)
     by_compute = json.loads((tmp_path / "report.json").read_text())["all"]["by_compute"]
     assert [row["steps"] for row in by_compute] == [1, 2]
     assert (

@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich.table import Table
 
@@ -32,7 +33,7 @@ from trm.evaluate_thinking import evaluate_thinking
 from trm.files import replacing
 from trm.hub import local_path
 from trm.printing import console, print_lines, print_rows
-from trm.report import Accuracy, Interval, Report, wilson_interval
+from trm.report import Accuracy, Answered, Interval, Report, wilson_interval
 from trm.train import check_fits
 
 evaluate_app = typer.Typer()
@@ -53,6 +54,10 @@ def evaluate_command(
     submission_out: Annotated[
         Path | None,
         typer.Option("--submission", help="Of ARC: write the two best answers to each test input for Kaggle."),
+    ] = None,
+    answers_out: Annotated[
+        Path | None,
+        typer.Option("--answers", help="Write all puzzles and their answers, as arrays of tokens, to a .npz file."),
     ] = None,
     steps: Steps = None,
     halt: Annotated[
@@ -81,7 +86,18 @@ def evaluate_command(
     mesh = make_mesh(devices)
     thinks = bool(halt or views or rollouts > 1 or noise or select)
     thinking = make_thinking(steps, halt is not False, views or 1, rollouts, noise, noise_on, select, seed)
-    voter, written = None, {}
+    if answers_out and len(checkpoints) > 1:
+        raise InputError(f"--answers: found {len(checkpoints)} checkpoints, expected one")
+    voter, written, answered = None, {}, []
+
+    def see(batch: Answered) -> None:
+        if voter:
+            voter.see(batch)
+        if answers_out:
+            # A token takes a byte, as in the puzzle set: an evaluation of ARC has hundreds of millions.
+            inputs, predictions = (tokens.astype(np.uint8) for tokens in (batch.inputs, batch.predictions))
+            answered.append(batch._replace(inputs=inputs, predictions=predictions))
+
     for checkpoint in checkpoints:
         weights, description = load_weights(local_path(checkpoint), averaged=not raw)
         config = description.config
@@ -92,19 +108,20 @@ def evaluate_command(
             voter = voter or voter_for(puzzles, paths)
         if submission_out and voter is None:
             raise InputError(f"--submission: {puzzles.name}: found no tasks to solve, expected the test split of ARC")
-        on_answers = voter.see if voter else None
         size = batch_size or min(config.train.global_batch_size, puzzles.examples)
         if thinks:
             slots = -(-size // mesh.size) * mesh.size
             symmetries = views_of(description.metadata, views or 1, seed)
-            reports = evaluate_thinking(weights, config, puzzles, thinking, slots, mesh, symmetries, on_answers)
+            reports = evaluate_thinking(weights, config, puzzles, thinking, slots, mesh, symmetries, see)
         else:
             pieces = mesh.size * config.train.microbatches
             size = -(-size // pieces) * pieces
             if steps:
                 config = dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=steps))
             placed = place(weights, mesh, REPLICATED)
-            reports = evaluate(make_evaluation_step(config, mesh), placed, puzzles, size, mesh, on_answers)
+            reports = evaluate(make_evaluation_step(config, mesh), placed, puzzles, size, mesh, see)
+        if answers_out:
+            _write_answers(answers_out, answered, puzzles.metadata.pad_id)
         if len(checkpoints) > 1:
             print_lines(checkpoint)
         for name, report in reports.items():
@@ -166,6 +183,14 @@ def _describe_votes(rankings: Mapping[str, list[Ranking]]) -> dict[str, Any]:
     print_lines(f"votes: {len(rankings)} tasks, {sum(map(len, rankings.values()))} test inputs")
     print_rows({f"  {key}": _with_interval(value, intervals[key]) for key, value in passed.items()})
     return passed | {"intervals": intervals, "tasks": describe_rankings(rankings)}
+
+
+def _write_answers(path: Path, batches: Sequence[Answered], pad_id: int) -> None:
+    arrays = Answered(*map(np.concatenate, zip(*batches, strict=True)))
+    # What fills up a batch is padding alone.
+    puzzles = (arrays.inputs != pad_id).any(axis=1)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **{name: array[puzzles] for name, array in arrays._asdict().items()})
 
 
 def _write_json(path: Path, values: Any) -> None:
