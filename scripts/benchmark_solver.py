@@ -23,7 +23,6 @@ from trm.checkpoint import load_weights
 from trm.data.puzzles import read_puzzle_set
 from trm.devices import make_mesh
 from trm.errors import InputError
-from trm.hub import local_path
 from trm.solver import Thinking, solve
 from trm.views import make_views
 
@@ -64,7 +63,7 @@ def solver_command(
     json_out: Annotated[Path | None, typer.Option("--json", help="Append the lines of JSON to a file too.")] = None,
 ) -> None:
     """Time a model's answers: always all steps, as many as it needs, deeper, with noise, through symmetries."""
-    weights, description = load_weights(local_path(checkpoint))
+    weights, description = load_weights(checkpoint)
     config, metadata = description.config, description.metadata
     kind = BOARDS.get(metadata.puzzle_kind)
     side = metadata.side

@@ -2,7 +2,7 @@
 
 What a program that uses the library needs first:
 
-    load_weights(path)              weights out of a checkpoint, and what the file says of itself
+    load_weights("sudoku")          weights out of a checkpoint, or that come along, and what the file says of itself
     reason(weights, inputs, ...)    supervision steps on puzzles: latents, logits and halting values after each
     Weights, Reasoning              what these return
     InputError                      what they raise for input that they cannot take

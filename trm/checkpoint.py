@@ -30,6 +30,7 @@ from trm.devices import fetch
 from trm.errors import InputError
 from trm.files import replacing
 from trm.model.reasoner import Reasoner
+from trm.named import weights_path
 from trm.train_step import TrainState, abstract_state
 
 T = TypeVar("T")
@@ -82,8 +83,12 @@ def save(
     metadata: Metadata,
     step: int,
     best: Mapping[str, float] | None = None,
+    half: bool = False,
 ) -> None:
-    """Write a state or weights. With several processes all must call it, and the first one writes."""
+    """Write a state or weights; with `half` these in bfloat16, rounded, in half the space.
+
+    With several processes all must call it, and the first one writes.
+    """
     description = {
         "format": FORMAT,
         "kind": "checkpoint" if isinstance(tree, TrainState) else "weights",
@@ -94,6 +99,8 @@ def save(
         "best": dict(best or {}),
     }
     arrays = {name: np.asarray(array, order="C") for name, array in name_leaves(fetch(tree)).items()}
+    if half:
+        arrays = {name: a.astype(ml_dtypes.bfloat16) if a.dtype == np.float32 else a for name, a in arrays.items()}
     if jax.process_index() == 0:
         write_safetensors(path, arrays, {_KEY: json.dumps(description)})
 
@@ -108,23 +115,24 @@ def load_state(path: str | Path) -> tuple[TrainState, Description]:
 
 
 def load_weights(path: str | Path, averaged: bool = True) -> tuple[Weights, Description]:
-    """Read the weights out of a file of either kind, as host arrays.
+    """Read the weights out of a file of either kind, as host arrays; `path` may be any name that `weights_path` knows.
 
-    Of a checkpoint it takes the moving average where there is one, unless `averaged` is false.
+    Of a checkpoint it takes the moving average where there is one, unless `averaged` is false. Weights that were
+    rounded to bfloat16 are float32 again.
     """
+    path = weights_path(str(path))
     arrays, description = _read_described(path)
     like = abstract_state(description.config, description.metadata)
     if description.kind == "weights":
-        return _fill(
-            path, jax.eval_shape(lambda state: Weights(state.model, state.puzzle_table), like), arrays
-        ), description
+        like = jax.eval_shape(lambda state: Weights(state.model, state.puzzle_table), like)
+        return _fill(path, like, _widen(arrays, name_leaves(like))), description
     state = _fill(path, like, arrays)
     return trained_weights(state) if averaged else Weights(state.model, state.puzzle_table), description
 
 
 def describe(path: str | Path) -> tuple[Description, dict[str, tuple[str, tuple[int, ...]]]]:
-    """Read what a file says of itself, and the dtype and shape of each of its arrays."""
-    arrays, description = _read_described(path)
+    """Read what a file says of itself, and the dtype and shape of each of its arrays; found as by `load_weights`."""
+    arrays, description = _read_described(weights_path(str(path)))
     return description, {name: (array.dtype.name, array.shape) for name, array in arrays.items()}
 
 
@@ -185,6 +193,15 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     """Return the leaves of a tree by their paths, such as `model.q_head.bias`."""
     leaves, _ = jax.tree.flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _widen(arrays: Mapping[str, np.ndarray], like: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return arrays with those in float32 that are to be so and were rounded to bfloat16."""
+
+    def rounded(name: str, array: np.ndarray) -> bool:
+        return array.dtype == ml_dtypes.bfloat16 and name in like and like[name].dtype == np.float32
+
+    return {name: array.astype(np.float32) if rounded(name, array) else array for name, array in arrays.items()}
 
 
 def _fill(path: str | Path, like: T, arrays: Mapping[str, np.ndarray]) -> T:

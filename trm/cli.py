@@ -24,8 +24,7 @@ from trm.data.puzzle_check import checksums, read_splits, token_histogram
 from trm.data.puzzles import IGNORED_LABEL, PuzzleSet, read_identifiers
 from trm.devices import make_mesh
 from trm.errors import InputError
-from trm.hub import local_path
-from trm.named import config_path
+from trm.named import ENDING, config_path, weights_names, weights_path
 from trm.plan import plan
 from trm.printing import console, print_lines, print_rows
 from trm.quickstart import quickstart
@@ -144,7 +143,7 @@ def train_command(
     if dry_run:
         _print_plan(experiment, mesh)
         return
-    start = WarmStart(local_path(init), init_data) if init else None
+    start = WarmStart(weights_path(init), init_data) if init else None
     outcome = train(experiment, out, mesh, resume, console, _wandb_log(wandb, out.name, experiment), start)
     if outcome.stopped:
         print_lines(f"stopped: {outcome.stopped}")
@@ -161,8 +160,8 @@ def info_command(
 
     Example: `trm info runs/quickstart/weights.safetensors`
     """
-    if path.endswith(".safetensors"):
-        _print_checkpoint(local_path(path))
+    if path.endswith(ENDING) or path in weights_names():
+        _print_checkpoint(path)
     elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
         _print_puzzle_set(Path(path))
     else:
@@ -186,7 +185,7 @@ def _print_plan(config: Config, mesh: jax.sharding.Mesh) -> None:
     print_rows(rows)
 
 
-def _print_checkpoint(path: Path) -> None:
+def _print_checkpoint(path: str) -> None:
     description, arrays = describe(path)
     print_rows(
         {

@@ -31,7 +31,6 @@ from trm.errors import InputError
 from trm.evaluate import evaluate, make_evaluation_step
 from trm.evaluate_thinking import evaluate_thinking
 from trm.files import replacing
-from trm.hub import local_path
 from trm.printing import console, print_lines, print_rows
 from trm.report import Accuracy, Answered, Interval, Report, wilson_interval
 from trm.train import check_fits
@@ -99,7 +98,7 @@ def evaluate_command(
             answered.append(batch._replace(inputs=inputs, predictions=predictions))
 
     for checkpoint in checkpoints:
-        weights, description = load_weights(local_path(checkpoint), averaged=not raw)
+        weights, description = load_weights(checkpoint, averaged=not raw)
         config = description.config
         paths = [str(data)] if data else config.data.test_paths if split == "test" else config.data.train_paths
         puzzles = read_puzzle_sets(paths, split)

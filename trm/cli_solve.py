@@ -34,7 +34,6 @@ from trm.data.csv_files import FIRST_ROW, read_rows
 from trm.data.puzzles import Metadata
 from trm.devices import make_mesh
 from trm.errors import InputError
-from trm.hub import local_path
 from trm.inference import answer
 from trm.printing import console, print_lines
 from trm.render import draw_changes
@@ -79,7 +78,7 @@ def solve_command(
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
-    weights, description = load_weights(local_path(checkpoint))
+    weights, description = load_weights(checkpoint)
     metadata, config = description.metadata, description.config
     thinking = make_thinking(steps, halt, views or 1, rollouts, noise, noise_on, select, seed)
     if metadata.puzzle_kind == "arc":

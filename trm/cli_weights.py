@@ -14,6 +14,7 @@ from trm.errors import InputError
 from trm.hub import SCHEME, local_path, path_beside, upload
 from trm.model.reasoner import count_parameters
 from trm.model_card import model_card
+from trm.named import ENDING, weights_names
 from trm.original_config import settings_from_config
 from trm.printing import print_lines
 from trm.torch_files import write_state_dict
@@ -22,12 +23,9 @@ from trm.torch_weights import COMPILED_PREFIX, to_state_dict
 
 weights_app = typer.Typer()
 
-CheckpointFile = Annotated[
-    str, typer.Argument(help=f"Checkpoint or weights, .safetensors; {SCHEME}OWNER/REPOSITORY/FILE from the hub.")
-]
-CheckpointFiles = Annotated[
-    list[str], typer.Argument(help=f"Checkpoints or weights, .safetensors; {SCHEME}OWNER/REPOSITORY/FILE from the hub.")
-]
+_WHICH = f", {ENDING}; {SCHEME}OWNER/REPOSITORY/FILE; or what comes along: {', '.join(weights_names())}."
+CheckpointFile = Annotated[str, typer.Argument(help="Checkpoint or weights" + _WHICH)]
+CheckpointFiles = Annotated[list[str], typer.Argument(help="Checkpoints or weights" + _WHICH)]
 OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 Raw = Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")]
 
@@ -45,6 +43,7 @@ def export_command(
         Format,
         typer.Option(help="torch: a state dict of the original program; .safetensors, or by torch.save otherwise."),
     ] = "trm",
+    half: Annotated[bool, typer.Option("--bfloat16", help="Round the weights to bfloat16, in half the space.")] = False,
     prefix: Annotated[
         str | None,
         typer.Option(help="Of the names in a state dict.", show_default=f"{COMPILED_PREFIX}, as the original loads it"),
@@ -58,9 +57,11 @@ def export_command(
     _refuse_existing(out, overwrite)
     if prefix is not None and format == "trm":
         raise InputError(f"--prefix: found {prefix!r}, expected --format torch beside it")
-    weights, description = load_weights(local_path(checkpoint), averaged=not raw)
+    if half and format == "torch":
+        raise InputError("--bfloat16: found --format torch beside it, expected trm, for the original keeps float32")
+    weights, description = load_weights(checkpoint, averaged=not raw)
     if format == "trm":
-        save(out, weights, description.config, description.metadata, description.step)
+        save(out, weights, description.config, description.metadata, description.step, half=half)
     else:
         settings = settings_from_config(description.config)
         prefix = COMPILED_PREFIX if prefix is None else prefix
@@ -119,7 +120,7 @@ def push_command(
 
     Example: `trm push runs/sudoku_mlp/best.safetensors me/trm-sudoku`
     """
-    weights, description = load_weights(local_path(checkpoint), averaged=not raw)
+    weights, description = load_weights(checkpoint, averaged=not raw)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         save(path, weights, description.config, description.metadata, description.step)

@@ -1,15 +1,25 @@
-"""Configurations that come with the package, by name."""
+"""Configurations and trained weights that come with the package, by name."""
 
 import difflib
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 
 from trm.errors import InputError
+from trm.hub import SCHEME, local_path
+
+ENDING = ".safetensors"
+"""How the name of a file of weights ends."""
 
 
 def config_names() -> list[str]:
     """List the names of the configurations that come with the package."""
-    return sorted(path.stem for path in _folder().glob("*.toml"))
+    return _names(_CONFIGS, ".toml")
+
+
+def weights_names() -> list[str]:
+    """List the names of the trained weights that come with the package."""
+    return _names(_WEIGHTS, ENDING)
 
 
 def config_path(name: str) -> Path:
@@ -22,11 +32,31 @@ def config_path(name: str) -> Path:
     if path.is_file():
         return path
     if name in config_names():
-        return _folder() / f"{name}.toml"
-    close = difflib.get_close_matches(name, config_names(), n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"expected a TOML file or one of {', '.join(config_names())}"
-    raise InputError(f"{name}: no such configuration, {hint}")
+        return _CONFIGS / f"{name}.toml"
+    raise _unknown(name, "configuration", "a TOML file", config_names())
 
 
-def _folder() -> Path:
-    return Path(str(files("trm.configs")))
+def weights_path(name: str) -> Path:
+    """Return the path of weights: a file, one on the hub, which is downloaded first, or weights that come with the
+    package, by name.
+    """
+    if name in weights_names() and not Path(name).is_file():
+        return _WEIGHTS / f"{name}{ENDING}"
+    # What looks like a path is left to the reader, who can say more of it.
+    if name.startswith(SCHEME) or "/" in name or "." in name or Path(name).exists():
+        return local_path(name)
+    raise _unknown(name, "weights", f"a file {ENDING}", weights_names())
+
+
+_CONFIGS = Path(str(files("trm.configs")))
+_WEIGHTS = Path(str(files("trm"))) / "weights"
+
+
+def _names(folder: Path, ending: str) -> list[str]:
+    return sorted(path.stem for path in folder.glob(f"*{ending}"))
+
+
+def _unknown(name: str, what: str, otherwise: str, names: Iterable[str]) -> InputError:
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"expected {otherwise} or one of {', '.join(names)}"
+    return InputError(f"{name:.80}: no such {what}, {hint}")
