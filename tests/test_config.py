@@ -68,6 +68,12 @@ def test_settings_override_the_file(tmp_path: Path):
             "halting.halt_exploration_prob: found 1.5, expected a probability",
         ),
         ("[optimizer]\nbeta2 = 1.0", [], "optimizer.beta2: found 1.0, expected in [0, 1)"),
+        ("[optimizer]\nmuon_lr = 0.1", [], "optimizer.muon_lr: found 0.1, expected 0.02 with type 'adam_atan2'"),
+        ("[optimizer]\nema = false\nema_start_step = 5", [], "optimizer.ema_start_step: found 5, expected 0 with ema"),
+        ("[optimizer]\nmax_gradient_norm = -1.0", [], "optimizer.max_gradient_norm: found -1.0, expected 0 or more"),
+        ("[loss]\nlabel_smoothing = 1.0", [], "loss.label_smoothing: found 1.0, expected in [0, 1)"),
+        ("[loss]\nstep_decay = 0", [], "loss.step_decay: found 0.0, expected in (0, 1]"),
+        ("[model]\nregister = true", [], "model.register: found true with puzzle_emb_ndim 512, expected 0"),
         ("[train]\nmicrobatches = 7", [], "train.microbatches: found 7, expected a divisor of global_batch_size 768"),
         (
             "[optimizer]\nfreeze_weights = true\n[model]\npuzzle_emb_ndim = 0",

@@ -31,6 +31,7 @@ ORDER = [
     "trm.halting",
     "trm.loss",
     "trm.supervision",
+    "trm.muon",
     "trm.optimizer",
     "trm.train_step",
     "trm.plan",

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from trm.config import LossConfig
 from trm.data.puzzles import IGNORED_LABEL
 from trm.loss import LossType, correctness, divide, log_stablemax, loss_and_metrics, token_losses
 from trm.model.reasoner import Outputs
@@ -59,7 +60,8 @@ def test_metrics_by_hand():
     outputs = make_outputs(np.eye(3, dtype=np.float32)[predictions] * 4, [3.0, 0.0, 1.0, 1.0, 2.0])
     halted = jnp.array([True, True, False, True, True])
     steps = jnp.array([1, 2, 3, 4, 5])
-    loss, metrics = loss_and_metrics(outputs, jnp.asarray(labels), steps, halted, None, "softmax_cross_entropy")
+    config = LossConfig(type="softmax_cross_entropy")
+    loss, metrics = loss_and_metrics(outputs, jnp.asarray(labels), steps, halted, None, config)
     assert metrics["count"] == 3
     assert metrics["accuracy"] == 1.5
     assert metrics["exact_accuracy"] == 1
@@ -74,6 +76,42 @@ def test_metrics_by_hand():
     )
     np.testing.assert_allclose(metrics["q_halt_loss"], q_loss, rtol=1e-5)
     np.testing.assert_allclose(loss, metrics["lm_loss"] + 0.5 * metrics["q_halt_loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss_type", ["stablemax_cross_entropy", "softmax_cross_entropy"])
+def test_label_smoothing_is_the_cross_entropy_of_a_spread_target(loss_type: LossType):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, 5)).astype(np.float32) * 3
+    labels = np.array([[1, 2, IGNORED_LABEL], [4, 0, 3]])
+    target = 0.8 * np.eye(5)[np.maximum(labels, 0)] + 0.2 / 5
+    s = np.exp(logits) if loss_type == "softmax_cross_entropy" else np.exp(plain_log_stablemax(logits))
+    expected = -(target * np.log(s / s.sum(-1, keepdims=True))).sum(-1) * (labels != IGNORED_LABEL)
+    valid = jnp.asarray(labels != IGNORED_LABEL)
+    found = token_losses(jnp.asarray(logits), jnp.asarray(labels), valid, loss_type, label_smoothing=0.2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_weights_of_the_loss():
+    """Of the halting head, of q_continue beside it, and of later supervision steps."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(3, 2, 4)).astype(np.float32)
+    outputs = make_outputs(logits, [1.0, -1.0, 2.0])
+    labels, steps, halted = jnp.array([[1, 2]] * 3), jnp.array([1, 2, 4]), jnp.zeros(3, bool)
+    target = jnp.array([0.2, 0.5, 0.9])
+
+    def losses(rows: slice, config: LossConfig) -> tuple[float, dict[str, float]]:
+        part = jax.tree.map(lambda leaf: leaf[rows], outputs)
+        loss, metrics = loss_and_metrics(part, labels[rows], steps[rows], halted[rows], target[rows], config)
+        return float(loss), {name: float(value) for name, value in metrics.items()}
+
+    everyone, flat = slice(None), LossConfig(halting_weight=0.05)
+    loss, metrics = losses(everyone, flat)
+    expected = metrics["lm_loss"] + 0.05 * (metrics["q_halt_loss"] + metrics["q_continue_loss"])
+    assert loss == pytest.approx(expected, rel=1e-5)
+    decayed, metrics_of_decayed = losses(everyone, LossConfig(halting_weight=0.05, step_decay=0.7))
+    of_each = [losses(slice(row, row + 1), flat)[0] for row in range(3)]
+    assert decayed == pytest.approx(of_each[0] + 0.7 * of_each[1] + 0.7**3 * of_each[2], rel=1e-5)
+    assert metrics_of_decayed == metrics
 
 
 def test_a_sequence_without_labels_is_right_and_counts_nothing():

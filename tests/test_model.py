@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, get_args
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,6 +196,29 @@ def test_no_puzzle_embedding_means_no_prefix():
     assert model.embed(inputs, rows).shape == (BATCH, SEQ_LEN, 16)
 
 
+def test_register_stands_before_the_tokens_and_is_what_q_head_reads():
+    model = make_model(register=True, puzzle_emb_ndim=0)
+    inputs, rows, z = make_inputs(model, row_size=0)
+    assert model.register is not None
+    x = model.embed(inputs, rows)
+    np.testing.assert_allclose(x[:, 0], jnp.broadcast_to(model.register * 4, (BATCH, 16)), rtol=1e-6)
+    np.testing.assert_allclose(x[:, 1:], model.embed_tokens[inputs] * 4, rtol=1e-6)
+    z, outputs = eqx.tree_at(lambda m: m.q_head.weight, model, jnp.ones((16, 2)))(inputs, rows, z)
+    answer = model.recursion.answer(z)
+    np.testing.assert_allclose(outputs.q_halt_logits, answer[:, 0].sum(-1) - 5, rtol=1e-4)
+    np.testing.assert_allclose(outputs.logits, answer[:, 1:] @ model.lm_head, rtol=1e-4, atol=1e-4)
+    gradient = jax.grad(lambda m: jnp.sum(jnp.square(m(inputs, rows, z)[1].logits)))(model)
+    assert gradient.register.any()
+    assert trainable(model).register
+
+
+def test_other_weights_are_drawn_the_same_with_a_register():
+    with_register, without = make_model(register=True, puzzle_emb_ndim=0), make_model(puzzle_emb_ndim=0)
+    without_register = eqx.tree_at(lambda m: m.register, with_register, None)
+    for a, b in zip(jax.tree.leaves(without_register), jax.tree.leaves(without), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_initial_latents_are_not_trained():
     model = make_model()
     marks = trainable(model)
@@ -263,6 +287,37 @@ def test_own_derivatives_agree_with_finite_differences():
     check_gradient(linear, x, weight)
     swiglu = SwiGLU(4, 1.0, key=keys[1])
     check_gradient(lambda x, gate_up, down: with_weights(swiglu, gate_up, down)(x), x, swiglu.gate_up, swiglu.down)
+
+
+def test_normed_gate_and_its_gradient_agree_with_plain_differentiation():
+    swiglu = SwiGLU(4, 1.0, norm_eps=1e-2, key=KEY)
+    x, cotangent = jax.random.normal(KEY, (2, 2, 5, 4))
+
+    def plain(x: jax.Array, gate_up: jax.Array, down: jax.Array) -> jax.Array:
+        gate, up = jnp.split(x @ gate_up, 2, axis=-1)
+        product = gate * up
+        normed = product / jnp.sqrt(jnp.mean(product**2, axis=-1, keepdims=True) + 1e-2)
+        return (normed / (1 + jnp.exp(-gate))) @ down.T
+
+    def ours(x: jax.Array, gate_up: jax.Array, down: jax.Array) -> jax.Array:
+        return with_weights(swiglu, gate_up, down)(x)
+
+    arguments = (x, swiglu.gate_up, swiglu.down)
+    with jax.numpy_rank_promotion("allow"):
+        expected, pull_back_plain = jax.vjp(plain, *arguments)
+    found, pull_back = jax.vjp(ours, *arguments)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    for a, b in zip(pull_back(cotangent), pull_back_plain(cotangent), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(jnp.abs(b).max()))
+
+
+@pytest.mark.parametrize("mixer", ["attention", "mlp"])
+def test_normed_gate_is_in_every_swiglu(mixer: str):
+    positions = {"attention": "rope", "mlp": "none"}[mixer]
+    model = make_model(mixer=mixer, positions=positions, gate="norm", L_layers=2)
+    layers = jax.tree.leaves(model, is_leaf=lambda node: isinstance(node, SwiGLU))
+    gates = [layer.norm_eps for layer in layers if isinstance(layer, SwiGLU)]
+    assert gates == [1e-5] * (4 if mixer == "mlp" else 2)
 
 
 def check_gradient(function: Callable, *arguments: jax.Array) -> None:

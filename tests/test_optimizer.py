@@ -1,5 +1,6 @@
 """Optimisers against plain NumPy, one number at a time."""
 
+import dataclasses
 import math
 
 import equinox as eqx
@@ -11,6 +12,9 @@ import pytest
 from conftest import tiny_config
 from jaxtyping import PyTree
 
+from trm.model.layers import Attention, SwiGLU
+from trm.model.reasoner import Reasoner, trainable
+from trm.muon import muon
 from trm.optimizer import adam_atan2, make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
 
 
@@ -19,6 +23,11 @@ def update(
 ) -> tuple[PyTree, PyTree]:
     """Make one update; what Optax says of its trees leaves out that they can hold None."""
     return optimizer.update(gradients, state, params)
+
+
+def start(optimizer: optax.GradientTransformation, params: PyTree) -> PyTree:
+    """Make the state before the first update."""
+    return optimizer.init(params)
 
 
 def test_adam_atan2_agrees_with_a_plain_loop():
@@ -55,10 +64,108 @@ def test_frozen_weights_stay():
     assert not updates.any()
 
 
+def plain_muon(p: np.ndarray, m: np.ndarray, g: np.ndarray, outputs: int, inputs: int) -> tuple:
+    """Make one update of Muon, the polynomial applied to the singular values."""
+    m = 0.6 * m + 0.4 * g
+    u, s, v = np.linalg.svd(0.6 * m + 0.4 * g, full_matrices=False)
+    s = s / np.sqrt((s**2).sum())
+    for _ in range(3):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return p * (1 - 0.02 * 0.005) - 0.02 * math.sqrt(max(1, outputs / inputs)) * (u * s) @ v, m
+
+
+def small_layers() -> dict[str, SwiGLU | Attention]:
+    swiglu_key, attention_key = jax.random.split(jax.random.key(0))
+    return {
+        "swiglu": SwiGLU(6, 1.0, key=swiglu_key),
+        "attention": Attention(6, 2, 2, None, key=attention_key),
+    }
+
+
+def test_muon_agrees_with_plain_singular_values():
+    rng = np.random.default_rng(0)
+    layers = small_layers()
+    # (outputs, inputs) of each matrix as it stands in the layer: `down` and `out` are as wide as they are high or less.
+    shapes = {"swiglu": {"gate_up": (512, 6), "down": (6, 256)}, "attention": {"qkv": (12, 6), "out": (6, 4)}}
+    optimizer = muon(optax.constant_schedule(0.02), momentum=0.6, weight_decay=0.005)
+    state = start(optimizer, layers)
+    plain = {path: np.asarray(leaf, np.float64) for path, leaf in jax.tree.leaves_with_path(layers)}
+    momentum = {path: np.zeros_like(p) for path, p in plain.items()}
+    for _ in range(3):
+        gradients = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape) * 1e-3, jnp.float32), layers)
+        updates, state = update(optimizer, gradients, state, layers)
+        layers = eqx.apply_updates(layers, updates)
+        found = dict(jax.tree.leaves_with_path(layers))
+        for path, g in jax.tree.leaves_with_path(gradients):
+            shape = shapes[path[0].key][path[1].name]
+            plain[path], momentum[path] = plain_muon(plain[path], momentum[path], np.asarray(g, np.float64), *shape)
+            np.testing.assert_allclose(found[path], plain[path], rtol=0, atol=2e-6, err_msg=str(path))
+
+
+def test_muon_of_no_gradient_is_no_update_but_decay():
+    layers = small_layers()
+    optimizer = muon(optax.constant_schedule(0.02), momentum=0.6, weight_decay=0.005)
+    updates, _ = update(optimizer, jax.tree.map(jnp.zeros_like, layers), start(optimizer, layers), layers)
+    for u, p in zip(jax.tree.leaves(updates), jax.tree.leaves(layers), strict=True):
+        np.testing.assert_allclose(u, -0.02 * 0.005 * p, rtol=1e-5)
+
+
+def test_muon_moves_the_matrices_and_adamw_the_rest():
+    config = tiny_config(
+        model={"register": True, "puzzle_emb_ndim": 0},
+        optimizer={"type": "muon", "lr": 0.1, "lr_warmup_steps": 0, "lr_min_ratio": 0.0, "weight_decay": 0.5},
+    )
+    model = Reasoner(config.model, 6, 16, key=jax.random.key(0))
+    params = eqx.filter(model, trainable(model))
+    optimizer = make_optimizer(config.optimizer, total_steps=4)
+    state = optimizer.init(params)
+    p, m, v = np.asarray(model.lm_head, np.float64), 0.0, 0.0
+    rng = np.random.default_rng(0)
+    for t in range(1, 5):
+        gradients = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+        updates, state = update(optimizer, gradients, state, params)
+        params = eqx.apply_updates(params, updates)
+        # AdamW (arXiv 1711.05101) at the learning rate of step t.
+        lr = 0.1 * 0.5 * (1 + math.cos(math.pi * t / 4))
+        g = np.asarray(gradients.lm_head, np.float64)
+        m, v = 0.9 * m + 0.1 * g, 0.95 * v + 0.05 * g * g
+        p = p - lr * (m / (1 - 0.9**t) / (np.sqrt(v / (1 - 0.95**t)) + 1e-8) + 0.5 * p)
+        np.testing.assert_allclose(params.lm_head, p, rtol=0, atol=1e-5)
+        # No matrix of the networks moves by more than what Muon allows.
+        rate = 0.02 * lr / 0.1
+        for update_of, weight in zip(
+            jax.tree.leaves(updates.recursion), jax.tree.leaves(params.recursion), strict=True
+        ):
+            longest = max(weight.shape) / min(weight.shape)
+            assert np.linalg.norm(update_of, 2) <= rate * (1.21 * longest**0.5 + 0.01 * np.linalg.norm(weight, 2))
+        if t == 4:
+            assert not any(leaf.any() for leaf in jax.tree.leaves(updates))
+    assert (np.asarray(params.register) != np.asarray(model.register)).all()
+
+
+def test_long_gradients_are_scaled_down():
+    """By the norm over all weights together; short ones pass as they are."""
+    config = tiny_config(optimizer={"max_gradient_norm": 1.0, "lr_warmup_steps": 0}).optimizer
+    plain = make_optimizer(dataclasses.replace(config, max_gradient_norm=0.0), 10)
+    clipped = make_optimizer(config, 10)
+    params = {"a": jnp.ones(2), "b": jnp.ones(2)}
+    long, short = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([0.0, 4.0])}, {"a": jnp.ones(2) / 4, "b": jnp.zeros(2)}
+    plain_state, clipped_state = plain.init(params), clipped.init(params)
+    for gradients, length in ((long, 5.0), (short, 1.0)):
+        found, clipped_state = update(clipped, gradients, clipped_state, params)
+        scaled = jax.tree.map(lambda g, length=length: g / length, gradients)
+        expected, plain_state = update(plain, scaled, plain_state, params)
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 def test_schedule_at_its_corners():
     schedule = warmup_cosine(2.0, warmup_steps=4, total_steps=12, min_ratio=0.1)
     values = [float(schedule(jnp.int32(step))) for step in (0, 1, 4, 8, 12)]
     np.testing.assert_allclose(values, [0.0, 0.5, 2.0, 1.1, 0.2], rtol=1e-6)
+    to_zero = warmup_cosine(2.0, warmup_steps=0, total_steps=4, min_ratio=0.0)
+    values = [float(to_zero(jnp.int32(step))) for step in (0, 1, 2, 4)]
+    np.testing.assert_allclose(values, [2.0, 1 + math.sqrt(0.5), 1.0, 0.0], rtol=1e-6, atol=1e-7)
     flat = warmup_cosine(1.0, warmup_steps=0, total_steps=5, min_ratio=1.0)
     np.testing.assert_allclose([float(flat(jnp.int32(step))) for step in (1, 3, 5)], 1.0, rtol=1e-6)
 

@@ -169,6 +169,8 @@ def test_exported_and_imported_again(kind: str, data: Path, tmp_path: Path, caps
 def test_a_model_that_the_original_cannot_build():
     for changes, says in (
         ({"model": {"recursion": "hrm", "H_layers": 1}, "halting": {"q_continue": "learned"}}, "puzzle_emb_len"),
+        ({"model": {"gate": "norm"}}, "model: found gate 'norm', register false"),
+        ({"model": {"register": True, "puzzle_emb_ndim": 0}}, "model: found gate 'silu', register true"),
         ({"model": {"recursion": "hrm", "H_layers": 1, "puzzle_emb_len": 0}}, "halting.q_continue: found 'unused'"),
         (
             {

@@ -132,6 +132,15 @@ def test_frozen_weights_leave_only_the_puzzle_table_to_train(splits: dict[str, P
     assert (before.puzzle_table != after.puzzle_table).all()
 
 
+def test_average_equals_the_weights_before_its_start(splits: dict[str, PuzzleSet]):
+    config = tiny_config(optimizer={"ema_rate": 0.9, "ema_start_step": 3})
+    states = [run_steps(config, splits["train"], 1, steps)[0] for steps in (2, 3)]
+    before, after = ((s.model.lm_head, s.ema.lm_head) for s in states if s.ema is not None)
+    np.testing.assert_array_equal(*before)
+    np.testing.assert_allclose(after[1], 0.9 * before[0] + 0.1 * after[0], rtol=1e-6)
+    assert (after[0] != after[1]).all()
+
+
 def test_nothing_is_compiled_after_the_first_step(splits: dict[str, PuzzleSet]):
     config, puzzles, mesh = tiny_config(), splits["train"], make_mesh(min(2, DEVICES))
     state, train_step = make_state(config, puzzles.metadata, mesh), make_train_step(config, puzzles.metadata, mesh)

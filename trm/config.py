@@ -64,6 +64,8 @@ class ModelConfig:
     """Width of the SwiGLU over the hidden size, before the factor 2/3 and rounding up to a multiple of 256."""
     mixer: Literal["attention", "mlp"] = "attention"
     """What mixes positions: self-attention, or a SwiGLU over the position axis."""
+    gate: Literal["silu", "norm"] = "silu"
+    """The gate of every SwiGLU: `silu(g) * v`, or `sigmoid(g) * rms(g * v)` (arXiv 2601.19085)."""
     positions: Literal["rope", "learned", "none"] = "rope"
     H_layers: int = 0
     """Blocks of the network that refines the answer, where it has one of its own (hrm, transformers_baseline)."""
@@ -77,6 +79,8 @@ class ModelConfig:
     """Numbers in a puzzle's embedding row; unset: `hidden_size`; 0: no puzzle embedding and no prefix."""
     puzzle_emb_len: int = 16
     """Prefix positions that hold the row, zero-padded; 0: as few as hold it."""
+    register: bool = False
+    """A learned vector as the only prefix position, which the halting head reads, in place of a puzzle embedding."""
     rope_theta: float = 10000.0
     rms_norm_eps: float = 1e-5
     forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"
@@ -96,6 +100,10 @@ class ModelConfig:
         )
         _require(self.puzzle_emb_len >= 0, "puzzle_emb_len", self.puzzle_emb_len, "0 or more")
         _require(self.row_size >= 0, "puzzle_emb_ndim", self.puzzle_emb_ndim, "0 or more")
+        if self.register and self.row_size:
+            raise InputError(
+                f"register: found true with puzzle_emb_ndim {self.row_size}, expected 0, for it has its place"
+            )
         if self.mixer == "mlp" and self.positions == "rope":
             raise InputError(
                 "positions: found 'rope' with mixer 'mlp', expected 'none' or 'learned' (rope acts in attention)"
@@ -126,8 +134,8 @@ class ModelConfig:
 
     @property
     def prefix_len(self) -> int:
-        """Prefix positions before the puzzle's tokens; none without a puzzle embedding."""
-        return (self.puzzle_emb_len or self._smallest_prefix) if self.row_size else 0
+        """Positions before the puzzle's tokens: those of the puzzle embedding, or of the register, or none."""
+        return (self.puzzle_emb_len or self._smallest_prefix) if self.row_size else int(self.register)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,15 +162,29 @@ class HaltingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
-    """The token loss."""
+    """The loss of a sequence: of its tokens, and of the halting head."""
 
     type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
+    label_smoothing: float = 0.0
+    """Share of the target that is spread evenly over the vocabulary (arXiv 1512.00567)."""
+    halting_weight: float = 0.5
+    """Weight of the halting head's losses beside the token loss."""
+    step_decay: float = 1.0
+    """The t-th supervision step of a sequence weighs `step_decay ** (t - 1)` (arXiv 2511.08653)."""
+
+    def __post_init__(self):
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
+        _require(self.halting_weight >= 0, "halting_weight", self.halting_weight, "0 or more")
+        _require(0 < self.step_decay <= 1, "step_decay", self.step_decay, "in (0, 1]")
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamATan2 for the network, sign SGD for the puzzle embeddings, one schedule for both, EMA for evaluation."""
+    """One optimiser for the network, sign SGD for the puzzle embeddings, one schedule for both, EMA for evaluation."""
 
+    type: Literal["adam_atan2", "muon"] = "adam_atan2"
+    """adam_atan2: for every weight; muon: Muon for the matrices of the networks, and AdamW, with the rates below, for
+    all else: embeddings, register, heads."""
     lr: float = 1e-4
     lr_min_ratio: float = 1.0
     """The learning rate at the last step over `lr`; the way there is a cosine."""
@@ -170,18 +192,33 @@ class OptimizerConfig:
     beta1: float = 0.9
     beta2: float = 0.95
     weight_decay: float = 0.1
+    muon_lr: float = 0.02
+    muon_momentum: float = 0.6
+    muon_weight_decay: float = 0.005
+    max_gradient_norm: float = 0.0
+    """The gradient of the network's weights is scaled down to this norm where it is longer; 0: never."""
     puzzle_emb_lr: float = 1e-2
     puzzle_emb_weight_decay: float = 0.1
     freeze_weights: bool = False
     """Train the puzzle embeddings alone."""
     ema: bool = True
     ema_rate: float = 0.999
+    ema_start_step: int = 0
+    """The first step at which the moving average moves at its rate; before, it equals the weights."""
 
     def __post_init__(self):
-        for name in "lr lr_min_ratio lr_warmup_steps weight_decay puzzle_emb_lr puzzle_emb_weight_decay".split():
+        for name in (
+            "lr lr_min_ratio lr_warmup_steps weight_decay muon_lr muon_weight_decay max_gradient_norm puzzle_emb_lr "
+            "puzzle_emb_weight_decay ema_start_step"
+        ).split():
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in "beta1 beta2 ema_rate".split():
+        for name in "beta1 beta2 muon_momentum ema_rate".split():
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
+        if self.type != "muon":
+            for name in "muon_lr muon_momentum muon_weight_decay".split():
+                _require_default(self, name, f"with type {self.type!r}")
+        if not self.ema:
+            _require_default(self, "ema_start_step", "with ema false")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,6 +394,12 @@ def _known(name: str, names: Mapping[str, Any], what: str, section: str | None =
 def _require(holds: bool, name: str, found: Any, expected: str) -> None:
     if not holds:
         raise InputError(f"{name}: found {found!r}, expected {expected}")
+
+
+def _require_default(config: Any, name: str, when: str) -> None:
+    """Refuse a key that would be set in vain."""
+    found, default = getattr(config, name), getattr(type(config), name)
+    _require(found == default, name, found, f"{default!r} {when}, which has no use for it")
 
 
 def _require_positive(config: Any, names: str) -> None:

@@ -143,7 +143,7 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sum
     start = _Progress(carry, zeros > 0, zeros.astype(jnp.float32), zeros, outputs, zeros)
     end, by_step = jax.lax.scan(step, start, length=rules.halt_max_steps)
     everyone = jnp.ones_like(end.halted)
-    _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss.type)
+    _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss)
     sums |= {
         "halting_steps": jnp.sum(jnp.where(labelled, end.halting_steps, 0)).astype(jnp.float32),
         "halting_exact_accuracy": jnp.sum(end.halting_exact),

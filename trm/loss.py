@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from trm.config import LossConfig
 from trm.data.puzzles import IGNORED_LABEL
 from trm.model.reasoner import Outputs
 
@@ -50,10 +51,13 @@ def token_losses(
     labels: Int[Array, "*batch seq_len"],
     valid: Bool[Array, "*batch seq_len"],
     loss_type: LossType,
+    label_smoothing: float = 0.0,
 ) -> Float[Array, "*batch seq_len"]:
-    """Return the cross entropy of every token; 0 where it is not valid."""
+    """Return the cross entropy of every token with its smoothed label; 0 where it is not valid."""
     log_probabilities = _LOG_PROBABILITIES[loss_type](logits)
     of_labels = jnp.take_along_axis(log_probabilities, jnp.where(valid, labels, 0)[..., None], axis=-1)[..., 0]
+    if label_smoothing:
+        of_labels = (1 - label_smoothing) * of_labels + label_smoothing * log_probabilities.mean(axis=-1)
     return -jnp.where(valid, of_labels, 0.0)
 
 
@@ -85,18 +89,22 @@ def loss_and_metrics(
     steps: Int[Array, " batch"],
     halted: Bool[Array, " batch"],
     target_q_continue: Float[Array, " batch"] | None,
-    loss_type: LossType,
+    config: LossConfig,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Return the loss summed over sequences, and the metrics.
 
-    Per sequence: the mean token loss + 0.5 x the binary cross entropy of q_halt against "every labelled token right"
-    (+ 0.5 x that of q_continue against its target).
+    Per sequence: the mean token loss + `halting_weight` x (the binary cross entropy of q_halt against "every labelled
+    token right" + that of q_continue against its target, if it has one), all of it x `step_decay ** (steps - 1)`.
+    The losses among the metrics are not weighted.
     """
     valid = labels != IGNORED_LABEL
-    per_token = token_losses(outputs.logits, labels, valid, loss_type)
-    lm_loss = (per_token.sum(-1) / jnp.maximum(valid.sum(-1), 1).astype(jnp.float32)).sum()
+    per_token = token_losses(outputs.logits, labels, valid, config.type, config.label_smoothing)
+    lm_loss = per_token.sum(-1) / jnp.maximum(valid.sum(-1), 1).astype(jnp.float32)
     accuracy, exact, labelled = correctness(outputs.predictions, labels)
-    q_halt_loss = optax.sigmoid_binary_cross_entropy(outputs.q_halt_logits, exact.astype(jnp.float32)).sum()
+    q_halt_loss = optax.sigmoid_binary_cross_entropy(outputs.q_halt_logits, exact.astype(jnp.float32))
+    losses = {"lm_loss": lm_loss, "q_halt_loss": q_halt_loss}
+    if target_q_continue is not None:
+        losses["q_continue_loss"] = optax.sigmoid_binary_cross_entropy(outputs.q_continue_logits, target_q_continue)
 
     counted = halted & labelled
     metrics = {
@@ -107,12 +115,14 @@ def loss_and_metrics(
         "steps": jnp.where(counted, steps, 0),
     }
     metrics = {name: per_sequence.astype(jnp.float32).sum() for name, per_sequence in metrics.items()}
-    metrics |= {"lm_loss": lm_loss, "q_halt_loss": q_halt_loss}
-    loss = lm_loss + 0.5 * q_halt_loss
-    if target_q_continue is not None:
-        q_continue_loss = optax.sigmoid_binary_cross_entropy(outputs.q_continue_logits, target_q_continue).sum()
-        metrics["q_continue_loss"] = q_continue_loss
-        loss = loss + 0.5 * q_continue_loss
+    metrics |= {name: per_sequence.sum() for name, per_sequence in losses.items()}
+
+    if config.step_decay < 1:
+        weights = jnp.float32(config.step_decay) ** (steps - 1).astype(jnp.float32)
+        losses = {name: weights * per_sequence for name, per_sequence in losses.items()}
+    loss = losses.pop("lm_loss").sum()
+    for of_head in losses.values():
+        loss = loss + config.halting_weight * of_head.sum()
     return loss, jax.lax.stop_gradient(metrics)
 
 

@@ -1,4 +1,6 @@
-"""Optimisation: AdamATan2 for the network, sign SGD for puzzle embeddings, their schedule, and the moving average."""
+"""Optimisation: AdamATan2, or Muon and AdamW, for the network, sign SGD for puzzle embeddings, their schedule, and the
+moving average.
+"""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -10,6 +12,8 @@ import optax
 from jaxtyping import Array, ArrayLike, Float, Int, PyTree
 
 from trm.config import OptimizerConfig
+from trm.model.reasoner import Reasoner
+from trm.muon import muon
 
 T = TypeVar("T")
 
@@ -32,7 +36,7 @@ def warmup_cosine(base: float, warmup_steps: int, total_steps: int, min_ratio: f
     return schedule
 
 
-class AdamATan2State(eqx.Module):
+class AdamState(eqx.Module):
     """Moments of the gradients."""
 
     count: Int[Array, ""]
@@ -48,14 +52,32 @@ def adam_atan2(
     arXiv 2407.05872, in the form of the package adam-atan2 0.0.3 that the original uses: the correction of the first
     moment stands outside atan2, there are no constants inside.
     """
+    return _adam(jnp.atan2, learning_rate, beta1, beta2, weight_decay)
 
-    def init(params: PyTree) -> AdamATan2State:
+
+def adamw(
+    learning_rate: optax.Schedule, beta1: float, beta2: float, weight_decay: float
+) -> optax.GradientTransformation:
+    """Adam with decoupled weight decay (arXiv 1711.05101), epsilon 1e-8."""
+    return _adam(lambda mean, deviation: mean / (deviation + 1e-8), learning_rate, beta1, beta2, weight_decay)
+
+
+def _adam(
+    ratio: Callable[[Array, Array], Array],
+    learning_rate: optax.Schedule,
+    beta1: float,
+    beta2: float,
+    weight_decay: float,
+) -> optax.GradientTransformation:
+    """Step by a ratio of the first moment to the root of the second."""
+
+    def init(params: PyTree) -> AdamState:
         def zeros() -> PyTree:
             return jax.tree.map(jnp.zeros_like, params)
 
-        return AdamATan2State(jnp.zeros((), jnp.int32), zeros(), zeros())
+        return AdamState(jnp.zeros((), jnp.int32), zeros(), zeros())
 
-    def update(gradients: PyTree, state: AdamATan2State, params: PyTree | None = None) -> tuple[PyTree, AdamATan2State]:
+    def update(gradients: PyTree, state: AdamState, params: PyTree | None = None) -> tuple[PyTree, AdamState]:
         if params is None:
             raise ValueError("params: found None, expected the parameters, for their decay")
         count = state.count + 1
@@ -67,20 +89,45 @@ def adam_atan2(
         correction = jnp.sqrt(1 - jnp.float32(beta2) ** step)
 
         def change(p: Array, m: Array, v: Array) -> Array:
-            return -(rate * weight_decay) * p - step_size * jnp.atan2(m, jnp.sqrt(v) / correction)
+            return -(rate * weight_decay) * p - step_size * ratio(m, jnp.sqrt(v) / correction)
 
-        return jax.tree.map(change, params, mean, mean_square), AdamATan2State(count, mean, mean_square)
+        return jax.tree.map(change, params, mean, mean_square), AdamState(count, mean, mean_square)
 
     # Optax knows no modules among its types of trees.
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int) -> optax.GradientTransformation:
-    """Make the optimiser of the network's weights; with `freeze_weights` it changes nothing."""
+    """Make the optimiser of a `Reasoner`'s weights; with `freeze_weights` it changes nothing."""
     if config.freeze_weights:
         return optax.set_to_zero()
-    schedule = warmup_cosine(config.lr, config.lr_warmup_steps, total_steps, config.lr_min_ratio)
-    return adam_atan2(schedule, config.beta1, config.beta2, config.weight_decay)
+
+    def schedule(base: float) -> Schedule:
+        return warmup_cosine(base, config.lr_warmup_steps, total_steps, config.lr_min_ratio)
+
+    optimizer = (
+        _muon_and_adamw(config, schedule)
+        if config.type == "muon"
+        else adam_atan2(schedule(config.lr), config.beta1, config.beta2, config.weight_decay)
+    )
+    if not config.max_gradient_norm:
+        return optimizer
+    return optax.chain(optax.clip_by_global_norm(config.max_gradient_norm), optimizer)
+
+
+def _muon_and_adamw(config: OptimizerConfig, schedule: Callable[[float], Schedule]) -> optax.GradientTransformation:
+    """Muon for the matrices of the networks, AdamW for embeddings, register and heads."""
+
+    def kinds(model: Reasoner) -> Reasoner:
+        every = jax.tree.map(lambda _: "adamw", model)
+        matrices = jax.tree.map(lambda _: "muon", model.recursion)
+        return eqx.tree_at(lambda tree: tree.recursion, every, matrices)
+
+    transforms = {
+        "muon": muon(schedule(config.muon_lr), config.muon_momentum, config.muon_weight_decay),
+        "adamw": adamw(schedule(config.lr), config.beta1, config.beta2, config.weight_decay),
+    }
+    return optax.partition(transforms, kinds)  # pyright: ignore[reportArgumentType]
 
 
 def sign_sgd_rows(

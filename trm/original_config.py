@@ -100,6 +100,9 @@ def settings_from_config(config: Config) -> dict[str, Any]:
     """
     model, halting = config.model, config.halting
     recursion = model.recursion
+    if model.gate != "silu" or model.register:
+        found = f"gate {model.gate!r}, register {str(model.register).lower()}"
+        raise InputError(f"model: found {found}, expected 'silu' and false: the original has nothing else")
     shortest = -(-model.row_size // model.hidden_size)
     if recursion not in _FREE_PREFIX and model.prefix_len != shortest:
         found = f"puzzle_emb_len {model.puzzle_emb_len}"

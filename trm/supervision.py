@@ -27,5 +27,5 @@ def supervision_step(
     if min_halt_steps is not None and learns_q_continue:
         _, next_outputs = model(carry.batch.inputs, rows, carry.latents)
         target = q_continue_target(next_outputs, carry.steps, config.halting)
-    loss, metrics = loss_and_metrics(outputs, carry.batch.labels, carry.steps, carry.halted, target, config.loss.type)
+    loss, metrics = loss_and_metrics(outputs, carry.batch.labels, carry.steps, carry.halted, target, config.loss)
     return loss, (carry, outputs, metrics)

@@ -146,6 +146,8 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep
             "parameter_norm": optax.tree.norm(params),
         }
         ema = None if state.ema is None else update_ema(state.ema, params, rules.ema_rate)
+        if ema is not None and rules.ema_start_step:
+            ema = jax.tree.map(partial(jnp.where, step < rules.ema_start_step), params, ema)
         model = eqx.combine(params, constants)
         return TrainState(step, model, ema, optimizer_state, table, carry), metrics
 

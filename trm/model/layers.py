@@ -5,7 +5,7 @@ lies ready in memory; `trm.torch_weights` knows how that relates to the original
 """
 
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
 from trm.model.precision import as_cast, linear, product, weight_gradient
+
+T = TypeVar("T")
 
 
 def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[Array, "*shape"]:
@@ -73,53 +75,72 @@ def swiglu_width(width: int, expansion: float) -> int:
 
 
 class SwiGLU(eqx.Module):
-    """Gated linear unit: `down(silu(gate(x)) * up(x))`, no bias (arXiv 2002.05202)."""
+    """Gated linear unit, no bias: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202).
+
+    Or, with a norm, `down(sigmoid(gate(x)) * rms(gate(x) * up(x)))` (arXiv 2601.19085).
+    """
 
     gate_up: Float[Array, "width gate_and_up"]
     """Gate first, then up."""
     down: Float[Array, "width inner"]
     """Transposed: (out, in)."""
+    norm_eps: float | None = eqx.field(static=True)
+    """Of the norm in the gate; None: no norm."""
 
-    def __init__(self, width: int, expansion: float, *, key: PRNGKeyArray):
+    def __init__(self, width: int, expansion: float, norm_eps: float | None = None, *, key: PRNGKeyArray):
         inner = swiglu_width(width, expansion)
         gate_up_key, down_key = jax.random.split(key)
         self.gate_up = truncated_normal(gate_up_key, (width, 2 * inner), width**-0.5)
         self.down = truncated_normal(down_key, (width, inner), inner**-0.5)
+        self.norm_eps = norm_eps
 
     def __call__(self, x: Float[Array, "*batch position width"]) -> Float[Array, "*batch position width"]:
         gate_up, down = as_cast(self.gate_up, x.dtype), as_cast(self.down, x.dtype)
-        return _swiglu(x, gate_up.parameter, down.parameter, gate_up.copy, down.copy)
+        return _swiglu(x, gate_up.parameter, down.parameter, gate_up.copy, down.copy, self.norm_eps)
 
 
 # The derivative stores the inputs of the gate in the compute dtype and nothing else of the inner width.
-@jax.custom_vjp
-def _swiglu(x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array) -> Array:
-    return _swiglu_forward(x, gate_up_parameter, down_parameter, gate_up, down)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(5,))
+def _swiglu(
+    x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array, norm_eps: float | None
+) -> Array:
+    return _swiglu_forward(x, gate_up_parameter, down_parameter, gate_up, down, norm_eps)[0]
 
 
-def _swiglu_forward(x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array):
+def _swiglu_forward(
+    x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array, norm_eps: float | None
+):
     del gate_up_parameter, down_parameter
     inner = product("...i,io->...o", x, gate_up).astype(x.dtype)
     gate, up = jnp.split(inner.astype(jnp.float32), 2, axis=-1)
-    hidden = (jax.nn.silu(gate) * up).astype(x.dtype)
+    hidden = (jax.nn.silu(gate) * up if norm_eps is None else _norm_gate(gate, up, norm_eps)).astype(x.dtype)
     return product("...i,oi->...o", hidden, down), (x, inner, gate_up, down)
 
 
-def _swiglu_backward(residuals: Any, cotangent: Array):
+def _swiglu_backward(norm_eps: float | None, residuals: Any, cotangent: Array):
     x, inner, gate_up, down = residuals
     cotangent = cotangent.astype(x.dtype)
     grad_hidden = product("...o,oi->...i", cotangent, down)
     gate, up = jnp.split(inner.astype(jnp.float32), 2, axis=-1)
-    sigmoid = jax.nn.sigmoid(gate)
-    silu = gate * sigmoid
-    hidden = (silu * up).astype(x.dtype)
-    grad_gate = grad_hidden * up * (sigmoid + silu * (1 - sigmoid))
-    grad_inner = jnp.concatenate([grad_gate, grad_hidden * silu], axis=-1).astype(x.dtype)
+    if norm_eps is None:
+        sigmoid = jax.nn.sigmoid(gate)
+        silu = gate * sigmoid
+        hidden = silu * up
+        grad_gate, grad_up = grad_hidden * up * (sigmoid + silu * (1 - sigmoid)), grad_hidden * silu
+    else:
+        hidden, pull_back = jax.vjp(partial(_norm_gate, eps=norm_eps), gate, up)
+        grad_gate, grad_up = pull_back(grad_hidden)
+    hidden = hidden.astype(x.dtype)
+    grad_inner = jnp.concatenate([grad_gate, grad_up], axis=-1).astype(x.dtype)
     grad_x = product("...o,io->...i", grad_inner, gate_up).astype(x.dtype)
     return grad_x, weight_gradient(x, grad_inner), weight_gradient(cotangent, hidden), None, None
 
 
 _swiglu.defvjp(_swiglu_forward, _swiglu_backward)
+
+
+def _norm_gate(gate: Array, up: Array, eps: float) -> Array:
+    return jax.nn.sigmoid(gate) * rms_norm(gate * up, eps, jnp.float32)
 
 
 # Attention
@@ -260,3 +281,17 @@ class Network(eqx.Module):
         for block in self.blocks:
             h = block(h)
         return h
+
+
+def outputs_over_inputs(tree: T) -> T:
+    """Say of each matrix of the layers in a tree how many outputs it has for each input, in the matrix's place."""
+
+    def of_layer(layer: SwiGLU | Attention) -> Any:
+        if isinstance(layer, Attention):
+            return jax.tree.map(lambda weight: weight.shape[1] / weight.shape[0], layer)
+        gate_up, down = layer.gate_up.shape, layer.down.shape
+        return eqx.tree_at(
+            lambda swiglu: (swiglu.gate_up, swiglu.down), layer, (gate_up[1] / gate_up[0], down[0] / down[1])
+        )
+
+    return jax.tree.map(of_layer, tree, is_leaf=lambda node: isinstance(node, SwiGLU | Attention))

@@ -53,6 +53,8 @@ class Reasoner(eqx.Module):
 
     embed_tokens: Float[Array, "vocab hidden"]
     embed_positions: Float[Array, "position hidden"] | None
+    register: Float[Array, " hidden"] | None
+    """What stands before the tokens in place of a puzzle embedding."""
     recursion: Recursion
     lm_head: Float[Array, "hidden vocab"]
     q_head: QHead
@@ -67,6 +69,11 @@ class Reasoner(eqx.Module):
         self.embed_positions = (
             truncated_normal(positions_key, (positions, hidden_size), hidden_size**-0.5)
             if config.positions == "learned"
+            else None
+        )
+        self.register = (
+            truncated_normal(jax.random.fold_in(tokens_key, 1), (hidden_size,), hidden_size**-0.5)
+            if config.register
             else None
         )
         make_network = partial(_make_network, config, positions)
@@ -95,10 +102,16 @@ class Reasoner(eqx.Module):
     def embed(
         self, inputs: Int[Array, "*batch seq_len"], rows: Float[Array, "*batch row_size"]
     ) -> Float[Array, "*batch position hidden"]:
-        """Embed tokens behind the prefix that a puzzle's row is cut into, add positions, scale by sqrt(hidden)."""
+        """Embed tokens behind the prefix, add positions, scale by sqrt(hidden).
+
+        The prefix is the register, or what a puzzle's row is cut into.
+        """
         hidden_size = self.embed_tokens.shape[-1]
         x = self.embed_tokens.astype(self.dtype)[inputs]
-        if self.prefix_len:
+        if self.register is not None:
+            register = jnp.broadcast_to(self.register.astype(self.dtype), (*x.shape[:-2], 1, hidden_size))
+            x = jnp.concatenate([register, x], axis=-2)
+        elif self.prefix_len:
             padding = self.prefix_len * hidden_size - rows.shape[-1]
             rows = jnp.pad(rows.astype(self.dtype), [(0, 0)] * (rows.ndim - 1) + [(0, padding)])
             x = jnp.concatenate([rows.reshape(*rows.shape[:-1], self.prefix_len, hidden_size), x], axis=-2)
@@ -134,9 +147,10 @@ def _make_network(config: ModelConfig, positions: int, layers: int, *, key: PRNG
 
 def _make_block(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Block:
     mixer_key, mlp_key = jax.random.split(key)
+    gate_eps = config.rms_norm_eps if config.gate == "norm" else None
     if config.mixer == "mlp":
-        mixer = MLPMixer(SwiGLU(positions, config.expansion, key=mixer_key))
+        mixer = MLPMixer(SwiGLU(positions, config.expansion, gate_eps, key=mixer_key))
     else:
         theta = config.rope_theta if config.positions == "rope" else None
         mixer = AttentionMixer(Attention(config.hidden_size, config.num_heads, config.head_size, theta, key=mixer_key))
-    return Block(mixer, SwiGLU(config.hidden_size, config.expansion, key=mlp_key), config.rms_norm_eps)
+    return Block(mixer, SwiGLU(config.hidden_size, config.expansion, gate_eps, key=mlp_key), config.rms_norm_eps)
