@@ -109,7 +109,8 @@ def _read_experiment(name: str, settings: list[str], batch_size: int | None, mes
     # The last setting of a key wins: the default of a CPU yields to `--set`, and that to `--batch-size`.
     before = ["train.global_batch_size=32"] if _is_cpu(mesh) else []
     after = [f"train.global_batch_size={batch_size}"] if batch_size else []
-    return read_config(config_path(name), [*before, *settings, *after])
+    # Every step is given a whole batch here.
+    return read_config(config_path(name), [*before, *settings, *after, "halting.refill=slot"])
 
 
 def _check_appendable(path: Path) -> None:

@@ -19,7 +19,9 @@ from trm.train_step import abstract_state, total_steps
 
 def test_toml_round_trip(tmp_path: Path):
     config = tiny_config(
-        data={"path": 'a "quoted" \\ path', "test_path": ("one", "two")}, optimizer={"lr": 3e-5, "ema": False}
+        data={"path": 'a "quoted" \\ path', "test_path": ("one", "two")},
+        optimizer={"lr": 3e-5, "ema": False},
+        train={"curriculum": [[0.3, 1, 1], [0.6, 2, 1]]},
     )
     path = tmp_path / "config.toml"
     path.write_text(config_to_toml(config))
@@ -71,6 +73,18 @@ def test_settings_override_the_file(tmp_path: Path):
         ("[optimizer]\nmuon_lr = 0.1", [], "optimizer.muon_lr: found 0.1, expected 0.02 with type 'adam_atan2'"),
         ("[optimizer]\nema = false\nema_start_step = 5", [], "optimizer.ema_start_step: found 5, expected 0 with ema"),
         ("[optimizer]\nmax_gradient_norm = -1.0", [], "optimizer.max_gradient_norm: found -1.0, expected 0 or more"),
+        (
+            "[train]\ncurriculum = [[0.6, 1, 2], [0.3, 2, 4]]",
+            [],
+            "train.curriculum: found (0.3, 2, 4), expected stages",
+        ),
+        ("[train]\ncurriculum = [[0.3, 0, 2]]", [], "train.curriculum: found (0.3, 0, 2), expected stages"),
+        ("[train]\ncurriculum = [[0.5, 1]]", [], "train.curriculum: found ((0.5, 1),), expected a list of stages"),
+        (
+            "[train]\ncurriculum = [[0.5, 1, 7]]\n[model]\nrecursion = 'trm_hier6'",
+            [],
+            "train.curriculum: L_cycles: found 7, expected at most 6",
+        ),
         ("[loss]\nlabel_smoothing = 1.0", [], "loss.label_smoothing: found 1.0, expected in [0, 1)"),
         ("[loss]\nstep_decay = 0", [], "loss.step_decay: found 0.0, expected in (0, 1]"),
         ("[model]\nregister = true", [], "model.register: found true with puzzle_emb_ndim 512, expected 0"),

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from conftest import tiny_config
 
-from trm.halting import Batch, Carry, draw_min_halt_steps, q_continue_target
+from trm.halting import Batch, Carry, Window, draw_min_halt_steps, q_continue_target
 from trm.model.reasoner import Outputs, Reasoner
 
 SEQ_LEN, VOCAB = 16, 6
@@ -41,6 +41,18 @@ def test_only_halted_slots_are_refilled():
     for z, first, before in zip(*map(jax.tree.leaves, (refilled.latents, initial, moved)), strict=True):
         np.testing.assert_array_equal(z[1], first[1])
         np.testing.assert_array_equal(z[0], before[0])
+
+
+def test_a_window_deals_its_rows_in_order():
+    tokens = jnp.broadcast_to(jnp.arange(6)[:, None], (6, SEQ_LEN))
+    window = Window(Batch(tokens, tokens + 10, jnp.arange(6) + 20), jnp.int32(100))
+    halted = jnp.array([False, True, True, False, True])
+    batch, taken = window.deal(halted, jnp.int32(102))
+    assert taken == 105
+    assert batch.inputs[:, 0][halted].tolist() == [2, 3, 4]
+    assert batch.labels[:, 0][halted].tolist() == [12, 13, 14]
+    assert batch.puzzle_identifiers[halted].tolist() == [22, 23, 24]
+    assert window.deal(jnp.zeros(5, bool), jnp.int32(100))[1] == 100
 
 
 def test_who_halts_in_training():

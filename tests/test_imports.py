@@ -34,6 +34,8 @@ ORDER = [
     "trm.muon",
     "trm.optimizer",
     "trm.train_step",
+    "trm.feed",
+    "trm.curriculum",
     "trm.plan",
     "trm.checkpoint",
     "trm.warm_start",

@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from conftest import tiny_config
 
 from trm.checkpoint import load_state, trained_weights
 from trm.config import Config, config_from_tables, config_to_tables, config_to_toml
+from trm.curriculum import cycles_at
 from trm.data import sudoku
 from trm.data.csv_files import bundled_csv
 from trm.data.loader import TrainLoader
@@ -25,6 +28,7 @@ from trm.data.puzzles import PuzzleSet
 from trm.devices import fetch, make_mesh
 from trm.errors import InputError
 from trm.evaluate import evaluate, make_evaluation_step
+from trm.feed import open_feed
 from trm.halting import place_batch
 from trm.plan import compile_train_step
 from trm.train import evaluation_steps, newest_checkpoint, read_sets, train
@@ -33,11 +37,13 @@ from trm.train_step import TrainState, make_state, make_train_step, total_steps
 DEVICES = len(jax.devices())
 
 
-def run_steps(config: Config, puzzles: PuzzleSet, devices: int, steps: int = 6) -> tuple[TrainState, list[dict]]:
+def run_steps(
+    config: Config, puzzles: PuzzleSet, devices: int, steps: int = 6, cycles: tuple[int, int] | None = None
+) -> tuple[TrainState, list[dict]]:
     """Train for a few steps; return the state and the metrics of each step, on the host."""
     mesh = make_mesh(devices)
     state = make_state(config, puzzles.metadata, mesh)
-    train_step = make_train_step(config, puzzles.metadata, mesh)
+    train_step = make_train_step(config, puzzles.metadata, mesh, cycles)
     loader = TrainLoader(puzzles, config.train.global_batch_size, config.train.seed)
     metrics = []
     for step in range(steps):
@@ -88,6 +94,69 @@ def test_microbatches_agree_with_the_whole_batch(splits: dict[str, PuzzleSet], s
     assert_equal_but_for_rounding(whole, pieces, steps)
     for a, b in zip(metrics_of_whole, metrics, strict=True):
         assert a == pytest.approx(b, rel=1e-5, abs=1e-6)
+
+
+def run_from_queue(
+    config: Config, puzzles: PuzzleSet, devices: int, steps: int
+) -> tuple[TrainState, list[np.ndarray], list[int]]:
+    """Train for a few steps, the feed told late what was taken; return state, inputs that began, and their numbers."""
+    mesh = make_mesh(devices)
+    state = make_state(config, puzzles.metadata, mesh)
+    # A head that halts some and not others.
+    weight = jax.random.normal(jax.random.key(0), (16, 2)) / 4
+    state = eqx.tree_at(lambda s: (s.model.q_head.weight, s.model.q_head.bias), state, (weight, jnp.zeros(2)))
+    train_step = make_train_step(config, puzzles.metadata, mesh)
+    known, pending, begun, counts = 0, 0, [], []
+    with open_feed(puzzles, config, mesh, start=0, taken=0) as feed:
+        for _ in range(steps):
+            halted = fetch(state.carry.halted)
+            state, metrics = train_step(state, feed(known))
+            begun += list(fetch(state.carry.batch.inputs)[halted])
+            known, pending = known + pending, int(metrics["rows"])
+            counts.append(pending)
+    return fetch(state), begun, counts
+
+
+QUEUED = {"halting": EXPLORING["halting"] | {"refill": "queue"}}
+
+
+def test_no_row_of_the_queue_is_lost(splits: dict[str, PuzzleSet]):
+    """Slots begin with the rows of the loader's batches, each once and in order, over many windows."""
+    puzzles = splits["train"]
+    state, begun, counts = run_from_queue(tiny_config(**QUEUED), puzzles, 1, steps=16)
+    loader = TrainLoader(puzzles, 8, 0)
+    expected = np.concatenate([loader.load(step).inputs for step in range(len(begun) // 8 + 1)])
+    np.testing.assert_array_equal(begun, expected[: len(begun)])
+    assert state.rows_taken == sum(counts) == len(begun)
+    # Over more than a window, at an uneven pace.
+    assert 3 * 8 < len(begun) < 16 * 8
+    assert len(set(counts)) > 3
+
+
+@pytest.mark.skipif(DEVICES < 4, reason="needs four devices")
+@pytest.mark.parametrize(("devices", "microbatches"), [(4, 1), (2, 2)])
+def test_a_queue_is_dealt_out_to_devices_as_to_one(splits: dict[str, PuzzleSet], devices: int, microbatches: int):
+    one, begun, _ = run_from_queue(tiny_config(**QUEUED), splits["train"], 1, steps=6)
+    config = tiny_config(**QUEUED, train={"microbatches": microbatches})
+    many, begun_on_many, _ = run_from_queue(config, splits["train"], devices, steps=6)
+    np.testing.assert_array_equal(begun, begun_on_many)
+    assert_equal_but_for_rounding(one, many, 6)
+
+
+def test_cycles_of_a_stage_are_those_of_a_model_that_has_them(splits: dict[str, PuzzleSet]):
+    shallow, metrics = run_steps(tiny_config(model={"H_cycles": 1, "L_cycles": 1}), splits["train"], 1, steps=2)
+    staged, metrics_of_staged = run_steps(tiny_config(), splits["train"], 1, steps=2, cycles=(1, 1))
+    _, metrics_of_deep = run_steps(tiny_config(), splits["train"], 1, steps=2)
+    for a, b in zip(jax.tree.leaves(shallow), jax.tree.leaves(staged), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert metrics == metrics_of_staged != metrics_of_deep
+
+
+def test_stages_of_a_curriculum():
+    config = tiny_config(train={"curriculum": [[0.3, 1, 1], [0.6, 2, 1]]})
+    cycles = [cycles_at(config, step, 10) for step in range(1, 11)]
+    assert cycles == [(1, 1)] * 3 + [(2, 1)] * 3 + [(2, 2)] * 4
+    assert cycles_at(tiny_config(), 1, 10) == (2, 2)
 
 
 @pytest.mark.parametrize(("model", "microbatches"), [({}, 1), ({}, 2), ({"puzzle_emb_ndim": 0}, 1)])
@@ -341,6 +410,37 @@ def test_killed_while_saving_keeps_the_checkpoint_before(uninterrupted: tuple[Co
     assert code == 0, err
     assert_same_run(run, whole)
     assert not list(run.rglob(".*.tmp"))
+
+
+def test_all_options_of_the_fast_recipe_resume(puzzle_dir: Path, tmp_path: Path):
+    """Broken off before the first checkpoint or after it, in any stage, a run ends with the same bytes."""
+    config = tiny_config(
+        data={"path": str(puzzle_dir)},
+        model={"gate": "norm", "register": True, "puzzle_emb_ndim": 0},
+        loss={"type": "softmax_cross_entropy", "label_smoothing": 0.2, "halting_weight": 0.05, "step_decay": 0.7},
+        optimizer={"type": "muon", "max_gradient_norm": 1.0, "ema_start_step": 6, "lr_min_ratio": 0.0},
+        train={"checkpoint_interval_steps": 4, "curriculum": [[0.5, 1, 1]]},
+        **QUEUED,
+    )
+    lines: list[dict] = []
+    train(config, tmp_path / "whole", make_mesh(1), on_metrics=lines.append)
+    assert sum(line.get("train/rows", 0) for line in lines) < 15 * 8
+
+    class Broken(Exception):
+        pass
+
+    def break_at(step: int) -> Callable[[dict], None]:
+        def on_metrics(line: dict) -> None:
+            if line["step"] == step:
+                raise Broken
+
+        return on_metrics
+
+    for step in (3, 10):
+        with pytest.raises(Broken):
+            train(config, tmp_path / "broken", make_mesh(1), resume=True, on_metrics=break_at(step))
+    train(config, tmp_path / "broken", make_mesh(1), resume=True)
+    assert_same_run(tmp_path / "broken", tmp_path / "whole")
 
 
 def test_resume_refuses_another_experiment(uninterrupted: tuple[Config, Path]):

@@ -119,6 +119,10 @@ class ModelConfig:
                 f"to hold puzzle_emb_ndim {self.row_size} at hidden_size {self.hidden_size}"
             )
 
+    def with_cycles(self, H_cycles: int, L_cycles: int) -> "ModelConfig":
+        """Return the same model with other cycles; raise InputError where it cannot have them."""
+        return dataclasses.replace(self, H_cycles=H_cycles, L_cycles=L_cycles)
+
     @property
     def head_size(self) -> int:
         return self.hidden_size // self.num_heads
@@ -150,6 +154,10 @@ class HaltingConfig:
     from what the next step promises, which costs a second pass in training."""
     act_enabled: bool = True
     """Whether sequences may halt before halt_max_steps in training."""
+    refill: Literal["slot", "queue"] = "slot"
+    """Where the next puzzle of a slot that has halted comes from, in training. slot: from the slot's row of the step's
+    batch, and rows offered to other slots are lost, as in the original; queue: from the head of the queue of all rows,
+    so that none is lost, and fewer are used up: `epochs` then says how many passes as many whole batches would make."""
     act_inference: bool = False
     """Whether an evaluation takes the answer at which the halting head would stop, not that of the last step."""
 
@@ -228,6 +236,9 @@ class TrainConfig:
     seed: int = 0
     global_batch_size: int = 768
     """Sequences in a step, over all devices."""
+    curriculum: tuple[tuple[float, int, int], ...] = ()
+    """Stages (until, H_cycles, L_cycles) in which training runs fewer cycles than the model has: up to this share of
+    all steps, so many (arXiv 2511.08653). Evaluation runs those of the model."""
     microbatches: int = 1
     """Pieces that each device cuts its share of the batch into, to train in less memory with the same numbers."""
     epochs: int = 100_000
@@ -256,6 +267,12 @@ class TrainConfig:
             self.microbatches,
             f"a divisor of global_batch_size {self.global_batch_size}",
         )
+        before = 0.0
+        for stage in self.curriculum:
+            holds = is_bearable(stage, tuple[float, int, int]) and before < stage[0] < 1 and min(stage) > 0
+            expected = "stages [until, H_cycles, L_cycles] with shares `until` that rise between 0 and 1"
+            _require(holds, "curriculum", stage, expected)
+            before = stage[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,6 +291,11 @@ class Config:
             raise InputError(
                 "optimizer.freeze_weights: found true with model.puzzle_emb_ndim 0, expected something left to train"
             )
+        for _, H_cycles, L_cycles in self.train.curriculum:
+            try:
+                self.model.with_cycles(H_cycles, L_cycles)
+            except InputError as error:
+                raise InputError(f"train.curriculum: {error}") from error
 
 
 def read_config(path: str | Path, settings: Sequence[str] = ()) -> Config:
@@ -351,8 +373,7 @@ def _section(name: str, kind: type, table: Mapping[str, Any]):
     values = {}
     for key, value in table.items():
         _known(key, hints, "key", name)
-        if type(value) is list:
-            value = tuple(value)
+        value = _freeze(value)
         # 1e5 is a float in TOML and means 100000 epochs; 1 is an integer in TOML and may mean a rate of 1.0.
         if hints[key] is float and type(value) is int:
             value = float(value)
@@ -369,11 +390,17 @@ def _section(name: str, kind: type, table: Mapping[str, Any]):
         raise InputError(f"{name}.{error}") from error
 
 
+def _freeze(value: Any) -> Any:
+    """Turn lists into tuples, in which a configuration can be compared and hashed."""
+    return tuple(map(_freeze, value)) if isinstance(value, list) else value
+
+
 def _describe(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", int | None: "an integer"}
     names[str | tuple[str, ...]] = "a string or a list of strings"
+    names[tuple[tuple[float, int, int], ...]] = "a list of stages [until, H_cycles, L_cycles]"
     return names.get(hint, str(hint))
 
 

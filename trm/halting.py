@@ -9,7 +9,7 @@ from typing import TypeVar
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from trm.config import HaltingConfig
@@ -29,9 +29,27 @@ class Batch(eqx.Module):
     puzzle_identifiers: Int[Array, "*batch"]
 
 
-def place_batch(batch: HostBatch, mesh: Mesh) -> Batch:
-    """Split a batch over the devices; with several processes each brings its own slice."""
-    return Batch(*(place_array(array, mesh, SPLIT) for array in batch))
+def place_batch(batch: HostBatch, mesh: Mesh, spec: PartitionSpec = SPLIT) -> Batch:
+    """Split a batch over the devices; with several processes each brings its own slice of what is split."""
+    return Batch(*(place_array(array, mesh, spec) for array in batch))
+
+
+class Window(eqx.Module):
+    """Rows that a step may need of the queue of all training rows, the same on every device."""
+
+    rows: Batch
+    start: Int[Array, ""]
+    """The place of the first in the queue."""
+
+    def deal(self, halted: Bool[Array, " batch"], taken: Int[Array, ""]) -> tuple[Batch, Int[Array, ""]]:
+        """Deal rows out to halted slots, in order, from the first that is not `taken`; return how many are taken then.
+
+        The others get any row, for `Carry.refill` to pass over.
+        """
+        places = taken - self.start + jnp.cumsum(halted.astype(jnp.int32)) - 1
+        return jax.tree.map(lambda rows: rows.at[places].get(mode="clip"), self.rows), taken + jnp.sum(
+            halted, dtype=jnp.int32
+        )
 
 
 class Carry(eqx.Module):

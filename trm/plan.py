@@ -1,15 +1,20 @@
 """What a run will take, found out without training: parameters, steps, examples, memory."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from trm.config import Config
 from trm.data.puzzles import Metadata
-from trm.devices import SPLIT
+from trm.devices import REPLICATED, SPLIT
+from trm.feed import WINDOW_BATCHES
+from trm.halting import Batch, Window
 from trm.model.reasoner import count_parameters
-from trm.train_step import abstract_state, make_train_step, state_shardings, total_steps
+from trm.train_step import TrainState, abstract_state, make_train_step, state_shardings, total_steps
+
+T = TypeVar("T")
 
 
 class Plan(NamedTuple):
@@ -21,7 +26,7 @@ class Plan(NamedTuple):
     """Numbers in the puzzle table."""
     steps: int
     examples: int
-    """Sequences that the loader delivers in all."""
+    """Sequences that are offered in all."""
     state_bytes: int
     """What stays between steps: weights, average, optimiser, carry, a batch."""
     temporary_bytes: int
@@ -58,8 +63,21 @@ def lower_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stag
         state,
         state_shardings(state, mesh),
     )
-    batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=NamedSharding(mesh, SPLIT)),
-        state.carry.batch,
-    )
-    return make_train_step(config, metadata, mesh).lower(state, batch)
+    return make_train_step(config, metadata, mesh).lower(state, _abstract_offer(config, state, mesh))
+
+
+def _abstract_offer(config: Config, state: TrainState, mesh: Mesh) -> Batch | Window:
+    """Return what a step gets besides the state, on the devices."""
+    if config.halting.refill == "slot":
+        return _lie(state.carry.batch, NamedSharding(mesh, SPLIT))
+
+    def window(state: TrainState) -> Window:
+        rows = jax.tree.map(lambda rows: jnp.concatenate([rows] * WINDOW_BATCHES), state.carry.batch)
+        return Window(rows, state.step)
+
+    return _lie(jax.eval_shape(window, state), NamedSharding(mesh, REPLICATED))
+
+
+def _lie(tree: T, sharding: NamedSharding) -> T:
+    """Say of abstract arrays where they lie."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

@@ -26,14 +26,14 @@ from rich.console import Console
 from trm.arc_voting import knows_tasks, pass_at, voter_for
 from trm.checkpoint import load_state, save, trained_weights
 from trm.config import Config, config_to_tables, config_to_toml
+from trm.curriculum import cycles_at
 from trm.data.arc import TEST_PUZZLES
-from trm.data.loader import Prefetcher, TrainLoader
 from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_sets
 from trm.devices import fetch
 from trm.errors import InputError
 from trm.evaluate import EvaluationStep, Report, evaluate, make_evaluation_step
+from trm.feed import Feed, open_feed
 from trm.files import remove_leftovers, replacing
-from trm.halting import Batch, place_batch
 from trm.loss import divide
 from trm.run_log import MetricsLog, ProgressBar
 from trm.train_step import TrainState, TrainStep, make_state, make_train_step, state_shardings, total_steps
@@ -105,6 +105,7 @@ def train(
             state = start_from(state, init, config.data.train_paths)
             console.print(f"starting from {init.path}", highlight=False, soft_wrap=True)
     start = int(fetch(state.step))
+    taken = 0 if state.rows_taken is None else int(fetch(state.rows_taken))
     if first:
         remove_leftovers(run)
         with replacing(run / "config.toml") as temporary:
@@ -112,10 +113,10 @@ def train(
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(MetricsLog(run / "metrics.jsonl", start, on_metrics)) if first else None
         stop_signal = stack.enter_context(_catch_signals())
-        batches = stack.enter_context(Prefetcher(_batches(train_set, config, mesh, start, steps)))
+        feed = stack.enter_context(open_feed(train_set, config, mesh, start, taken))
         bar = stack.enter_context(ProgressBar(console, steps, start, config.train.global_batch_size, visible=first))
-        loop = _Loop(config, run, mesh, train_set, test_set, steps, state, best, log, bar)
-        return loop.run(batches, start, stop_signal)
+        loop = _Loop(config, run, mesh, train_set, test_set, steps, state, best, taken, log, bar)
+        return loop.run(feed, start, stop_signal)
 
 
 def read_sets(config: Config) -> tuple[PuzzleSet, PuzzleSet]:
@@ -188,14 +189,6 @@ def _resume(path: Path, config: Config, metadata: Metadata, mesh: Mesh) -> tuple
     return placed, description.best
 
 
-def _batches(puzzles: PuzzleSet, config: Config, mesh: Mesh, start: int, steps: int) -> Iterator[Batch]:
-    loader = TrainLoader(
-        puzzles, config.train.global_batch_size, config.train.seed, jax.process_index(), jax.process_count()
-    )
-    for step in range(start, steps):
-        yield place_batch(loader.load(step), mesh)
-
-
 class _Loop:
     """The state of a run between steps, and what happens at each."""
 
@@ -209,6 +202,7 @@ class _Loop:
         steps: int,
         state: TrainState,
         best: dict[str, float],
+        taken: int,
         log: MetricsLog | None,
         bar: ProgressBar,
     ):
@@ -216,13 +210,14 @@ class _Loop:
         self._metadata, self._test_set = train_set.metadata, test_set
         self._steps, self._state, self._best = steps, state, best
         self._log, self._bar = log, bar
-        self._train_step: TrainStep = make_train_step(config, train_set.metadata, mesh)
+        self._taken = taken
+        self._cycles: tuple[int, int] | None = None
         self._evaluation_step: EvaluationStep = make_evaluation_step(config, mesh)
         self._evaluate_at = set(evaluation_steps(config, train_set.metadata, steps))
         self._reports: dict[str, Report] = {}
         self._pending: tuple[int, dict] | None = None
 
-    def run(self, batches: Iterator[Batch], start: int, stop_signal: list[str]) -> Outcome:
+    def run(self, feed: Feed, start: int, stop_signal: list[str]) -> Outcome:
         step, saved = start, start
         # A run that ended for want of patience is at its end when it is resumed, too.
         stopped = self._out_of_patience()
@@ -231,7 +226,8 @@ class _Loop:
         with jax.transfer_guard("disallow"):
             while step < self._steps and not stopped:
                 step += 1
-                self._state, metrics = self._train_step(self._state, next(batches))
+                self._enter_stage(step)
+                self._state, metrics = self._train_step(self._state, feed(self._taken))
                 self._report_pending()
                 self._pending = (step, metrics)
                 if step in self._evaluate_at:
@@ -250,6 +246,15 @@ class _Loop:
             save(weights_path, trained_weights(self._state), self._config, self._metadata, step)
         return Outcome(step, self._reports, stopped, weights_path)
 
+    def _enter_stage(self, step: int) -> None:
+        """Compile the step anew where the curriculum goes on to other cycles."""
+        cycles = cycles_at(self._config, step, self._steps)
+        if cycles != self._cycles:
+            self._cycles = cycles
+            # What it is made of holds constants, which are not the loop's.
+            with jax.transfer_guard("allow"):
+                self._train_step: TrainStep = make_train_step(self._config, self._metadata, self._mesh, cycles)
+
     def _report_pending(self) -> None:
         """Fetch, check and log the metrics of the last step that was dispatched before this one."""
         if self._pending is None:
@@ -263,7 +268,9 @@ class _Loop:
                     f"step {step}: {name} is {value}; the run ends here. "
                     + (f"The last good checkpoint is {kept}." if kept else "There is no checkpoint before this step.")
                 )
-        extra = {name: values.pop(name) for name in ("lr", "gradient_norm", "parameter_norm")}
+        self._taken += int(values.get("rows", 0))
+        per_step = ("lr", "gradient_norm", "parameter_norm", "rows")
+        extra = {name: values.pop(name) for name in per_step if name in values}
         values = {"count": values["count"]} | divide(values, self._config.train.global_batch_size) | extra
         self._bar.advance(step, values)
         if self._log:

@@ -3,9 +3,10 @@
 The state is replicated on all devices but for the carry, which is split like the batch. A device refills its part of
 the carry, differentiates its own sequences, and takes part in exactly two collectives: one all-reduce of the dense
 gradients and the metrics together, one all-gather of the puzzle rows' gradients. Then every device makes the same
-update.
+update. Where slots are refilled from a queue, the devices first tell each other which have halted.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -22,7 +23,7 @@ from trm.config import Config
 from trm.data.puzzles import Metadata
 from trm.devices import AXIS, REPLICATED, SPLIT, cut, varying
 from trm.errors import InputError
-from trm.halting import Batch, Carry, draw_min_halt_steps
+from trm.halting import Batch, Carry, Window, draw_min_halt_steps
 from trm.loss import Metrics
 from trm.model.reasoner import Reasoner, trainable
 from trm.optimizer import make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
@@ -40,10 +41,12 @@ class TrainState(eqx.Module):
     optimizer: PyTree
     puzzle_table: Float[Array, "identifiers row_size"]
     carry: Carry
+    rows_taken: Int[Array, ""] | None = None
+    """Rows of the queue that sequences were made of; None without a queue."""
 
 
 def total_steps(config: Config, metadata: Metadata) -> int:
-    """Return the number of updates that `epochs` passes over the puzzle set make."""
+    """Return the number of updates that `epochs` passes over the puzzle set make, a whole batch offered at each."""
     return int(config.train.epochs * metadata.examples_per_epoch / config.train.global_batch_size)
 
 
@@ -72,6 +75,7 @@ def _initial_state(config: Config, metadata: Metadata) -> TrainState:
         optimizer=make_optimizer(config.optimizer, total_steps(config, metadata)).init(params),
         puzzle_table=jnp.zeros((metadata.num_puzzle_identifiers, config.model.row_size)),
         carry=Carry.empty(model, Batch(tokens, tokens, jnp.zeros(batch, jnp.int32))),
+        rows_taken=jnp.zeros((), jnp.int32) if config.halting.refill == "queue" else None,
     )
 
 
@@ -94,20 +98,23 @@ def check_divisible(config: Config, devices: int) -> None:
 
 @runtime_checkable
 class TrainStep(Protocol):
-    """A compiled training step."""
+    """A compiled training step. It takes a batch, or a window where slots are refilled from a queue."""
 
-    def __call__(self, state: TrainState, batch: Batch, /) -> tuple[TrainState, Metrics]: ...
+    def __call__(self, state: TrainState, offer: Batch | Window, /) -> tuple[TrainState, Metrics]: ...
 
-    def lower(self, state: TrainState, batch: Batch, /) -> jax.stages.Lowered:
+    def lower(self, state: TrainState, offer: Batch | Window, /) -> jax.stages.Lowered:
         """Lower it for abstract arrays."""
         ...
 
 
-def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep:
+def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tuple[int, int] | None = None) -> TrainStep:
     """Compile the training step for a mesh. The state is donated: its arrays are updated in place.
 
+    `cycles`: H_cycles and L_cycles to run, other than the configuration's.
+
     Returns the sums of `trm.loss.Metrics`, and for this step `lr`, the learning rate, `gradient_norm`, the norm of the
-    gradient of the mean loss, puzzle rows included, and `parameter_norm`, that of the trained weights after the update.
+    gradient of the mean loss, puzzle rows included, `parameter_norm`, that of the trained weights after the update, and
+    with a queue `rows`, how many were taken.
     """
     check_divisible(config, mesh.size)
     steps = total_steps(config, metadata)
@@ -118,15 +125,23 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep
         for base in (rules.lr, rules.puzzle_emb_lr)
     )
     _, draws_key = _keys(config)
+    staged = config if cycles is None else dataclasses.replace(config, model=config.model.with_cycles(*cycles))
+    # How many cycles it makes is part of a model's structure; its arrays are the same.
+    structure = jax.tree.structure(abstract_state(staged, metadata).model)
+
+    def as_run(model: Reasoner) -> Reasoner:
+        return jax.tree.unflatten(structure, jax.tree.leaves(model))
+
     gradients = jax.shard_map(
-        partial(_gradients, config),
+        partial(_gradients, config, as_run),
         mesh=mesh,
         in_specs=(REPLICATED, REPLICATED, SPLIT, SPLIT, SPLIT),
         out_specs=(SPLIT, REPLICATED),
     )
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, offer: Batch | Window) -> tuple[TrainState, Metrics]:
         step = state.step + 1
+        batch, taken = _deal(state, offer, mesh) if isinstance(offer, Window) else (offer, None)
         # Drawn for the global batch, then split with it: the same on any number of devices.
         draws = draw_min_halt_steps(jax.random.fold_in(draws_key, step), len(batch.inputs), config.halting)
         carry, (grads, metrics) = gradients(state.model, state.puzzle_table, state.carry, batch, draws)
@@ -145,15 +160,26 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> TrainStep
             # Tells of an update that ruins the weights at the step that made it, before anything is saved.
             "parameter_norm": optax.tree.norm(params),
         }
+        if taken is not None and state.rows_taken is not None:
+            metrics["rows"] = (taken - state.rows_taken).astype(jnp.float32)
         ema = None if state.ema is None else update_ema(state.ema, params, rules.ema_rate)
         if ema is not None and rules.ema_start_step:
             ema = jax.tree.map(partial(jnp.where, step < rules.ema_start_step), params, ema)
         model = eqx.combine(params, constants)
-        return TrainState(step, model, ema, optimizer_state, table, carry), metrics
+        return TrainState(step, model, ema, optimizer_state, table, carry, taken), metrics
 
     # Fixed, so that what comes out can go in again without a second compilation.
     shardings = state_shardings(abstract_state(config, metadata), mesh)
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, REPLICATED)))
+
+
+def _deal(state: TrainState, window: Window, mesh: Mesh) -> tuple[Batch, Int[Array, ""]]:
+    """Deal the rows of a window out to the slots of all devices."""
+    assert state.rows_taken is not None
+    # Which row a slot gets depends on those before it, wherever they are; each device picks its own.
+    halted = jax.lax.with_sharding_constraint(state.carry.halted, NamedSharding(mesh, REPLICATED))
+    batch, taken = window.deal(halted, state.rows_taken)
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, SPLIT)), taken
 
 
 class _Gradients(NamedTuple):
@@ -168,6 +194,7 @@ class _Gradients(NamedTuple):
 
 def _gradients(
     config: Config,
+    as_run: Callable[[Reasoner], Reasoner],
     model: Reasoner,
     table: Float[Array, "identifiers row_size"],
     carry: Carry,
@@ -183,9 +210,8 @@ def _gradients(
 
     def loss(params_and_rows, carry: Carry, min_halt_steps: Array):
         params, rows = params_and_rows
-        loss, (carry, _, metrics) = supervision_step(
-            eqx.combine(params, constants), rows, carry, config, min_halt_steps
-        )
+        model = as_run(eqx.combine(params, constants))
+        loss, (carry, _, metrics) = supervision_step(model, rows, carry, config, min_halt_steps)
         return loss / config.train.global_batch_size, (carry, metrics)
 
     def differentiate(rows: Array, carry: Carry, min_halt_steps: Array):
