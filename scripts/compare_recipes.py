@@ -1,0 +1,266 @@
+"""Compare the plain recipe with the fast one on small Sudokus: what enters are sizes and seeds, what leaves is a folder
+with runs, a table and a plot.
+
+    python scripts/compare_recipes.py runs/recipes
+
+Both recipes train the network of the quickstart on the same puzzles, each with a schedule that ends where it ends: the
+fast one after half the steps. What is there already is not trained again.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from trm.config import Config, read_config
+from trm.data import sudoku
+from trm.data.puzzle_writer import write_puzzle_set
+from trm.data.sudoku_generator import generate_many
+from trm.devices import make_mesh
+from trm.errors import InputError
+from trm.files import replacing
+from trm.named import config_path
+from trm.train import train
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+class Board(NamedTuple):
+    """Puzzles to compare on."""
+
+    size: int
+    clues: int
+    """As many as are kept; 0: as few as leave one solution."""
+    plain_steps: int
+    """Steps of the plain recipe, in multiples of twice the steps of an epoch."""
+
+    @property
+    def name(self) -> str:
+        return f"{self.size}x{self.size}"
+
+
+BATCH = 64
+TRAIN_PUZZLES, TEST_PUZZLES = 15 * BATCH, 4 * BATCH
+BOARDS = (Board(4, 0, 120), Board(6, 16, 300), Board(9, 56, 150))
+EVALUATIONS = 5
+
+PLAIN = ()
+"""The quickstart as it is: AdamATan2, stablemax, a cosine to a tenth, a moving average."""
+FAST = (
+    "model.gate=norm",
+    "model.register=true",
+    "halting.refill=queue",
+    "loss.type=softmax_cross_entropy",
+    "loss.label_smoothing=0.2",
+    "loss.halting_weight=0.05",
+    "optimizer.type=muon",
+    # Of width 512 and 8,000 steps: 0.02, 1e-4 and 1.0.
+    "optimizer.muon_lr=0.08",
+    "optimizer.lr=1e-2",
+    "optimizer.weight_decay=0.1",
+    "optimizer.max_gradient_norm=1.0",
+    "optimizer.lr_warmup_steps=0",
+    "optimizer.lr_min_ratio=0.0",
+    "optimizer.ema_rate=0.9",
+)
+"""`sudoku_fast` with rates for a small network and few steps."""
+
+
+class Recipe(NamedTuple):
+    """A way to train."""
+
+    name: str
+    settings: Sequence[str]
+    share: float
+    """Of the plain recipe's steps."""
+    color: str
+
+
+RECIPES = (Recipe("plain", PLAIN, 1.0, "#7a7a7a"), Recipe("fast", FAST, 0.5, "#c2410c"))
+
+
+class Curve(NamedTuple):
+    """Exact accuracy on test puzzles over the steps of one run."""
+
+    board: str
+    recipe: str
+    seed: int
+    steps: list[int]
+    exact_accuracy: list[float]
+
+
+def main(
+    out: Annotated[Path, typer.Argument(help="Folder for puzzles, runs, table and plot.")],
+    sizes: Annotated[list[int] | None, typer.Option("--size", help="May be repeated.", show_default="4 6 9")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of each recipe.", min=1)] = 3,
+) -> None:
+    """Train both recipes with several seeds and write OUT/recipes.md, OUT/recipes.svg and OUT/recipes.json."""
+    known = [board.size for board in BOARDS]
+    if unknown := [size for size in sizes or [] if size not in known]:
+        raise InputError(f"--size: found {unknown[0]}, expected one of {', '.join(map(str, known))}")
+    boards = [board for board in BOARDS if not sizes or board.size in sizes]
+    curves = []
+    for board in boards:
+        data = build_puzzles(board, out)
+        for seed in range(seeds):
+            for recipe in RECIPES:
+                curves.append(run(board, recipe, seed, data, out))
+                write_results(boards, curves, out)
+    console.print((out / "recipes.md").read_text())
+
+
+def build_puzzles(board: Board, out: Path) -> Path:
+    """Generate puzzles, all different, unless they are there."""
+    directory = out / "data" / board.name
+    if not directory.exists():
+        puzzles = list(generate_many(board.size, TRAIN_PUZZLES + TEST_PUZZLES, seed=0, keep_clues=board.clues))
+        table = sudoku.Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
+        parts = {"train": slice(TRAIN_PUZZLES), "test": slice(TRAIN_PUZZLES, None)}
+        splits = {
+            name: sudoku.build_split(
+                name,
+                sudoku.Table(*(column[part] for column in table)),
+                np.random.default_rng(0),
+                online_augmentation=name == "train",
+            )
+            for name, part in parts.items()
+        }
+        write_puzzle_set(directory, splits, ["<blank>"])
+    return directory
+
+
+def run(board: Board, recipe: Recipe, seed: int, data: Path, out: Path) -> Curve:
+    """Train one recipe with one seed, or go on where that was broken off."""
+    folder = out / f"{board.name}-{recipe.name}-{seed}"
+    console.print(f"{folder}: {round(board.plain_steps * recipe.share)} steps")
+    train(configure(board, recipe, seed, data), folder, make_mesh(1), resume=True, console=Console(quiet=True))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    evaluated = {line["step"]: line["all/exact_accuracy"] for line in lines if "all/exact_accuracy" in line}
+    return Curve(board.name, recipe.name, seed, list(evaluated), list(evaluated.values()))
+
+
+def configure(board: Board, recipe: Recipe, seed: int, data: Path) -> Config:
+    """Return the quickstart's configuration with the recipe's settings."""
+    epochs = round(board.plain_steps * recipe.share * BATCH / TRAIN_PUZZLES)
+    settings = {
+        "data.path": str(data),
+        "train.seed": seed,
+        "train.global_batch_size": BATCH,
+        "train.microbatches": 1,
+        "train.epochs": epochs,
+        "train.eval_interval": max(1, epochs // EVALUATIONS),
+        "train.keep_checkpoints": 1,
+    }
+    lines = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    return read_config(config_path("quickstart"), [*lines, *recipe.settings])
+
+
+# Results
+
+
+def write_results(boards: Sequence[Board], curves: Sequence[Curve], out: Path) -> None:
+    """Write what there is so far."""
+    texts = {
+        "recipes.json": json.dumps([curve._asdict() for curve in curves], indent=1),
+        "recipes.md": make_table(boards, curves),
+        "recipes.svg": draw(boards, curves),
+    }
+    for name, text in texts.items():
+        with replacing(out / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def make_table(boards: Sequence[Board], curves: Sequence[Curve]) -> str:
+    """Return a table in Markdown: what each recipe ends with, and when the fast one has that of the plain one."""
+    lines = [
+        "| board | seed | plain: steps | exact | fast: steps | exact | as good as plain after |",
+        "| --- " * 7 + "|",
+    ]
+    for board in boards:
+        of_board = {(curve.recipe, curve.seed): curve for curve in curves if curve.board == board.name}
+        for seed in sorted({seed for _, seed in of_board}):
+            plain, fast = (of_board.get((recipe.name, seed)) for recipe in RECIPES)
+            if plain and fast:
+                lines.append(f"| {board.name} | {seed} | {_end(plain)} | {_end(fast)} | {_caught_up(plain, fast)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _end(curve: Curve) -> str:
+    return f"{curve.steps[-1]} | {curve.exact_accuracy[-1]:.1%}"
+
+
+def _caught_up(plain: Curve, fast: Curve) -> str:
+    """Return the first evaluation of the fast recipe that reaches the last one of the plain recipe."""
+    points = zip(fast.steps, fast.exact_accuracy, strict=True)
+    reached = [step for step, accuracy in points if accuracy >= plain.exact_accuracy[-1]]
+    return f"{reached[0]} steps ({reached[0] / plain.steps[-1]:.0%})" if reached else "not reached"
+
+
+WIDTH, HEIGHT, MARGIN = 260, 200, 46
+
+
+def draw(boards: Sequence[Board], curves: Sequence[Curve]) -> str:
+    """Draw exact accuracy over steps as an SVG, a panel for each board and a line for each run."""
+    width, height = MARGIN + len(boards) * (WIDTH + MARGIN), HEIGHT + 3 * MARGIN
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
+        'font-family="sans-serif" font-size="12" fill="#333">',
+        f'<rect width="{width}" height="{height}" fill="#fff"/>',
+        *(
+            _text(MARGIN + 70 * i, 18, recipe.name, fill=recipe.color, font_weight="bold")
+            for i, recipe in enumerate(RECIPES)
+        ),
+    ]
+    for i, board in enumerate(boards):
+        left = MARGIN + i * (WIDTH + MARGIN)
+        of_board = [curve for curve in curves if curve.board == board.name]
+        parts += _panel(board, of_board, left, top=MARGIN)
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def _panel(board: Board, curves: Sequence[Curve], left: float, top: float) -> list[str]:
+    def x(step: float) -> float:
+        return left + WIDTH * step / board.plain_steps
+
+    def y(accuracy: float) -> float:
+        return top + HEIGHT * (1 - accuracy)
+
+    parts = [_text(left + WIDTH / 2, top - 8, f"{board.name} Sudokus, exact accuracy", text_anchor="middle")]
+    for accuracy in (0, 0.25, 0.5, 0.75, 1):
+        parts.append(_line([(left, y(accuracy)), (left + WIDTH, y(accuracy))], stroke="#ddd"))
+        parts.append(_text(left - 4, y(accuracy) + 4, f"{accuracy:.0%}", text_anchor="end"))
+    for step in (0, board.plain_steps // 2, board.plain_steps):
+        parts.append(_text(x(step), top + HEIGHT + 16, str(step), text_anchor="middle"))
+    parts.append(_text(left + WIDTH / 2, top + HEIGHT + 34, "steps", text_anchor="middle"))
+    for curve in curves:
+        color = next(recipe.color for recipe in RECIPES if recipe.name == curve.recipe)
+        points = [(x(step), y(a)) for step, a in zip(curve.steps, curve.exact_accuracy, strict=True)]
+        parts.append(_line([(x(0), y(0)), *points], stroke=color, stroke_width="1.5"))
+        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.5" fill="{color}"/>' for px, py in points]
+    return parts
+
+
+def _line(points: Sequence[tuple[float, float]], **attributes: str) -> str:
+    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return f'<polyline points="{path}" fill="none" {_attributes(attributes)}/>'
+
+
+def _text(x: float, y: float, text: str, **attributes: str) -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" {_attributes(attributes)}>{text}</text>'
+
+
+def _attributes(attributes: dict[str, str]) -> str:
+    return " ".join(f'{name.replace("_", "-")}="{value}"' for name, value in attributes.items())
+
+
+if __name__ == "__main__":
+    try:
+        typer.run(main)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
