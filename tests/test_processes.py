@@ -68,9 +68,11 @@ def run_processes(processes: int, config: Path, run: Path) -> None:
         assert process.returncode == 0, err
 
 
-def test_two_processes_train_like_one(puzzle_dir: Path, tmp_path: Path):
+@pytest.mark.parametrize("refill", ["slot", "queue"])
+def test_two_processes_train_like_one(refill: str, puzzle_dir: Path, tmp_path: Path):
     path = tmp_path / "tiny.toml"
-    path.write_text(config_to_toml(tiny_config(data={"path": str(puzzle_dir)})))
+    config = tiny_config(data={"path": str(puzzle_dir)}, halting={"refill": refill, "halt_max_steps": 4})
+    path.write_text(config_to_toml(config))
     states, reports = [], []
     for processes in (1, 2):
         run = tmp_path / f"{processes}"
