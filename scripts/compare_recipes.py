@@ -46,7 +46,7 @@ class Board(NamedTuple):
 
 BATCH = 64
 TRAIN_PUZZLES, TEST_PUZZLES = 15 * BATCH, 4 * BATCH
-BOARDS = (Board(4, 0, 120), Board(6, 16, 300), Board(9, 56, 150))
+BOARDS = (Board(4, 0, 120), Board(6, 16, 300), Board(9, 62, 150))
 EVALUATIONS = 5
 
 PLAIN = ()

@@ -134,11 +134,10 @@ def test_no_row_of_the_queue_is_lost(splits: dict[str, PuzzleSet]):
 
 
 @pytest.mark.skipif(DEVICES < 4, reason="needs four devices")
-@pytest.mark.parametrize(("devices", "microbatches"), [(4, 1), (2, 2)])
-def test_a_queue_is_dealt_out_to_devices_as_to_one(splits: dict[str, PuzzleSet], devices: int, microbatches: int):
+def test_a_queue_is_dealt_out_to_devices_and_pieces_as_to_one(splits: dict[str, PuzzleSet]):
     one, begun, _ = run_from_queue(tiny_config(**QUEUED), splits["train"], 1, steps=6)
-    config = tiny_config(**QUEUED, train={"microbatches": microbatches})
-    many, begun_on_many, _ = run_from_queue(config, splits["train"], devices, steps=6)
+    config = tiny_config(**QUEUED, train={"microbatches": 2})
+    many, begun_on_many, _ = run_from_queue(config, splits["train"], 4, steps=6)
     np.testing.assert_array_equal(begun, begun_on_many)
     assert_equal_but_for_rounding(one, many, 6)
 
