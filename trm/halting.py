@@ -47,9 +47,8 @@ class Window(eqx.Module):
         The others get any row, for `Carry.refill` to pass over.
         """
         places = taken - self.start + jnp.cumsum(halted.astype(jnp.int32)) - 1
-        return jax.tree.map(lambda rows: rows.at[places].get(mode="clip"), self.rows), taken + jnp.sum(
-            halted, dtype=jnp.int32
-        )
+        dealt = jax.tree.map(lambda rows: rows.at[places].get(mode="clip"), self.rows)
+        return dealt, taken + jnp.sum(halted, dtype=jnp.int32)
 
 
 class Carry(eqx.Module):
