@@ -81,4 +81,6 @@ _linear.defvjp(_linear_forward, _linear_backward)
 
 def weight_gradient(a: Float[Array, "*batch position m"], b: Float[Array, "*batch position n"]) -> Float[Array, "m n"]:
     """Sum the outer products of a and b over everything but the last axis."""
-    return product("nm,nk->mk", a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]))
+    # Not over one flattened axis: XLA has a kernel for two of them on the CPU, twice as fast, and merges them elsewhere.
+    summed = "abcdefgh"[: a.ndim - 1]
+    return product(f"{summed}m,{summed}n->mn", a, b)
