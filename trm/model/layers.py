@@ -111,36 +111,40 @@ def _swiglu_forward(
     x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array, norm_eps: float | None
 ):
     del gate_up_parameter, down_parameter
-    inner = product("...i,io->...o", x, gate_up).astype(x.dtype)
-    gate, up = jnp.split(inner.astype(jnp.float32), 2, axis=-1)
-    hidden = (jax.nn.silu(gate) * up if norm_eps is None else _norm_gate(gate, up, norm_eps)).astype(x.dtype)
-    return product("...i,oi->...o", hidden, down), (x, inner, gate_up, down)
+    # Two products, not one whose wide result is cut: cutting and joining would write and read it once more.
+    gate, up = (product("...i,io->...o", x, weight).astype(x.dtype) for weight in jnp.split(gate_up, 2, axis=-1))
+    hidden = _gated(gate.astype(jnp.float32), up.astype(jnp.float32), norm_eps).astype(x.dtype)
+    return product("...i,oi->...o", hidden, down), (x, gate, up, gate_up, down)
 
 
 def _swiglu_backward(norm_eps: float | None, residuals: Any, cotangent: Array):
-    x, inner, gate_up, down = residuals
+    x, gate, up, gate_up, down = residuals
+    gate_weight, up_weight = jnp.split(gate_up, 2, axis=-1)
     cotangent = cotangent.astype(x.dtype)
     grad_hidden = product("...o,oi->...i", cotangent, down)
-    gate, up = jnp.split(inner.astype(jnp.float32), 2, axis=-1)
+    gate, up = gate.astype(jnp.float32), up.astype(jnp.float32)
     if norm_eps is None:
         sigmoid = jax.nn.sigmoid(gate)
         silu = gate * sigmoid
         hidden = silu * up
         grad_gate, grad_up = grad_hidden * up * (sigmoid + silu * (1 - sigmoid)), grad_hidden * silu
     else:
-        hidden, pull_back = jax.vjp(partial(_norm_gate, eps=norm_eps), gate, up)
+        hidden, pull_back = jax.vjp(partial(_gated, norm_eps=norm_eps), gate, up)
         grad_gate, grad_up = pull_back(grad_hidden)
-    hidden = hidden.astype(x.dtype)
-    grad_inner = jnp.concatenate([grad_gate, grad_up], axis=-1).astype(x.dtype)
-    grad_x = product("...o,io->...i", grad_inner, gate_up).astype(x.dtype)
-    return grad_x, weight_gradient(x, grad_inner), weight_gradient(cotangent, hidden), None, None
+    hidden, grad_gate, grad_up = (array.astype(x.dtype) for array in (hidden, grad_gate, grad_up))
+    grad_x = product("...o,io->...i", grad_gate, gate_weight) + product("...o,io->...i", grad_up, up_weight)
+    grad_gate_up = jnp.concatenate([weight_gradient(x, grad_gate), weight_gradient(x, grad_up)], axis=-1)
+    return grad_x.astype(x.dtype), grad_gate_up, weight_gradient(cotangent, hidden), None, None
 
 
 _swiglu.defvjp(_swiglu_forward, _swiglu_backward)
 
 
-def _norm_gate(gate: Array, up: Array, eps: float) -> Array:
-    return jax.nn.sigmoid(gate) * rms_norm(gate * up, eps, jnp.float32)
+def _gated(gate: Array, up: Array, norm_eps: float | None) -> Array:
+    """Return `silu(gate) * up`, or with an epsilon `sigmoid(gate) * rms(gate * up)`, in float32."""
+    if norm_eps is None:
+        return jax.nn.silu(gate) * up
+    return jax.nn.sigmoid(gate) * rms_norm(gate * up, norm_eps, jnp.float32)
 
 
 # Attention
