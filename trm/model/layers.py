@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from trm.model.precision import as_cast, linear, product, weight_gradient
+from trm.model.precision import as_cast, linear, pack, product, unpack, weight_gradient
 
 T = TypeVar("T")
 
@@ -46,12 +46,12 @@ def _rms_norm_forward(x: Array, eps: float, dtype: np.dtype) -> tuple[Array, Any
     scale = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
     y = (x * scale).astype(dtype)
     # The result is the next layer's input and kept for it anyway: nothing wide has to be stored for this derivative.
-    return y, (y, scale)
+    return y, pack((y, scale))
 
 
 def _rms_norm_backward(eps: float, dtype: np.dtype, residuals: Any, cotangent: Array) -> tuple[Array]:
     del eps, dtype
-    y, scale = residuals
+    y, scale = unpack(residuals)
     y, cotangent = y.astype(jnp.float32), cotangent.astype(jnp.float32)
     return (scale * (cotangent - y * jnp.mean(cotangent * y, axis=-1, keepdims=True)),)
 
@@ -114,11 +114,12 @@ def _swiglu_forward(
     # Two products, not one whose wide result is cut: cutting and joining would write and read it once more.
     gate, up = (product("...i,io->...o", x, weight).astype(x.dtype) for weight in jnp.split(gate_up, 2, axis=-1))
     hidden = _gated(gate.astype(jnp.float32), up.astype(jnp.float32), norm_eps).astype(x.dtype)
-    return product("...i,oi->...o", hidden, down), (x, gate, up, gate_up, down)
+    return product("...i,oi->...o", hidden, down), (pack((x, gate, up)), gate_up, down)
 
 
 def _swiglu_backward(norm_eps: float | None, residuals: Any, cotangent: Array):
-    x, gate, up, gate_up, down = residuals
+    packed, gate_up, down = residuals
+    x, gate, up = unpack(packed)
     gate_weight, up_weight = jnp.split(gate_up, 2, axis=-1)
     cotangent = cotangent.astype(x.dtype)
     grad_hidden = product("...o,oi->...i", cotangent, down)
@@ -223,11 +224,11 @@ def _attention_weights(q: Array, k: Array) -> Float[Array, "*batch head query ke
 
 def _attend_forward(q: Array, k: Array, v: Array) -> tuple[Array, Any]:
     weights = _attention_weights(q, k).astype(v.dtype)
-    return product("...hqk,...khd->...qhd", weights, v).astype(v.dtype), (q, k, v)
+    return product("...hqk,...khd->...qhd", weights, v).astype(v.dtype), pack((q, k, v))
 
 
 def _attend_backward(residuals: Any, cotangent: Array) -> tuple[Array, Array, Array]:
-    q, k, v = residuals
+    q, k, v = unpack(residuals)
     weights = _attention_weights(q, k)
     grad_v = product("...hqk,...qhd->...khd", weights.astype(v.dtype), cotangent)
     grad_weights = product("...qhd,...khd->...hqk", cotangent, v)

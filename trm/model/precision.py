@@ -66,17 +66,36 @@ def _linear(x: Array, parameter: Array, copy: Array) -> Array:
 
 
 def _linear_forward(x: Array, parameter: Array, copy: Array) -> tuple[Array, Any]:
-    return _linear(x, parameter, copy), (x, copy)
+    return _linear(x, parameter, copy), (pack(x), copy)
 
 
 def _linear_backward(residuals: Any, cotangent: Array) -> tuple[Array, Array, None]:
     x, copy = residuals
+    x = unpack(x)
     cotangent = cotangent.astype(x.dtype)
     grad_x = product("...o,io->...i", cotangent, copy).astype(x.dtype)
     return grad_x, weight_gradient(x, cotangent), None
 
 
 _linear.defvjp(_linear_forward, _linear_backward)
+
+
+def pack(activations: T) -> T:
+    """Turn bfloat16 activations into their bits, to be kept for the backward pass; `unpack` undoes it.
+
+    What is kept in a scan is read one iteration at a time. XLA's CPU compiler converts bfloat16 to float32 before it
+    does that, everything that all iterations have kept; bits it leaves alone. On a GPU nothing changes.
+    """
+    return jax.tree.map(
+        lambda x: jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x, activations
+    )
+
+
+def unpack(packed: T) -> T:
+    """Turn what `pack` has made of activations into activations again."""
+    return jax.tree.map(
+        lambda x: jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x, packed
+    )
 
 
 def weight_gradient(a: Float[Array, "*batch position m"], b: Float[Array, "*batch position n"]) -> Float[Array, "m n"]:
