@@ -281,11 +281,17 @@ class Network(eqx.Module):
     """The tiny network: a few blocks."""
 
     blocks: tuple[Block, ...]
+    remat: bool = eqx.field(static=True)
+    """Whether the backward pass computes the blocks again, instead of keeping what it needs of the forward pass."""
 
     def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
-        for block in self.blocks:
-            h = block(h)
-        return h
+        return (jax.checkpoint(_in_turn) if self.remat else _in_turn)(self.blocks, h)
+
+
+def _in_turn(blocks: tuple[Block, ...], h: Array) -> Array:
+    for block in blocks:
+        h = block(h)
+    return h
 
 
 def outputs_over_inputs(tree: T) -> T:

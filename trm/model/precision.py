@@ -93,9 +93,7 @@ def pack(activations: T) -> T:
 
 def unpack(packed: T) -> T:
     """Turn what `pack` has made of activations into activations again."""
-    return jax.tree.map(
-        lambda x: jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x, packed
-    )
+    return jax.tree.map(lambda x: jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x, packed)
 
 
 def weight_gradient(a: Float[Array, "*batch position m"], b: Float[Array, "*batch position n"]) -> Float[Array, "m n"]:

@@ -142,7 +142,8 @@ def count_parameters(model: Reasoner) -> int:
 
 
 def _make_network(config: ModelConfig, positions: int, layers: int, *, key: PRNGKeyArray) -> Network:
-    return Network(tuple(_make_block(config, positions, key=k) for k in jax.random.split(key, layers)))
+    blocks = tuple(_make_block(config, positions, key=k) for k in jax.random.split(key, layers))
+    return Network(blocks, config.remat)
 
 
 def _make_block(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Block:
