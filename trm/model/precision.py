@@ -98,6 +98,6 @@ def unpack(packed: T) -> T:
 
 def weight_gradient(a: Float[Array, "*batch position m"], b: Float[Array, "*batch position n"]) -> Float[Array, "m n"]:
     """Sum the outer products of a and b over everything but the last axis."""
-    # Not over one flattened axis: XLA has a kernel for two of them on the CPU, twice as fast, and merges them elsewhere.
+    # Not over one flattened axis: for two XLA has a kernel on the CPU, twice as fast, and elsewhere it merges them.
     summed = "abcdefgh"[: a.ndim - 1]
     return product(f"{summed}m,{summed}n->mn", a, b)
