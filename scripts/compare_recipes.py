@@ -206,7 +206,7 @@ WIDTH, HEIGHT, MARGIN = 260, 200, 46
 
 def draw(boards: Sequence[Board], curves: Sequence[Curve]) -> str:
     """Draw exact accuracy over steps as an SVG, a panel for each board and a line for each run."""
-    width, height = MARGIN + len(boards) * (WIDTH + MARGIN), HEIGHT + 3 * MARGIN
+    width, height = MARGIN + len(boards) * (WIDTH + MARGIN), HEIGHT + 2 * MARGIN
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="sans-serif" font-size="12" fill="#333">',
