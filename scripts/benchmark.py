@@ -5,6 +5,7 @@ matrix product that the same machine makes in the same minute, for a shared mach
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import statistics
@@ -19,6 +20,9 @@ import jax
 import numpy as np
 import typer
 from benchmark_data import data_app
+from benchmark_memory import memory_app
+from benchmark_original import Original
+from benchmark_scaling import scaling_app
 from benchmark_solver import solver_app
 from benchmark_votes import votes_app
 from jax.sharding import Mesh, NamedSharding
@@ -29,7 +33,7 @@ from trm.checkpoint import Weights
 from trm.config import Config, ModelConfig, read_config
 from trm.data import sudoku
 from trm.data.csv_files import bundled_csv
-from trm.data.loader import TrainLoader
+from trm.data.loader import HostBatch, TrainLoader
 from trm.data.puzzles import Metadata, PuzzleSet
 from trm.devices import REPLICATED, SPLIT, make_mesh
 from trm.errors import InputError
@@ -39,7 +43,7 @@ from trm.model.layers import swiglu_width
 from trm.model.precision import product
 from trm.named import config_path
 from trm.plan import compile_train_step
-from trm.train_step import make_state
+from trm.train_step import make_state, make_train_step
 
 T = TypeVar("T")
 
@@ -49,8 +53,14 @@ console = Console(soft_wrap=True)
 
 def main() -> None:
     """Run the command line; bad input ends in one line and exit code 2."""
-    # What is not the name of another measurement is a configuration, or an option.
-    others = {"data": data_app, "solver": solver_app, "votes": votes_app}
+    # What is none of these is a configuration, or an option.
+    others = {
+        "data": data_app,
+        "memory": memory_app,
+        "scaling": scaling_app,
+        "solver": solver_app,
+        "votes": votes_app,
+    }
     chosen = next((name for name in sys.argv[1:2] if name in others), None)
     try:
         if chosen:
@@ -81,6 +91,12 @@ def benchmark_command(
     ] = None,
     devices: Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)] = None,
     repeats: Annotated[int, typer.Option(help="Steps that are timed, after one that is not.", min=1)] = 5,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CLONE", help="Time a clone of the original beside ours, eager and compiled; needs torch."
+        ),
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Append the lines of JSON to a file too.")] = None,
 ) -> None:
     """Time a training step and an evaluation step of each configuration on 9x9 Sudokus that come with the package."""
@@ -97,7 +113,10 @@ def benchmark_command(
     for name, config in zip(names, experiments, strict=True):
         figures = benchmark(config, puzzles, mesh, repeats)
         _print_figures(name, figures)
-        lines.append(json.dumps({"config": name, "settings": settings or []} | machine | _flatten(figures)))
+        comparison = _compare(config, puzzles, mesh, repeats, against) if against else {}
+        lines.append(
+            json.dumps({"config": name, "settings": settings or []} | machine | _flatten(figures) | comparison)
+        )
         if json_out:
             with json_out.open("a", encoding="utf-8") as file:
                 file.write(lines[-1] + "\n")
@@ -288,6 +307,73 @@ def _matmul_speed(rows: int, inner: int, columns: int, dtype: str, mesh: Mesh) -
 
 def _is_cpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == "cpu"
+
+
+def _compare(config: Config, puzzles: PuzzleSet, mesh: Mesh, repeats: int, clone: Path) -> dict[str, float]:
+    """Time ours, the original and the original compiled, taking turns; print a table, return its figures."""
+    batch_size, metadata = config.train.global_batch_size, puzzles.metadata
+    loader = TrainLoader(puzzles, batch_size, config.train.seed)
+    batches = [loader.load(step) for step in range(4)]
+    steppers: dict[str, Callable[[str], float]] = {}
+    originals: list[Original] = []
+    figures = {}
+    try:
+        steppers["ours"], figures["ours_build_seconds"] = _our_steps(config, metadata, batches, mesh)
+        for name, compiled in (("original", False), ("compiled original", True)):
+            device = "cpu" if _is_cpu(mesh) else "cuda"
+            original = Original(clone, config, metadata, batches, device=device, compiled=compiled)
+            originals.append(original)
+            steppers[name], figures[f"{name}_build_seconds"] = original.step, original.build_seconds
+        for kind in ("train", "evaluate"):
+            seconds = {name: [] for name in steppers}
+            for _ in range(2 + repeats):
+                for name, step in steppers.items():
+                    seconds[name].append(step(kind))
+            for name, (first, _, *rest) in seconds.items():
+                # The first step compiles, and the original compiles once more at the second.
+                figures[f"{name}_{kind}_first_seconds"] = first
+                figures[f"{name}_{kind}_seconds_median"] = statistics.median(rest)
+    finally:
+        for original in originals:
+            original.close()
+    table = Table("taking turns, seconds", *steppers, box=None)
+    for figure in ("build_seconds", *(f"{kind}_{of}" for kind in ("train", "evaluate") for of in _COMPARED)):
+        table.add_row(figure.replace("_", " "), *(f"{figures[f'{name}_{figure}']:.3f}" for name in steppers))
+    twenty = (
+        figures[f"{name}_build_seconds"]
+        + figures[f"{name}_train_first_seconds"]
+        + 19 * figures[f"{name}_train_seconds_median"]
+        for name in steppers
+    )
+    table.add_row("first 20 training steps", *(f"{seconds:.1f}" for seconds in twenty))
+    console.print(table, highlight=False)
+    return {name.replace(" ", "_"): value for name, value in figures.items()}
+
+
+_COMPARED = ("first_seconds", "seconds_median")
+
+
+def _our_steps(
+    config: Config, metadata: Metadata, batches: Sequence[HostBatch], mesh: Mesh
+) -> tuple[Callable[[str], float], float]:
+    """Return our program in the form of `Original.step`, and the seconds that it took to build."""
+    start = time.perf_counter()
+    placed = itertools.cycle([place_batch(batch, mesh) for batch in batches])
+    state = jax.block_until_ready(make_state(config, metadata, mesh))
+    train_step: Any = make_train_step(config, metadata, mesh)
+    short = dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=1))
+    evaluation_step: Any = make_evaluation_step(short, mesh)
+    build_seconds = time.perf_counter() - start
+
+    def step(kind: str) -> float:
+        nonlocal state
+        if kind == "train":
+            (state, _), seconds = _time(train_step, state, next(placed))
+        else:
+            _, seconds = _time(evaluation_step, Weights(state.model, state.puzzle_table), next(placed))
+        return seconds
+
+    return step, build_seconds
 
 
 # Counting

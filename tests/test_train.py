@@ -158,6 +158,22 @@ def test_stages_of_a_curriculum():
     assert cycles_at(tiny_config(), 1, 10) == (2, 2)
 
 
+@pytest.mark.parametrize("mixer", [{}, {"mixer": "mlp", "positions": "none"}])
+def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[str, PuzzleSet], mixer: dict):
+    puzzles = splits["train"]
+    kept, again = (
+        tiny_config(model={**mixer, "remat": remat}, train={"global_batch_size": 64}) for remat in (False, True)
+    )
+    temporary = [
+        compile_train_step(config, puzzles.metadata, make_mesh(1)).memory_analysis().temp_size_in_bytes
+        for config in (kept, again)
+    ]
+    assert temporary[1] < 0.8 * temporary[0]
+    (a, a_metrics), (b, b_metrics) = (run_steps(config, puzzles, 1, steps=1) for config in (kept, again))
+    assert_equal_but_for_rounding(a, b, 1)
+    assert a_metrics[0]["lm_loss"] == pytest.approx(b_metrics[0]["lm_loss"], rel=1e-6)
+
+
 @pytest.mark.parametrize(("model", "microbatches"), [({}, 1), ({}, 2), ({"puzzle_emb_ndim": 0}, 1)])
 def test_collectives_in_the_compiled_step(model: dict, microbatches: int):
     """One all-reduce and one all-gather (none without puzzle embeddings), neither inside a loop."""

@@ -98,6 +98,6 @@ def unpack(packed: T) -> T:
 
 def weight_gradient(a: Float[Array, "*batch position m"], b: Float[Array, "*batch position n"]) -> Float[Array, "m n"]:
     """Sum the outer products of a and b over everything but the last axis."""
-    # Not over one flattened axis: for two XLA has a kernel on the CPU, twice as fast, and elsewhere it merges them.
+    # Not over one flattened axis: for two of them XLA has a CPU kernel, twice as fast; on a GPU it merges them itself.
     summed = "abcdefgh"[: a.ndim - 1]
     return product(f"{summed}m,{summed}n->mn", a, b)
