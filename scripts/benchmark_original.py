@@ -60,7 +60,9 @@ class Original:
             "compiled": compiled,
         }
         self._folder = tempfile.TemporaryDirectory()
-        fields = {name: np.stack([getattr(batch, name) for batch in batches]) for name in HostBatch._fields}
+        fields: dict[str, Any] = {
+            name: np.stack([getattr(batch, name) for batch in batches]) for name in HostBatch._fields
+        }
         np.savez(Path(self._folder.name) / "batches.npz", **fields)
         self._log = (Path(self._folder.name) / "log").open("w+")
         self._process = subprocess.Popen(
@@ -138,7 +140,7 @@ class _Loop:
                     world_size=1,
                 )
             )
-        self.head = torch.compile(head) if request["compiled"] else head
+        self.head: Any = torch.compile(head) if request["compiled"] else head
         self.average = None
         if rules["ema"]:
             self.average = importlib.import_module("models.ema").EMAHelper(rules["ema_rate"])
