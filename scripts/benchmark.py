@@ -21,7 +21,7 @@ import numpy as np
 import typer
 from benchmark_data import data_app
 from benchmark_memory import memory_app
-from benchmark_original import Original
+from benchmark_original import Original, check_clone
 from benchmark_scaling import scaling_app
 from benchmark_solver import solver_app
 from benchmark_votes import votes_app
@@ -104,6 +104,8 @@ def benchmark_command(
     names = configs or ["sudoku_mlp", "sudoku_att"]
     # All is checked before the first is measured: a misspelt name is not to be found out after minutes.
     experiments = [_read_experiment(name, settings or [], batch_size, mesh) for name in names]
+    if against:
+        check_clone(against)
     if json_out:
         _check_appendable(json_out)
     puzzles = bundled_puzzles()

@@ -42,7 +42,7 @@ def memory_command(
     """Tabulate what a training step takes: keeping what the backward pass needs, computing it again, and in pieces."""
     experiments = [(name, read_config(config_path(name), settings or [])) for name in configs or config_names()]
     table = Table(box=None)
-    table.add_column("configuration")
+    table.add_column("configuration", no_wrap=True)
     for title in ("batch", "positions", "state, GB", "MB per puzzle", "with remat", f"in {device_gb:g} GB", "all, GB"):
         table.add_column(title, justify="right")
     mesh = make_mesh(1)

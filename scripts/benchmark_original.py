@@ -26,6 +26,12 @@ from trm.errors import InputError
 from trm.original_config import settings_from_config
 
 
+def check_clone(clone: Path) -> None:
+    """Raise InputError for a directory that holds no original."""
+    if not (clone / "models" / "losses.py").is_file():
+        raise InputError(f"--against: found no models/losses.py in {clone}, expected a clone of the original")
+
+
 class Original:
     """A process that runs the original on the batches of a training run, over and over."""
 
@@ -39,8 +45,6 @@ class Original:
         device: str,
         compiled: bool,
     ):
-        if not (clone / "models" / "losses.py").is_file():
-            raise InputError(f"--against: found no models/losses.py in {clone}, expected a clone of the original")
         size = config.train.global_batch_size
         # The original asks for the sizes that it has no use for too.
         settings = dict.fromkeys(UNUSED[config.model.recursion], 0) | settings_from_config(config)
