@@ -242,7 +242,7 @@ NO_CYCLES = {"L_layers": 0, "H_cycles": 0, "L_cycles": 0}
 @pytest.mark.parametrize(
     ("model", "q_continue", "lr", "steps"),
     [
-        ({"mixer": "mlp", "positions": "none"}, "unused", 5e-3, 250),
+        ({"mixer": "mlp", "positions": "none"}, "unused", 5e-3, 400),
         ({"recursion": "hrm", "H_layers": 1, "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
         ({"recursion": "trm_singlez", "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
         ({"recursion": "trm_hier6", "mixer": "mlp", "positions": "none"}, "unused", 5e-3, 250),
