@@ -46,6 +46,7 @@ def test_names_of_weights(capsys: pytest.CaptureFixture, tmp_path: Path, monkeyp
     assert "bfloat16" in out
     check_mistake(capsys, ["solve", "sudoku-66", "1"], "sudoku-66: no such weights, did you mean 'sudoku-6x6'?")
     check_mistake(capsys, ["solve", "zzz", "1"], "zzz: no such weights, expected a file .safetensors or one of ")
+    check_mistake(capsys, ["solve", "x" * 300, "1"], "no such weights, expected a file .safetensors or one of ")
     # A file of that name comes first.
     monkeypatch.chdir(tmp_path)
     Path("sudoku-6x6").write_text("x")

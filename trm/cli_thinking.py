@@ -18,7 +18,13 @@ Output = Literal["text", "plain", "json", "csv"]
 Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
 Steps = Annotated[int | None, typer.Option(help="Supervision steps at most.", show_default="as trained", min=1)]
 ViewCount = Annotated[
-    int | None, typer.Option("--views", help="Look at a puzzle through so many symmetries.", show_default="1", min=1)
+    int | None,
+    typer.Option(
+        "--views",
+        help="Look at a puzzle through so many symmetries.",
+        show_default="1; of ARC in `trm solve` all augmentations",
+        min=1,
+    ),
 ]
 Rollouts = Annotated[int, typer.Option(help="Think so many times about each view, with noise.", min=1)]
 Noise = Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)]

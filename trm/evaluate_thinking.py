@@ -13,7 +13,8 @@ from trm.checkpoint import Weights
 from trm.config import Config
 from trm.data.loader import HostBatch, read_examples
 from trm.data.puzzles import PuzzleArrays, PuzzleSet
-from trm.report import Accuracy, Answered, AtCompute, Judged, Report, judge, make_report
+from trm.devices import REPLICATED, place
+from trm.report import Answered, AtCompute, Judged, Report, accuracy_of, judge, make_report
 from trm.selection import Method
 from trm.solver import Candidates, Thinking, think
 from trm.views import Views
@@ -39,6 +40,8 @@ def evaluate_thinking(
     them, but for `thinking.first`, where they depend on each other. Raises InputError as `think` does.
     """
     kind = puzzles.metadata.puzzle_kind
+    # Once, not for every part of the set: a table of puzzle embeddings may be gigabytes.
+    weights = place(weights, mesh, REPLICATED)
     reports = {}
     for name, arrays in puzzles.sets.items():
         judged: dict[int, list[Judged]] = {}
@@ -46,18 +49,20 @@ def evaluate_thinking(
         for batch in _batches(puzzles, arrays, PUZZLES_PER_SLOT * slots):
             inputs, identifiers = batch.inputs, batch.puzzle_identifiers
             candidates, _ = think(weights, config, mesh, inputs, identifiers, thinking, slots, views)
-            for count in _counts(candidates, thinking):
+            counts = _counts(candidates, thinking)
+            for count in counts:
                 first = Candidates(*(field[:, :count] for field in candidates))
                 answered = _choose(batch, first, thinking.selection)
                 judged.setdefault(count, []).append(judge(answered, batch.labels, kind))
                 steps.setdefault(count, []).append(first.steps.sum(axis=1))
-            if on_answers:
-                on_answers(_choose(batch, candidates, thinking.selection))
-        by_compute = [_at_compute(np.concatenate(steps[count]), count, judged[count]) for count in judged]
-        # The last counts all candidates.
-        reports[name] = make_report(
-            judged[by_compute[-1].candidates], arrays, kind, by_compute, {"steps": by_compute[-1].steps}
-        )
+                if on_answers and count == counts[-1]:
+                    on_answers(answered)
+        by_compute = [
+            AtCompute(float(np.concatenate(steps[count]).mean()), count, accuracy_of(parts))
+            for count, parts in judged.items()
+        ]
+        of_all = by_compute[-1]
+        reports[name] = make_report(judged[of_all.candidates], arrays, kind, by_compute, {"steps": of_all.steps})
     return reports
 
 
@@ -78,10 +83,3 @@ def _counts(candidates: Candidates, thinking: Thinking) -> list[int]:
     """Return 1, 2, 4 and so on, and all candidates; these alone if they depend on each other."""
     most = candidates.steps.shape[1]
     return [most] if thinking.first else [2**i for i in range((most - 1).bit_length())] + [most]
-
-
-def _at_compute(steps: Integer[np.ndarray, " puzzles"], count: int, judged: list[Judged]) -> AtCompute:
-    labelled, token, exact = (np.concatenate(column) for column in list(zip(*judged, strict=True))[:3])
-    puzzles = int(labelled.sum())
-    mean_token, mean_exact = (float(column[labelled].sum() / (puzzles or np.nan)) for column in (token, exact))
-    return AtCompute(float(steps.mean()), count, Accuracy.of(puzzles, mean_token, mean_exact))

@@ -43,7 +43,7 @@ def weights_path(name: str) -> Path:
     if name in weights_names() and not Path(name).is_file():
         return _WEIGHTS / f"{name}{ENDING}"
     # What looks like a path is left to the reader, who can say more of it.
-    if name.startswith(SCHEME) or "/" in name or "." in name or Path(name).exists():
+    if name.startswith(SCHEME) or "/" in name or "." in name or (len(name) < 256 and Path(name).exists()):
         return local_path(name)
     raise _unknown(name, "weights", f"a file {ENDING}", weights_names())
 

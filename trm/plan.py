@@ -69,15 +69,15 @@ def lower_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stag
 def _abstract_offer(config: Config, state: TrainState, mesh: Mesh) -> Batch | Window:
     """Return what a step gets besides the state, on the devices."""
     if config.halting.refill == "slot":
-        return _lie(state.carry.batch, NamedSharding(mesh, SPLIT))
+        return _placed(state.carry.batch, NamedSharding(mesh, SPLIT))
 
     def window(state: TrainState) -> Window:
         rows = jax.tree.map(lambda rows: jnp.concatenate([rows] * WINDOW_BATCHES), state.carry.batch)
         return Window(rows, state.step)
 
-    return _lie(jax.eval_shape(window, state), NamedSharding(mesh, REPLICATED))
+    return _placed(jax.eval_shape(window, state), NamedSharding(mesh, REPLICATED))
 
 
-def _lie(tree: T, sharding: NamedSharding) -> T:
+def _placed(tree: T, sharding: NamedSharding) -> T:
     """Say of abstract arrays where they lie."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

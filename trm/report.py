@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, Num
 
 from trm.data import maze
 from trm.data.puzzles import IGNORED_LABEL, Kind, PuzzleArrays
@@ -169,17 +169,16 @@ def make_report(
     ratings = arrays.example_ratings()
     by_confidence = _by_confidence(sure[labelled], accuracy[labelled], exact[labelled])
     count = int(labelled.sum())
-    count_or_nan = count or float("nan")
-    metrics = {
-        "accuracy": accuracy[labelled].sum() / count_or_nan,
-        "exact_accuracy": exact[labelled].sum() / count_or_nan,
-        "q_halt_accuracy": ((sure >= 0.5) == exact)[labelled].sum() / count_or_nan,
-        "calibration_error": sum(row.accuracy.puzzles * abs(row.mean - row.accuracy.exact) for row in by_confidence)
-        / count_or_nan,
+    shares = {
+        "accuracy": accuracy,
+        "exact_accuracy": exact,
+        "q_halt_accuracy": (sure >= 0.5) == exact,
     }
     if kind == "maze":
-        metrics["shortest_path_accuracy"] = shortest_path[labelled].sum() / count_or_nan
-    metrics = {name: float(value) for name, value in (metrics | more).items()}
+        shares["shortest_path_accuracy"] = shortest_path
+    metrics = {name: _mean(values[labelled]) for name, values in shares.items()}
+    distances = [row.accuracy.puzzles * abs(row.mean - row.accuracy.exact) for row in by_confidence]
+    metrics |= {"calibration_error": sum(distances) / count if count else math.nan} | more
     return Report(
         examples=count,
         metrics=metrics,
@@ -224,5 +223,16 @@ def _by_confidence(
     return rows
 
 
+def accuracy_of(judged: Sequence[Judged]) -> Accuracy:
+    """Return the accuracy on all puzzles of some parts."""
+    labelled, accuracy, exact = (np.concatenate(column) for column in list(zip(*judged, strict=True))[:3])
+    return _accuracy(accuracy[labelled], exact[labelled])
+
+
 def _accuracy(accuracy: Float[np.ndarray, " puzzles"], exact: Bool[np.ndarray, " puzzles"]) -> Accuracy:
-    return Accuracy.of(len(exact), float(accuracy.mean()), float(exact.mean()))
+    return Accuracy.of(len(exact), _mean(accuracy), _mean(exact))
+
+
+def _mean(values: Num[np.ndarray, " puzzles"] | Bool[np.ndarray, " puzzles"]) -> float:
+    """Return the mean; NaN of nothing."""
+    return float(values.mean()) if len(values) else math.nan
