@@ -13,7 +13,7 @@ from jax.test_util import check_grads
 
 from trm.config import UNUSED, ModelConfig, RecursionName, read_config
 from trm.model.layers import SwiGLU, attend, rms_norm, truncated_normal
-from trm.model.precision import cast_once, linear
+from trm.model.precision import cast_once, linear, rounded_product
 from trm.model.reasoner import Reasoner, count_parameters, trainable
 from trm.model.recursion import RECURSIONS, Latents, Recursion
 from trm.named import config_path
@@ -349,3 +349,21 @@ def test_casting_once_gives_float32_gradients_of_the_same_value():
         np.testing.assert_array_equal(a, b)
         # Not a sum of bfloat16 numbers: it has digits that bfloat16 has not.
         assert (b != b.astype(jnp.bfloat16).astype(jnp.float32)).any()
+
+
+def test_products_are_rounded_where_they_are_made_except_on_a_cpu():
+    a, b = (
+        jax.random.normal(key, shape).astype(jnp.bfloat16)
+        for key, shape in zip(jax.random.split(KEY), ((5, 7), (7, 3)), strict=True)
+    )
+
+    def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
+        return rounded_product("ij,jk->ik", a, b)
+
+    exact = np.asarray(a, np.float32) @ np.asarray(b, np.float32)
+    np.testing.assert_allclose(np.asarray(jax.jit(multiply)(a, b), np.float32), exact, rtol=2**-8, atol=1e-6)
+    traced = jax.jit(multiply).trace(a, b)
+    for platform, result in (("cpu", "f32"), ("cuda", "bf16")):
+        program = traced.lower(lowering_platforms=(platform,)).as_text()
+        (product,) = [line for line in program.splitlines() if "dot_general" in line]
+        assert f"-> tensor<5x3x{result}>" in product

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
 
-from trm.model.precision import as_cast, linear, pack, product, unpack, weight_gradient
+from trm.model.precision import as_cast, linear, pack, product, rounded_product, unpack, weight_gradient
 
 T = TypeVar("T")
 
@@ -112,7 +112,7 @@ def _swiglu_forward(
 ):
     del gate_up_parameter, down_parameter
     # Two products, not one whose wide result is cut: cutting and joining would write and read it once more.
-    gate, up = (product("...i,io->...o", x, weight).astype(x.dtype) for weight in jnp.split(gate_up, 2, axis=-1))
+    gate, up = (rounded_product("...i,io->...o", x, weight) for weight in jnp.split(gate_up, 2, axis=-1))
     hidden = _gated(gate.astype(jnp.float32), up.astype(jnp.float32), norm_eps).astype(x.dtype)
     return product("...i,oi->...o", hidden, down), (pack((x, gate, up)), gate_up, down)
 
@@ -122,7 +122,7 @@ def _swiglu_backward(norm_eps: float | None, residuals: Any, cotangent: Array):
     x, gate, up = unpack(packed)
     gate_weight, up_weight = jnp.split(gate_up, 2, axis=-1)
     cotangent = cotangent.astype(x.dtype)
-    grad_hidden = product("...o,oi->...i", cotangent, down)
+    grad_hidden = rounded_product("...o,oi->...i", cotangent, down).astype(jnp.float32)
     gate, up = gate.astype(jnp.float32), up.astype(jnp.float32)
     if norm_eps is None:
         sigmoid = jax.nn.sigmoid(gate)
@@ -195,13 +195,12 @@ class Attention(eqx.Module):
         self.rope_theta = rope_theta
 
     def __call__(self, x: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
-        qkv = linear(x, self.qkv)
+        qkv = linear(x, self.qkv).astype(x.dtype)
         qkv = qkv.reshape(*qkv.shape[:-1], 3, self.num_heads, -1)
         q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
         if self.rope_theta is not None:
             q, k = rotate(q, self.rope_theta), rotate(k, self.rope_theta)
-        mixed = attend(q.astype(x.dtype), k.astype(x.dtype), v.astype(x.dtype))
-        return linear(mixed.reshape(*x.shape[:-1], -1), self.out)
+        return linear(attend(q, k, v).reshape(*x.shape[:-1], -1), self.out)
 
 
 @jax.custom_vjp
@@ -224,20 +223,20 @@ def _attention_weights(q: Array, k: Array) -> Float[Array, "*batch head query ke
 
 def _attend_forward(q: Array, k: Array, v: Array) -> tuple[Array, Any]:
     weights = _attention_weights(q, k).astype(v.dtype)
-    return product("...hqk,...khd->...qhd", weights, v).astype(v.dtype), pack((q, k, v))
+    return rounded_product("...hqk,...khd->...qhd", weights, v), pack((q, k, v))
 
 
 def _attend_backward(residuals: Any, cotangent: Array) -> tuple[Array, Array, Array]:
     q, k, v = unpack(residuals)
     weights = _attention_weights(q, k)
-    grad_v = product("...hqk,...qhd->...khd", weights.astype(v.dtype), cotangent)
+    grad_v = rounded_product("...hqk,...qhd->...khd", weights.astype(v.dtype), cotangent)
     grad_weights = product("...qhd,...khd->...hqk", cotangent, v)
     # Derivative of the softmax, then of the scale.
     grad_scores = weights * (grad_weights - jnp.sum(weights * grad_weights, axis=-1, keepdims=True))
     grad_scores = (grad_scores * q.shape[-1] ** -0.5).astype(q.dtype)
-    grad_q = product("...hqk,...khd->...qhd", grad_scores, k)
-    grad_k = product("...hqk,...qhd->...khd", grad_scores, q)
-    return grad_q.astype(q.dtype), grad_k.astype(k.dtype), grad_v.astype(v.dtype)
+    grad_q = rounded_product("...hqk,...khd->...qhd", grad_scores, k)
+    grad_k = rounded_product("...hqk,...qhd->...khd", grad_scores, q)
+    return grad_q, grad_k, grad_v
 
 
 attend.defvjp(_attend_forward, _attend_backward)
