@@ -1,4 +1,4 @@
-"""Matrix products in the compute dtype: float32 or bfloat16 operands, float32 results and float32 weight gradients.
+"""Matrix products in the compute dtype: float32 or bfloat16 operands, added up in float32, float32 weight gradients.
 
 Parameters are float32. Each is cast to the compute dtype at use, as in the original; a recursion uses the same weight
 many times, so `cast_once` makes the copies before it starts. The gradient must not be a sum of bfloat16 numbers on that
