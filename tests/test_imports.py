@@ -25,6 +25,7 @@ ORDER = [
     "trm.data.loader",
     "trm.data.puzzle_check",
     "trm.model.precision",
+    "trm.model.attention",
     "trm.model.layers",
     "trm.model.recursion",
     "trm.model.reasoner",

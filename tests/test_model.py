@@ -12,7 +12,8 @@ from conftest import tiny_config
 from jax.test_util import check_grads
 
 from trm.config import UNUSED, ModelConfig, RecursionName, read_config
-from trm.model.layers import SwiGLU, attend, rms_norm, truncated_normal
+from trm.model.attention import attend
+from trm.model.layers import SwiGLU, rms_norm, truncated_normal
 from trm.model.precision import cast_once, linear, rounded_product
 from trm.model.reasoner import Reasoner, count_parameters, trainable
 from trm.model.recursion import RECURSIONS, Latents, Recursion

@@ -16,7 +16,8 @@ from trm.config import ModelConfig
 from trm.data.puzzles import IGNORED_LABEL
 from trm.errors import InputError
 from trm.loss import LossType, log_softmax, log_stablemax, token_losses
-from trm.model.layers import Attention, SwiGLU, rms_norm, rotary_tables, rotate, swiglu_width, truncated_normal
+from trm.model.attention import rotary_tables, rotate
+from trm.model.layers import Attention, SwiGLU, rms_norm, swiglu_width, truncated_normal
 from trm.model.precision import linear
 from trm.model.reasoner import QHead, Reasoner
 from trm.optimizer import adam_atan2, sign_sgd_rows, update_ema, warmup_cosine
