@@ -60,6 +60,11 @@ def test_settings_override_the_file(tmp_path: Path):
         ("[model]\nnum_heads = 12\nhidden_size = 36", [], "model.num_heads: found head size 3"),
         ("[model]\nmixer = 'mlp'", [], "model.positions: found 'rope' with mixer 'mlp'"),
         (
+            "[model]\nunroll = true\nrecursion = 'hrm'\nH_layers = 2",
+            [],
+            "model.unroll: found True, expected False with recursion 'hrm'",
+        ),
+        (
             "[model]\npuzzle_emb_ndim = 1100\npuzzle_emb_len = 2",
             [],
             "model.puzzle_emb_len: found 2, expected 0 or at least 3",

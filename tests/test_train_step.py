@@ -20,7 +20,7 @@ from trm.devices import fetch, make_mesh
 from trm.evaluate import evaluate, make_evaluation_step
 from trm.feed import open_feed
 from trm.halting import place_batch
-from trm.plan import compile_train_step
+from trm.plan import compile_train_step, lower_train_step
 from trm.train_step import TrainState, make_state, make_train_step
 
 DEVICES = len(jax.devices())
@@ -159,6 +159,21 @@ def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[
     temporary = [account.temp_size_in_bytes for account in accounts]
     assert temporary[1] < 0.8 * temporary[0]
     (a, a_metrics), (b, b_metrics) = (run_steps(config, puzzles, 1, steps=1) for config in (kept, again))
+    assert_equal_but_for_rounding(a, b, 1)
+    assert a_metrics[0]["lm_loss"] == pytest.approx(b_metrics[0]["lm_loss"], rel=1e-6)
+
+
+@pytest.mark.parametrize("recursion", ["trm", "trm_singlez", "trm_hier6"])
+def test_unrolled_cycles_are_no_loop_and_change_no_number(splits: dict[str, PuzzleSet], recursion: str):
+    puzzles = splits["train"]
+    rolled, unrolled = (tiny_config(model={"recursion": recursion, "unroll": unroll}) for unroll in (False, True))
+    loops = [
+        lower_train_step(config, puzzles.metadata, make_mesh(1)).as_text().count("stablehlo.while")
+        for config in (rolled, unrolled)
+    ]
+    # Of the cycles without a gradient, of those with one, and of their backward pass.
+    assert loops[1] == loops[0] - 3
+    (a, a_metrics), (b, b_metrics) = (run_steps(config, puzzles, 1, steps=1) for config in (rolled, unrolled))
     assert_equal_but_for_rounding(a, b, 1)
     assert a_metrics[0]["lm_loss"] == pytest.approx(b_metrics[0]["lm_loss"], rel=1e-6)
 

@@ -87,6 +87,9 @@ class ModelConfig:
     remat: bool = False
     """Whether the backward pass computes each network again instead of keeping what it needs: less memory, the same
     numbers within rounding, about a fifth more time."""
+    unroll: bool = False
+    """Whether the L cycles are compiled one after another, not as a loop: faster in training, as what the backward pass
+    needs is not copied into stacks and out, for more memory and compile time."""
 
     def __post_init__(self):
         _require_positive(self, "hidden_size num_heads expansion rope_theta rms_norm_eps")
@@ -96,6 +99,9 @@ class ModelConfig:
                 _require(found == 0, name, found, f"0: recursion {self.recursion!r} has no use for it")
             else:
                 _require_positive(self, name)
+        if self.recursion in ("hrm", "transformers_baseline"):
+            # Neither differentiates a loop.
+            _require_default(self, "unroll", f"with recursion {self.recursion!r}")
         if self.recursion == "trm_hier6":
             _require(self.L_cycles <= 6, "L_cycles", self.L_cycles, "at most 6, one for each latent of trm_hier6")
         _require(

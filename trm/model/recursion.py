@@ -66,9 +66,9 @@ def draw_initial(latents: type[Z], config: ModelConfig, *, key: PRNGKeyArray) ->
     return latents(*(truncated_normal(k, (config.hidden_size,), 1.0).astype(dtype) for k in keys))
 
 
-def repeat(update: Callable[[T], T], z: T, times: int) -> T:
-    """Update so many times, in a scan."""
-    return jax.lax.scan(lambda z, _: (update(z), None), z, length=times)[0]
+def repeat(update: Callable[[T], T], z: T, times: int, unroll: bool = False) -> T:
+    """Update so many times, in a scan; unrolled, the compiled program has no loop but the updates one after another."""
+    return jax.lax.scan(lambda z, _: (update(z), None), z, length=times, unroll=unroll)[0]
 
 
 def without_gradient(cycle: Callable[[N, Array, Z], Z], networks: N, x: Hidden, z: Z, times: int) -> Z:
@@ -87,12 +87,14 @@ class OneNetwork(Recursion[Z]):
     initial: Z
     H_cycles: int = eqx.field(static=True)
     L_cycles: int = eqx.field(static=True)
+    unroll: bool = eqx.field(static=True)
+    """Whether the L cycles of an H cycle are unrolled: what they keep for the backward pass is then not stacked."""
 
     def __init__(self, config: ModelConfig, make_network: MakeNetwork, *, key: PRNGKeyArray):
         network_key, latents_key = jax.random.split(key)
         self.network = make_network(config.L_layers, key=network_key)
         self.initial = draw_initial(self.latents, config, key=latents_key)
-        self.H_cycles, self.L_cycles = config.H_cycles, config.L_cycles
+        self.H_cycles, self.L_cycles, self.unroll = config.H_cycles, config.L_cycles, config.unroll
 
     def __call__(self, x: Hidden, z: Z) -> Z:
         network = cast_once(self.network, x.dtype)
@@ -118,7 +120,7 @@ class TRM(OneNetwork[TwoLatents]):
 
     def h_cycle(self, network: Network, x: Hidden, z: TwoLatents) -> TwoLatents:
         injected = z.z_H + x
-        z_L = repeat(lambda z_L: network(z_L + injected), z.z_L, self.L_cycles)
+        z_L = repeat(lambda z_L: network(z_L + injected), z.z_L, self.L_cycles, self.unroll)
         return TwoLatents(z_H=network(z.z_H + z_L), z_L=z_L)
 
     def answer(self, z: TwoLatents) -> Hidden:
@@ -137,7 +139,7 @@ class SingleZ(OneNetwork[SingleLatent]):
     latents = SingleLatent
 
     def h_cycle(self, network: Network, x: Hidden, z: SingleLatent) -> SingleLatent:
-        return SingleLatent(network(repeat(lambda z_L: network(z_L + x), z.z_L, self.L_cycles)))
+        return SingleLatent(network(repeat(lambda z_L: network(z_L + x), z.z_L, self.L_cycles, self.unroll)))
 
     def answer(self, z: SingleLatent) -> Hidden:
         return z.z_L
@@ -168,7 +170,7 @@ class Hier6(OneNetwork[SixLatents]):
             return [jnp.where(i == k, refined, part) for k, part in enumerate(parts)], None
 
         parts = [z.z_L1, z.z_L2, z.z_L3, z.z_L4, z.z_L5, z.z_L6]
-        parts, _ = jax.lax.scan(l_cycle, parts, jnp.arange(self.L_cycles))
+        parts, _ = jax.lax.scan(l_cycle, parts, jnp.arange(self.L_cycles), unroll=self.unroll)
         return SixLatents(network(z.z_H + _add(parts)), *parts)
 
     def answer(self, z: SixLatents) -> Hidden:
