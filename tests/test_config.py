@@ -60,6 +60,21 @@ def test_settings_override_the_file(tmp_path: Path):
         ("[model]\nnum_heads = 12\nhidden_size = 36", [], "model.num_heads: found head size 3"),
         ("[model]\nmixer = 'mlp'", [], "model.positions: found 'rope' with mixer 'mlp'"),
         (
+            "[model]\nfused_attention = true\nmixer = 'mlp'\npositions = 'none'",
+            [],
+            "model.mixer: found 'mlp', expected 'attention' with fused_attention true",
+        ),
+        (
+            "[model]\nfused_attention = true\nforward_dtype = 'float32'",
+            [],
+            "model.forward_dtype: found 'float32', expected 'bfloat16' with fused_attention true",
+        ),
+        (
+            "[model]\nfused_attention = true\nnum_heads = 2",
+            [],
+            "model.num_heads: found head size 256 = 512 // 2, expected a multiple of 8 up to 128",
+        ),
+        (
             "[model]\nunroll = true\nrecursion = 'hrm'\nH_layers = 2",
             [],
             "model.unroll: found True, expected False with recursion 'hrm'",

@@ -12,7 +12,7 @@ from conftest import tiny_config
 from jax.test_util import check_grads
 
 from trm.config import UNUSED, ModelConfig, RecursionName, read_config
-from trm.model.attention import attend
+from trm.model.attention import attend, has_cudnn
 from trm.model.layers import SwiGLU, rms_norm, truncated_normal
 from trm.model.precision import cast_once, linear, rounded_product
 from trm.model.reasoner import Reasoner, count_parameters, trainable
@@ -350,6 +350,31 @@ def test_casting_once_gives_float32_gradients_of_the_same_value():
         np.testing.assert_array_equal(a, b)
         # Not a sum of bfloat16 numbers: it has digits that bfloat16 has not.
         assert (b != b.astype(jnp.bfloat16).astype(jnp.float32)).any()
+
+
+@pytest.mark.skipif(not has_cudnn(), reason="needs jax with CUDA: pip install 'jax[cuda12]' (no GPU)")
+@pytest.mark.parametrize("positions", [5, 6])
+def test_fused_attention_is_two_kernels_on_a_gpu(positions: int):
+    q, k, v = jax.random.normal(KEY, (3, 2, 4, positions, 2, 8), jnp.bfloat16)
+
+    def gradients(fused: bool) -> Any:
+        return jax.jit(
+            jax.value_and_grad(lambda q, k, v: attend(q, k, v, fused).astype(jnp.float32).sum(), argnums=(0, 1, 2))
+        )
+
+    program = gradients(True).trace(q, k, v).lower(lowering_platforms=("cuda",)).as_text()
+    # The forward pass, once more for the backward pass, and that.
+    assert program.count("@__cudnn$fmhaSoftmax(") == 2
+    assert program.count("@__cudnn$fmhaSoftmaxBackward(") == 1
+    assert f"{positions}x{positions}x" not in program
+    for a, b in zip(jax.tree.leaves(gradients(True)(q, k, v)), jax.tree.leaves(gradients(False)(q, k, v)), strict=True):
+        np.testing.assert_allclose(np.asarray(a, np.float32), np.asarray(b, np.float32), rtol=2**-6, atol=2**-6)
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="is fused here")
+def test_fused_attention_is_plain_attention_on_a_cpu():
+    q, k, v = jax.random.normal(KEY, (3, 2, 5, 2, 8), jnp.bfloat16)
+    np.testing.assert_array_equal(attend(q, k, v, fused=True), attend(q, k, v))
 
 
 def test_products_are_rounded_where_they_are_made_except_on_a_cpu():

@@ -64,6 +64,9 @@ class ModelConfig:
     """Width of the SwiGLU over the hidden size, before the factor 2/3 and rounding up to a multiple of 256."""
     mixer: Literal["attention", "mlp"] = "attention"
     """What mixes positions: self-attention, or a SwiGLU over the position axis."""
+    fused_attention: bool = False
+    """Whether attention is a kernel of cuDNN on an NVIDIA GPU (bfloat16 only): position x position is not written to
+    memory, and the numbers are the same within rounding. On other devices nothing changes."""
     gate: Literal["silu", "norm"] = "silu"
     """The gate of every SwiGLU: `silu(g) * v`, or `sigmoid(g) * rms(g * v)` (arXiv 2601.19085)."""
     positions: Literal["rope", "learned", "none"] = "rope"
@@ -113,6 +116,8 @@ class ModelConfig:
             raise InputError(
                 f"register: found true with puzzle_emb_ndim {self.row_size}, expected 0, for it has its place"
             )
+        if self.fused_attention:
+            self._check_fused_attention()
         if self.mixer == "mlp" and self.positions == "rope":
             raise InputError(
                 "positions: found 'rope' with mixer 'mlp', expected 'none' or 'learned' (rope acts in attention)"
@@ -126,6 +131,16 @@ class ModelConfig:
             raise InputError(
                 f"puzzle_emb_len: found {self.puzzle_emb_len}, expected 0 or at least {self._smallest_prefix} "
                 f"to hold puzzle_emb_ndim {self.row_size} at hidden_size {self.hidden_size}"
+            )
+
+    def _check_fused_attention(self) -> None:
+        for name, expected in (("mixer", "attention"), ("forward_dtype", "bfloat16")):
+            found = getattr(self, name)
+            _require(found == expected, name, found, f"{expected!r} with fused_attention true")
+        if self.head_size % 8 or self.head_size > 128:
+            raise InputError(
+                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, "
+                f"expected a multiple of 8 up to 128 with fused_attention true"
             )
 
     def with_cycles(self, H_cycles: int, L_cycles: int) -> "ModelConfig":

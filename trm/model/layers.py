@@ -160,9 +160,18 @@ class Attention(eqx.Module):
     num_heads: int = eqx.field(static=True)
     rope_theta: float | None = eqx.field(static=True)
     """Base of the rotary position encoding; None: no positions."""
+    fused: bool = eqx.field(static=True)
+    """Whether a GPU's own kernel does it where there is one."""
 
     def __init__(
-        self, hidden_size: int, num_heads: int, head_size: int, rope_theta: float | None, *, key: PRNGKeyArray
+        self,
+        hidden_size: int,
+        num_heads: int,
+        head_size: int,
+        rope_theta: float | None,
+        fused: bool = False,
+        *,
+        key: PRNGKeyArray,
     ):
         qkv_key, out_key = jax.random.split(key)
         width = num_heads * head_size
@@ -170,14 +179,15 @@ class Attention(eqx.Module):
         self.out = truncated_normal(out_key, (width, hidden_size), width**-0.5)
         self.num_heads = num_heads
         self.rope_theta = rope_theta
+        self.fused = fused
 
     def __call__(self, x: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
-        qkv = linear(x, self.qkv).astype(x.dtype)
+        qkv = linear(x, self.qkv, rounded=True)
         qkv = qkv.reshape(*qkv.shape[:-1], 3, self.num_heads, -1)
         q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
         if self.rope_theta is not None:
             q, k = rotate(q, self.rope_theta), rotate(k, self.rope_theta)
-        return linear(attend(q, k, v).reshape(*x.shape[:-1], -1), self.out)
+        return linear(attend(q, k, v, self.fused).reshape(*x.shape[:-1], -1), self.out)
 
 
 # Blocks

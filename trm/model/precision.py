@@ -6,6 +6,7 @@ account: a `Cast` carries the parameter beside its copy, and the product's deriv
 parameter in float32.
 """
 
+from functools import partial
 from typing import Any, TypeVar
 
 import equinox as eqx
@@ -67,24 +68,25 @@ def rounded_product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
     return jax.lax.platform_dependent(a, b, cpu=round_afterwards, default=round_at_once)
 
 
-def linear(x: Float[Array, "*batch in"], weight: Weight) -> Float[Array, "*batch out"]:
-    """Multiply with a weight stored as (in, out); operands in the dtype of `x`, the result in float32."""
+def linear(x: Float[Array, "*batch in"], weight: Weight, rounded: bool = False) -> Float[Array, "*batch out"]:
+    """Multiply in the dtype of `x` with a weight stored as (in, out); the result is float32, or rounded as well."""
     cast = as_cast(weight, x.dtype)
-    return _linear(x, cast.parameter, cast.copy)
+    return _linear(x, cast.parameter, cast.copy, rounded)
 
 
 # Plain differentiation would multiply the float32 cotangent with the bfloat16 weight, at a fraction of the speed.
-@jax.custom_vjp
-def _linear(x: Array, parameter: Array, copy: Array) -> Array:
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _linear(x: Array, parameter: Array, copy: Array, rounded: bool) -> Array:
     del parameter
-    return product("...i,io->...o", x, copy)
+    return (rounded_product if rounded else product)("...i,io->...o", x, copy)
 
 
-def _linear_forward(x: Array, parameter: Array, copy: Array) -> tuple[Array, Any]:
-    return _linear(x, parameter, copy), (pack(x), copy)
+def _linear_forward(x: Array, parameter: Array, copy: Array, rounded: bool) -> tuple[Array, Any]:
+    return _linear(x, parameter, copy, rounded), (pack(x), copy)
 
 
-def _linear_backward(residuals: Any, cotangent: Array) -> tuple[Array, Array, None]:
+def _linear_backward(rounded: bool, residuals: Any, cotangent: Array) -> tuple[Array, Array, None]:
+    del rounded
     x, copy = residuals
     x = unpack(x)
     cotangent = cotangent.astype(x.dtype)

@@ -90,7 +90,7 @@ class Reasoner(eqx.Module):
         """
         z = self.recursion(self.embed(inputs, rows), z)
         answer = self.recursion.answer(z)
-        logits = linear(answer[..., self.prefix_len :, :], self.lm_head).astype(answer.dtype)
+        logits = linear(answer[..., self.prefix_len :, :], self.lm_head, rounded=True)
         q = self.q_head(answer[..., 0, :])
         return jax.lax.stop_gradient(z), Outputs(logits, q[..., 0], q[..., 1])
 
@@ -153,5 +153,6 @@ def _make_block(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Bl
         mixer = MLPMixer(SwiGLU(positions, config.expansion, gate_eps, key=mixer_key))
     else:
         theta = config.rope_theta if config.positions == "rope" else None
-        mixer = AttentionMixer(Attention(config.hidden_size, config.num_heads, config.head_size, theta, key=mixer_key))
+        size, heads, head_size = config.hidden_size, config.num_heads, config.head_size
+        mixer = AttentionMixer(Attention(size, heads, head_size, theta, config.fused_attention, key=mixer_key))
     return Block(mixer, SwiGLU(config.hidden_size, config.expansion, gate_eps, key=mlp_key), config.rms_norm_eps)
