@@ -3,14 +3,18 @@
     python scripts/benchmark.py memory
 
 Nothing is trained: programs are compiled for the whole batch of a configuration, on one device, on abstract arrays. The
-compiler is that of the machine this runs on; another one's account differs by what it fuses.
+compiler is that of the machine this runs on, or, with `--gpu`, that of a GPU which need not be there.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
+import jax
 import typer
+from jax.experimental import topologies
 from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
@@ -19,7 +23,8 @@ from trm.config import Config, read_config
 from trm.data.arc import VOCAB_SIZE
 from trm.data.puzzles import Metadata
 from trm.data.sudoku import metadata_of
-from trm.devices import make_mesh
+from trm.devices import make_mesh, mesh_of
+from trm.errors import InputError
 from trm.named import config_names, config_path
 from trm.plan import Plan, plan
 
@@ -38,6 +43,13 @@ def memory_command(
     ] = None,
     device_gb: Annotated[float, typer.Option(help="Memory of the device that a step is to fit on.", min=1)] = 80,
     identifiers: Annotated[int, typer.Option(help="Rows of the puzzle table of an ARC set.", min=1)] = 1_000_000,
+    gpu: Annotated[
+        Path | None,
+        typer.Option(
+            help="Text proto that describes a GPU, like scripts/h100.textproto: ask the compiler for that one. Needs "
+            "pip install 'jax[cuda12]', no GPU."
+        ),
+    ] = None,
 ) -> None:
     """Tabulate what a training step takes: keeping what the backward pass needs, computing it again, and in pieces."""
     experiments = [(name, read_config(config_path(name), settings or [])) for name in configs or config_names()]
@@ -45,7 +57,7 @@ def memory_command(
     table.add_column("configuration", no_wrap=True)
     for title in ("batch", "positions", "state, GB", "MB per puzzle", "with remat", f"in {device_gb:g} GB", "all, GB"):
         table.add_column(title, justify="right")
-    mesh = make_mesh(1)
+    mesh = _mesh_of(gpu) if gpu else make_mesh(1)
     for name, config in experiments:
         metadata = _metadata(config, identifiers)
         kept = plan(_with(config, remat=False), metadata, mesh)
@@ -64,6 +76,25 @@ def memory_command(
             f"{total:.1f}",
         )
     console.print(table, highlight=False)
+
+
+def _mesh_of(path: Path) -> Mesh:
+    """Lay out one GPU that is described and need not be there; raise InputError where that cannot be."""
+    try:
+        description = path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--gpu: {path}: cannot read: {error}") from error
+    # The tiles of Triton's products are found by trying them, on the device.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_enable_triton_gemm=false"
+    # The device is not used either, should there be one.
+    jax.config.update("jax_platforms", "cpu")
+    try:
+        topology = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=description)
+    except NotImplementedError as error:
+        raise InputError("--gpu: jax has no GPU compiler here, expected one: pip install 'jax[cuda12]'") from error
+    except jax.errors.JaxRuntimeError as error:
+        raise InputError(f"--gpu: {path}: expected a GpuTargetConfigProto in text form: {error}") from error
+    return mesh_of(topology.devices)
 
 
 def _with(config: Config, remat: bool, pieces: int = 1) -> Config:

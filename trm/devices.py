@@ -1,5 +1,6 @@
 """Devices: the mesh with its one axis, `data`, and moving arrays between the host and it."""
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -23,8 +24,12 @@ def make_mesh(devices: int | None = None) -> Mesh:
     available = jax.devices()
     if devices is not None and not 1 <= devices <= len(available):
         raise InputError(f"--devices: found {devices}, expected 1 to {len(available)} ({available[0].platform})")
-    chosen = available[:devices] if devices else available
-    return jax.make_mesh((len(chosen),), (AXIS,), devices=chosen, axis_types=(jax.sharding.AxisType.Auto,))
+    return mesh_of(available[:devices] if devices else available)
+
+
+def mesh_of(devices: Sequence[Any]) -> Mesh:
+    """Lay these devices out along the data axis."""
+    return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def place(tree: T, mesh: Mesh, spec: PartitionSpec) -> T:
