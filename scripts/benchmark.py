@@ -20,6 +20,7 @@ import jax
 import numpy as np
 import typer
 from benchmark_data import data_app
+from benchmark_kernels import kernels_app
 from benchmark_memory import memory_app
 from benchmark_original import Original, check_clone
 from benchmark_scaling import scaling_app
@@ -56,6 +57,7 @@ def main() -> None:
     # What is none of these is a configuration, or an option.
     others = {
         "data": data_app,
+        "kernels": kernels_app,
         "memory": memory_app,
         "scaling": scaling_app,
         "solver": solver_app,

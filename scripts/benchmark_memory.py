@@ -57,9 +57,9 @@ def memory_command(
     table.add_column("configuration", no_wrap=True)
     for title in ("batch", "positions", "state, GB", "MB per puzzle", "with remat", f"in {device_gb:g} GB", "all, GB"):
         table.add_column(title, justify="right")
-    mesh = _mesh_of(gpu) if gpu else make_mesh(1)
+    mesh = described_mesh(gpu) if gpu else make_mesh(1)
     for name, config in experiments:
-        metadata = _metadata(config, identifiers)
+        metadata = similar_metadata(config, identifiers)
         kept = plan(_with(config, remat=False), metadata, mesh)
         again = plan(_with(config, remat=True), metadata, mesh)
         size = config.train.global_batch_size
@@ -78,7 +78,7 @@ def memory_command(
     console.print(table, highlight=False)
 
 
-def _mesh_of(path: Path) -> Mesh:
+def described_mesh(path: Path) -> Mesh:
     """Lay out one GPU that is described and need not be there; raise InputError where that cannot be."""
     try:
         description = path.read_text()
@@ -119,7 +119,7 @@ def _gb(plan: Plan) -> float:
     return (plan.state_bytes + plan.temporary_bytes) / 1e9
 
 
-def _metadata(config: Config, identifiers: int) -> Metadata:
+def similar_metadata(config: Config, identifiers: int) -> Metadata:
     """Describe a puzzle set like the one that a configuration names, which need not be there."""
     path = config.data.train_paths[0]
     side = 6 if not path else 9 if "sudoku" in path or "maze-small" in path else 30
