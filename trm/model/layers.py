@@ -60,8 +60,8 @@ def _rms_norm_backward(eps: float, dtype: np.dtype, residuals: Any, cotangent: A
 def _add_and_norm(
     h: Float[Array, "*batch position hidden"], update: Float[Array, "*batch position hidden"], eps: float
 ) -> Float[Array, "*batch position hidden"]:
-    """Post-norm: add what a layer found (float32), then normalise, in the dtype of `h`."""
-    return rms_norm(h.astype(jnp.float32) + update, eps, h.dtype)
+    """Post-norm: add what a layer found, then normalise, both in float32; return it in the dtype of `h`."""
+    return rms_norm(h.astype(jnp.float32) + update.astype(jnp.float32), eps, h.dtype)
 
 
 _rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
@@ -115,7 +115,7 @@ def _swiglu_forward(
     # Two products, not one whose wide result is cut: cutting and joining would write and read it once more.
     gate, up = (rounded_product("...i,io->...o", x, weight) for weight in jnp.split(gate_up, 2, axis=-1))
     hidden = _gated(gate.astype(jnp.float32), up.astype(jnp.float32), norm_eps).astype(x.dtype)
-    return product("...i,oi->...o", hidden, down), (pack((x, gate, up)), gate_up, down)
+    return rounded_product("...i,oi->...o", hidden, down), (pack((x, gate, up)), gate_up, down)
 
 
 def _swiglu_backward(norm_eps: float | None, residuals: Any, cotangent: Array):
@@ -187,7 +187,7 @@ class Attention(eqx.Module):
         q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
         if self.rope_theta is not None:
             q, k = rotate(q, self.rope_theta), rotate(k, self.rope_theta)
-        return linear(attend(q, k, v, self.fused).reshape(*x.shape[:-1], -1), self.out)
+        return linear(attend(q, k, v, self.fused).reshape(*x.shape[:-1], -1), self.out, rounded=True)
 
 
 # Blocks
