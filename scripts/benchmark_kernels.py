@@ -4,7 +4,7 @@
 
 Nothing runs and no GPU is needed: the compiled program is read. Every kernel is taken to read what it is given and to
 write what it makes once, at the memory's full rate, or to multiply at that of the matrix units, whichever takes longer.
-No program can be faster; a real one falls short of both rates and waits between its kernels.
+A real one falls short of both rates and waits between its kernels; only what stays in a cache is read faster.
 """
 
 import json
