@@ -92,6 +92,12 @@ def test_settings_override_the_file(tmp_path: Path):
         ("[optimizer]\nbeta2 = 1.0", [], "optimizer.beta2: found 1.0, expected in [0, 1)"),
         ("[optimizer]\nmuon_lr = 0.1", [], "optimizer.muon_lr: found 0.1, expected 0.02 with type 'adam_atan2'"),
         ("[optimizer]\nema = false\nema_start_step = 5", [], "optimizer.ema_start_step: found 5, expected 0 with ema"),
+        ("[optimizer]\nema = false\nema_rate = 0.9", [], "optimizer.ema_rate: found 0.9, expected 0.999 with ema"),
+        (
+            "[optimizer]\nfreeze_weights = true\ntype = 'muon'",
+            [],
+            "optimizer.type: found 'muon', expected 'adam_atan2' with freeze_weights true",
+        ),
         ("[optimizer]\nmax_gradient_norm = -1.0", [], "optimizer.max_gradient_norm: found -1.0, expected 0 or more"),
         (
             "[train]\ncurriculum = [[0.6, 1, 2], [0.3, 2, 4]]",
@@ -99,6 +105,10 @@ def test_settings_override_the_file(tmp_path: Path):
             "train.curriculum: found (0.3, 2, 4), expected stages",
         ),
         ("[train]\ncurriculum = [[0.3, 0, 2]]", [], "train.curriculum: found (0.3, 0, 2), expected stages"),
+        ("[train]\ncurriculum = [[0.5, true, 2]]", [], "train.curriculum: found (0.5, True, 2), expected stages"),
+        # One item of many is wrong, wherever it stands.
+        ("[data]\npath = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 3]", [], "data.path: found ('a', 'b', 'c', 'd', 'e', "),
+        ("[data]\npath = [3, 'b', 'c', 'd', 'e', 'f', 'g', 'h']", [], "data.path: found (3, 'b', 'c', 'd', 'e', "),
         ("[train]\ncurriculum = [[0.5, 1]]", [], "train.curriculum: found ((0.5, 1),), expected a list of stages"),
         (
             "[train]\ncurriculum = [[0.5, 1, 7]]\n[model]\nrecursion = 'trm_hier6'",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from trm.config import Config, config_from_tables, config_to_tables, config_to_t
 from trm.data import sudoku
 from trm.data.csv_files import bundled_csv
 from trm.data.puzzle_writer import write_puzzle_set
-from trm.data.puzzles import PuzzleSet
+from trm.data.puzzles import PuzzleSet, read_puzzle_set
 from trm.devices import make_mesh
 from trm.errors import InputError
 from trm.train import evaluation_steps, newest_checkpoint, read_sets, train
@@ -257,10 +258,35 @@ def test_early_stop_and_best(puzzle_dir: Path, tmp_path: Path):
     assert train(patient, tmp_path, make_mesh(1), resume=True).step == 25
 
 
+def test_without_labels_the_last_weights_are_the_best(puzzle_dir: Path, tmp_path: Path):
+    shutil.copytree(puzzle_dir, tmp_path / "set")
+    labels = tmp_path / "set" / "test" / "all__labels.npy"
+    np.save(labels, np.full_like(np.load(labels), read_puzzle_set(puzzle_dir, "test").metadata.ignore_label_id or 0))
+    config = tiny_config(data={"path": str(tmp_path / "set")}, train={"patience": 1, "eval_interval": 2})
+    outcome = train(config, tmp_path / "run", make_mesh(1))
+    assert (outcome.step, outcome.stopped) == (15, "")
+    assert (tmp_path / "run" / "best.safetensors").read_bytes() == weights_of(tmp_path / "run")
+
+
+def test_a_refused_resume_changes_nothing(uninterrupted: tuple[Config, Path]):
+    config, whole = uninterrupted
+    before = (whole / "config.toml").read_bytes()
+    pieces = config_from_tables(config_to_tables(config), ["train.microbatches=8"])
+    with pytest.raises(InputError, match=r"train\.global_batch_size: found 8, expected a multiple of 16"):
+        train(pieces, whole, make_mesh(2), resume=True)
+    assert (whole / "config.toml").read_bytes() == before
+
+
+def test_what_cannot_be_logged_is_one_line(puzzle_dir: Path, tmp_path: Path):
+    (tmp_path / "metrics.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"metrics\.jsonl: cannot write: Is a directory"):
+        train(tiny_config(data={"path": str(puzzle_dir)}), tmp_path, make_mesh(1))
+
+
 def test_too_few_epochs_for_a_step(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)}, train={"epochs": 1, "global_batch_size": 64})
     with pytest.raises(InputError, match=r"train\.epochs: found 1, which make 0 steps"):
-        train(config, tmp_path, make_mesh(1))
+        read_sets(config)
 
 
 def test_sets_that_do_not_go_together(puzzle_dir: Path, splits: dict[str, PuzzleSet], tmp_path: Path):

@@ -74,9 +74,11 @@ def test_a_state_begins_with_the_weights(trained: tuple[Path, Weights], devices:
     path, weights = trained
     metadata = write_set(tmp_path / "new", NEW)
     mesh = make_mesh(min(devices, len(jax.devices())))
-    config = tiny_config(model={"forward_dtype": "bfloat16"})
+    config = tiny_config(
+        data={"path": str(tmp_path / "new")}, model={"forward_dtype": "bfloat16", "H_cycles": 1, "L_cycles": 3}
+    )
     fresh = make_state(config, metadata, mesh)
-    state = start_from(fresh, WarmStart(path, tmp_path / "old"), [tmp_path / "new"])
+    state = start_from(fresh, WarmStart(path, tmp_path / "old"), config)
     for new, old in zip(jax.tree.leaves(state), jax.tree.leaves(fresh), strict=True):
         assert (new.dtype, new.sharding) == (old.dtype, old.sharding)
     np.testing.assert_array_equal(state.model.lm_head, weights.model.lm_head)
@@ -88,7 +90,7 @@ def test_a_state_begins_with_the_weights(trained: tuple[Path, Weights], devices:
         state.model.recursion.initial.z_H, weights.model.recursion.initial.z_H.astype(config.model.forward_dtype)
     )
     # Without names: another number of rows, so all are the mean.
-    mean = start_from(fresh, WarmStart(path), [tmp_path / "new"]).puzzle_table
+    mean = start_from(fresh, WarmStart(path), config).puzzle_table
     np.testing.assert_allclose(mean, np.tile(weights.puzzle_table.mean(axis=0), (5, 1)), rtol=1e-6)
 
 
@@ -98,21 +100,27 @@ def test_a_state_begins_with_the_weights(trained: tuple[Path, Weights], devices:
         ({"hidden_size": 32}, r"model\.embed_tokens: found \(6, 16\), expected \(6, 32\), as configured"),
         ({"L_layers": 2}, r"model\.recursion\.network\.blocks\.1\S+: found nothing, expected"),
         ({"recursion": "trm_singlez"}, r"model\.recursion\.initial\.z_H: found \(16,\), expected nothing"),
+        ({"num_heads": 4}, r"model\.num_heads: found 2, expected 4, as configured"),
+        ({"gate": "norm"}, r"model\.gate: found 'silu', expected 'norm'"),
+        ({"rope_theta": 7.0}, r"model\.rope_theta: found 10000\.0, expected 7\.0"),
+        ({"puzzle_emb_len": 3}, r"model\.prefix_len: found 2, expected 3"),
         ({"puzzle_emb_ndim": 8}, r"puzzle_table: found rows of 16 numbers, expected 8 \(model\.puzzle_emb_ndim\)"),
     ],
 )
 def test_weights_of_another_model(trained: tuple[Path, Weights], model: dict, says: str, tmp_path: Path):
     metadata = write_set(tmp_path / "new", NEW)
-    state = make_state(tiny_config(model=model), metadata, make_mesh(1))
+    config = tiny_config(data={"path": str(tmp_path / "new")}, model=model)
+    state = make_state(config, metadata, make_mesh(1))
     with pytest.raises(InputError, match=says):
-        start_from(state, WarmStart(trained[0]), [tmp_path / "new"])
+        start_from(state, WarmStart(trained[0]), config)
 
 
 def test_names_of_another_set(trained: tuple[Path, Weights], tmp_path: Path):
     metadata = write_set(tmp_path / "new", NEW)
-    state = make_state(tiny_config(), metadata, make_mesh(1))
+    config = tiny_config(data={"path": str(tmp_path / "new")})
+    state = make_state(config, metadata, make_mesh(1))
     with pytest.raises(InputError, match=r"new/identifiers\.json: found 5 names, expected 4, one for each puzzle row"):
-        start_from(state, WarmStart(trained[0], tmp_path / "new"), [tmp_path / "new"])
+        start_from(state, WarmStart(trained[0], tmp_path / "new"), config)
 
 
 def test_fine_tuning_in_the_published_order(

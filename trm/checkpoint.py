@@ -42,6 +42,9 @@ _KEY = "trm"
 """Key of the text metadata; a single one, because the library writes several in any order, and equal states are to make
 equal files."""
 
+_BEST = ("score", "step", "evaluations_since")
+"""What a run remembers of its best evaluation."""
+
 _DTYPES: dict[str, np.dtype] = {
     "F32": np.dtype(np.float32),
     "BF16": np.dtype(ml_dtypes.bfloat16),
@@ -174,6 +177,8 @@ def _read_described(path: str | Path) -> tuple[dict[str, np.ndarray], Descriptio
         for name, of_type in (("step", int), ("versions", dict), ("best", dict)):
             if not isinstance(values[name], of_type):
                 raise InputError(f"{name}: found {values[name]!r}, expected {of_type.__name__}")
+        if values["best"] and not all(type(values["best"][name]) in (int, float) for name in _BEST):
+            raise InputError(f"best: found {values['best']!r}, expected numbers: {', '.join(_BEST)}")
         description = Description(
             kind,
             config_from_tables(values["config"]),

@@ -134,16 +134,16 @@ def train_command(
     """
     path = config_path(config)
     if out is None:
-        out = path.parent if path.name == "config.toml" else Path("runs") / path.stem
+        out = Path(config) if Path(config).is_dir() else Path("runs") / path.stem
     settings = settings or []
     experiment = read_config(path, settings)
     if init_data and not init:
         raise InputError("--init-data: found no --init beside it, expected the weights that were trained on it")
     mesh = make_mesh(devices)
+    start = WarmStart(weights_path(init), init_data) if init else None
     if dry_run:
         _print_plan(experiment, mesh)
         return
-    start = WarmStart(weights_path(init), init_data) if init else None
     outcome = train(experiment, out, mesh, resume, console, _wandb_log(wandb, out.name, experiment), start)
     if outcome.stopped:
         print_lines(f"stopped: {outcome.stopped}")

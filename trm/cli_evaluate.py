@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -194,4 +195,13 @@ def _write_answers(path: Path, batches: Sequence[Answered], pad_id: int) -> None
 
 def _write_json(path: Path, values: Any) -> None:
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(values), encoding="utf-8")
+        temporary.write_text(json.dumps(_without_nan(values)), encoding="utf-8")
+
+
+def _without_nan(values: Any) -> Any:
+    """Put None, JSON's null, in the place of every NaN, a mean over nothing: JSON has none."""
+    if isinstance(values, dict):
+        return {name: _without_nan(value) for name, value in values.items()}
+    if isinstance(values, (list, tuple)):
+        return [_without_nan(value) for value in values]
+    return None if isinstance(values, float) and math.isnan(values) else values

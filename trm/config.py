@@ -192,11 +192,14 @@ class HaltingConfig:
         )
 
 
+LossType = Literal["stablemax_cross_entropy", "softmax_cross_entropy"]
+
+
 @dataclasses.dataclass(frozen=True)
 class LossConfig:
     """The loss of a sequence: of its tokens, and of the halting head."""
 
-    type: Literal["stablemax_cross_entropy", "softmax_cross_entropy"] = "stablemax_cross_entropy"
+    type: LossType = "stablemax_cross_entropy"
     label_smoothing: float = 0.0
     """Share of the target that is spread evenly over the vocabulary (arXiv 1512.00567)."""
     halting_weight: float = 0.5
@@ -250,7 +253,11 @@ class OptimizerConfig:
             for name in "muon_lr muon_momentum muon_weight_decay".split():
                 _require_default(self, name, f"with type {self.type!r}")
         if not self.ema:
-            _require_default(self, "ema_start_step", "with ema false")
+            for name in "ema_rate ema_start_step".split():
+                _require_default(self, name, "with ema false")
+        if self.freeze_weights:
+            for name in "type max_gradient_norm".split():
+                _require_default(self, name, "with freeze_weights true")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -294,6 +301,7 @@ class TrainConfig:
         before = 0.0
         for stage in self.curriculum:
             holds = is_bearable(stage, tuple[float, int, int]) and before < stage[0] < 1 and min(stage) > 0
+            holds = holds and bool not in map(type, stage)
             expected = "stages [until, H_cycles, L_cycles] with shares `until` that rise between 0 and 1"
             _require(holds, "curriculum", stage, expected)
             before = stage[0]
@@ -403,7 +411,10 @@ def _section(name: str, kind: type, table: Mapping[str, Any]):
             value = float(value)
         elif hints[key] is int and type(value) is float and value.is_integer():
             value = int(value)
-        if (type(value) is bool and hints[key] is not bool) or not is_bearable(value, hints[key]):
+        # Of a long tuple beartype looks at one item, at random.
+        parts = [(item,) for item in value] if isinstance(value, tuple) else [value]
+        fits = all(is_bearable(part, hints[key]) for part in parts)
+        if (type(value) is bool and hints[key] is not bool) or not fits:
             raise InputError(f"{name}.{key}: found {value!r}, expected {_describe(hints[key])}")
         if type(value) is float and not math.isfinite(value):
             raise InputError(f"{name}.{key}: found {value}, expected a finite number")

@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,13 +19,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = _named(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write: {error.strerror or error}") from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _sync(temporary)
+            os.replace(temporary, path)
+            _sync(path.parent)
     finally:
         # What matters is the error above, if there was one.
         with suppress(OSError):
@@ -39,30 +39,41 @@ def replacing_folder(path: str | Path, mark: str, overwrite: bool = False) -> It
     tells that it is a folder of the same kind; and when it cannot be written.
     """
     path = _named(path)
-    if path.exists() and not overwrite and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"{path}: already exists, expected a new or empty folder (--overwrite replaces it)")
-    if path.is_dir() and any(path.iterdir()) and not (path / mark).exists():
-        raise InputError(f"{path}: found a folder without {mark}, expected a new one or one of the same kind")
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: found a file, expected a new or empty folder")
+    if path.exists() and any(path.iterdir()):
+        if not overwrite:
+            raise InputError(f"{path}: already exists, expected a new or empty folder (--overwrite replaces it)")
+        if not (path / mark).exists():
+            raise InputError(f"{path}: found a folder without {mark}, expected a new one or one of the same kind")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        replaces = path.exists()
-        if replaces:
-            os.replace(path, old)
-        try:
-            os.replace(temporary, path)
-        except BaseException:
+        with writing(path):
+            temporary.mkdir(parents=True)
+            yield temporary
+            replaces = path.exists()
             if replaces:
-                os.replace(old, path)
-            raise
-        _sync(path.parent)
-        shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write: {error.strerror or error}") from error
+                os.replace(path, old)
+            try:
+                os.replace(temporary, path)
+            except BaseException:
+                if replaces:
+                    os.replace(old, path)
+                raise
+            _sync(path.parent)
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turn what the system says against writing into an InputError that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot write: {error.strerror or error}") from error
 
 
 def _named(path: str | Path) -> Path:
@@ -73,11 +84,9 @@ def _named(path: str | Path) -> Path:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove temporary files and folders that a killed process left in a folder that no other process writes to."""
-    for path in list(Path(folder).rglob(".*.tmp")):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+    """Remove temporary files that a killed process left in a folder that no other process writes to."""
+    for path in list(Path(folder).glob(".*.tmp")):
+        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
             path.unlink(missing_ok=True)
 
 

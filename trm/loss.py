@@ -4,18 +4,16 @@ Sums, not means: they add up over devices, microbatches and test batches, and ar
 """
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from trm.config import LossConfig
+from trm.config import LossConfig, LossType
 from trm.data.puzzles import IGNORED_LABEL
 from trm.model.reasoner import Outputs
-
-LossType = Literal["stablemax_cross_entropy", "softmax_cross_entropy"]
 
 Metrics = dict[str, Float[Array, "..."]]
 """Sums over the sequences of a batch: `count` and what it divides (accuracy, exact_accuracy, q_halt_accuracy, steps)

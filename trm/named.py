@@ -1,6 +1,7 @@
 """Configurations and trained weights that come with the package, by name."""
 
 import difflib
+import os
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -24,13 +25,11 @@ def weights_names() -> list[str]:
 
 def config_path(name: str) -> Path:
     """Return the path of a configuration: a file, one in a run folder, or one that comes with the package, by name."""
-    path = Path(name)
-    if len(name) > 255:
-        raise InputError(f"{name:.40}...: found {len(name)} characters, expected the name of a configuration")
-    if (path / "config.toml").is_file():
-        return path / "config.toml"
-    if path.is_file():
-        return path
+    # Unlike Path's, os.path's answer is no where a name is too long for the system.
+    if os.path.isfile(os.path.join(name, "config.toml")):
+        return Path(name) / "config.toml"
+    if os.path.isfile(name):
+        return Path(name)
     if name in config_names():
         return _CONFIGS / f"{name}.toml"
     raise _unknown(name, "configuration", "a TOML file", config_names())
@@ -40,10 +39,10 @@ def weights_path(name: str) -> Path:
     """Return the path of weights: a file, one on the hub, which is downloaded first, or weights that come with the
     package, by name.
     """
-    if name in weights_names() and not Path(name).is_file():
+    if name in weights_names() and not os.path.isfile(name):
         return _WEIGHTS / f"{name}{ENDING}"
     # What looks like a path is left to the reader, who can say more of it.
-    if name.startswith(SCHEME) or "/" in name or "." in name or (len(name) < 256 and Path(name).exists()):
+    if name.startswith(SCHEME) or "/" in name or "." in name or os.path.exists(name):
         return local_path(name)
     raise _unknown(name, "weights", f"a file {ENDING}", weights_names())
 

@@ -80,6 +80,8 @@ def tables_from_settings(settings: Mapping[str, Any], recursion: RecursionName) 
     tables["halting"]["q_continue"] = _q_continue(settings, recursion)
     if "loss_type" in settings:
         tables["loss"] = {"type": settings["loss_type"]}
+    if not settings.get("ema", True):
+        tables["optimizer"].pop("ema_rate", None)
     if not settings["puzzle_emb_ndim"]:
         tables["optimizer"].pop("freeze_weights", None)  # The original ignores it then.
     return tables

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from trm.files import replacing
+from trm.files import replacing, writing
 
 
 class MetricsLog:
@@ -23,15 +23,16 @@ class MetricsLog:
 
     def __enter__(self):
         kept = []
-        if self._path.exists():
-            for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with writing(self._path):
+            lines = self._path.read_text(encoding="utf-8", errors="replace") if self._path.exists() else ""
+            for line in lines.splitlines():
                 # A killed run can leave half a line at the end.
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     if json.loads(line)["step"] <= self._start:
                         kept.append(line)
-        with replacing(self._path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        self._file = self._path.open("a", encoding="utf-8", buffering=1)
+            with replacing(self._path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            self._file = self._path.open("a", encoding="utf-8", buffering=1)
         return self
 
     def __exit__(self, *_):
@@ -40,7 +41,8 @@ class MetricsLog:
     def write(self, values: dict[str, Any]) -> None:
         # JSON has no NaN: a mean over nothing is left out.
         values = {name: value for name, value in values.items() if not math.isnan(value)}
-        self._file.write(json.dumps(values) + "\n")
+        with writing(self._path):
+            self._file.write(json.dumps(values) + "\n")
         if self._on_metrics:
             self._on_metrics(values)
 
@@ -73,7 +75,8 @@ class ProgressBar:
         self._progress.stop()
 
     def print(self, text: str) -> None:
-        self._progress.console.print(text, highlight=False)
+        if not self._progress.disable:
+            self._progress.console.print(text, highlight=False, markup=False)
 
     def advance(self, step: int, values: dict[str, float]) -> None:
         now = time.monotonic()

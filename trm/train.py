@@ -36,7 +36,15 @@ from trm.feed import Feed, open_feed
 from trm.files import remove_leftovers, replacing
 from trm.loss import divide
 from trm.run_log import MetricsLog, ProgressBar
-from trm.train_step import TrainState, TrainStep, make_state, make_train_step, state_shardings, total_steps
+from trm.train_step import (
+    TrainState,
+    TrainStep,
+    check_divisible,
+    make_state,
+    make_train_step,
+    state_shardings,
+    total_steps,
+)
 from trm.warm_start import WarmStart, start_from
 
 MAY_CHANGE_ON_RESUME = {
@@ -52,7 +60,7 @@ MAY_CHANGE_ON_RESUME = {
     },
 }
 """Keys that say where the data lies, how long to train and what to keep. Of these only `epochs` changes what a step
-computes, and only where the learning rate falls on its way to the last step."""
+computes, and only where the learning rate or a curriculum goes by the share of all steps that are done."""
 
 
 class Outcome(NamedTuple):
@@ -86,28 +94,28 @@ def train(
     run = Path(run)
     console = console or Console()
     train_set, test_set = read_sets(config)
+    check_divisible(config, mesh.size)
     steps = total_steps(config, train_set.metadata)
-    if steps < 1:
-        raise InputError(
-            f"train.epochs: found {config.train.epochs}, which make {steps} steps of {config.train.global_batch_size} "
-            f"from {train_set.metadata.examples_per_epoch:g} examples an epoch, expected at least one step"
-        )
     newest = newest_checkpoint(run)
     if newest and not resume:
         raise InputError(f"{run}: already holds {newest.name}, expected a new run folder, or --resume to go on with it")
     first = jax.process_index() == 0
     if newest:
         state, best = _resume(newest, config, train_set.metadata, mesh)
-        console.print(f"resuming from {newest}")
+        begins = f"resuming from {newest}"
     else:
         state, best = make_state(config, train_set.metadata, mesh), {}
+        begins = ""
         if init:
-            state = start_from(state, init, config.data.train_paths)
-            console.print(f"starting from {init.path}", highlight=False, soft_wrap=True)
+            state = start_from(state, init, config)
+            begins = f"starting from {init.path}"
     start = int(fetch(state.step))
     taken = 0 if state.rows_taken is None else int(fetch(state.rows_taken))
     if first:
+        if begins:
+            console.print(begins, highlight=False, markup=False, soft_wrap=True)
         remove_leftovers(run)
+        remove_leftovers(run / "checkpoints")
         with replacing(run / "config.toml") as temporary:
             temporary.write_text(config_to_toml(config), encoding="utf-8")
     with contextlib.ExitStack() as stack:
@@ -120,12 +128,21 @@ def train(
 
 
 def read_sets(config: Config) -> tuple[PuzzleSet, PuzzleSet]:
-    """Open the puzzle sets to train on and to evaluate on; raise InputError when they do not go together."""
+    """Open the puzzle sets to train on and to evaluate on.
+
+    Raises InputError when they do not go together, or are too small for a single step.
+    """
     if not config.data.path:
         raise InputError("data.path: found nothing, expected the directory of a puzzle set (--set data.path=DIR)")
     train_set = read_puzzle_sets(config.data.train_paths, "train")
     test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)
+    steps, examples = total_steps(config, train_set.metadata), train_set.metadata.examples_per_epoch
+    if steps < 1:
+        raise InputError(
+            f"train.epochs: found {config.train.epochs}, which make {steps} steps of {config.train.global_batch_size} "
+            f"from {examples:g} examples an epoch, expected at least one step"
+        )
     if config.train.best_metric == "pass@2" and not knows_tasks(test_set, config.data.test_paths):
         raise InputError(
             f"train.best_metric: found 'pass@2', expected a puzzle set of ARC with a {TEST_PUZZLES}: {test_set.name}"
@@ -233,7 +250,7 @@ class _Loop:
                 if step in self._evaluate_at:
                     self._report_pending()
                     stopped = self._evaluate(step)
-                if stop_signal:
+                if stop_signal and step < self._steps and not stopped:
                     stopped = f"{stop_signal[0]} at step {step}; go on with --resume"
                 if step in self._evaluate_at or stopped or (every and step % every == 0):
                     self._report_pending()
@@ -303,7 +320,8 @@ class _Loop:
             score = float(np.mean([report.metrics[rules.best_metric] for report in self._reports.values()]))
         if rules.best_metric.endswith("loss"):
             score = -score
-        if not self._best or score > self._best["score"]:
+        # A set without labels has no score: of its weights the last are the best.
+        if not self._best or math.isnan(score) or score > self._best["score"]:
             self._best = {"score": score, "step": step, "evaluations_since": 0}
             save(self._run / "best.safetensors", weights, self._config, self._metadata, step)
         else:

@@ -113,8 +113,8 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
     `cycles`: H_cycles and L_cycles to run, other than the configuration's.
 
     Returns the sums of `trm.loss.Metrics`, and for this step `lr`, the learning rate, `gradient_norm`, the norm of the
-    gradient of the mean loss, puzzle rows included, `parameter_norm`, that of the trained weights after the update, and
-    with a queue `rows`, how many were taken.
+    gradient of the mean loss, in which the puzzle row of each sequence counts by itself, `parameter_norm`, that of the
+    trained weights after the update, and with a queue `rows`, how many were taken.
     """
     check_divisible(config, mesh.size)
     steps = total_steps(config, metadata)

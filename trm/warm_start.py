@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from trm.checkpoint import Weights, load_weights, name_leaves
+from trm.config import Config, ModelConfig
 from trm.data.puzzles import BLANK, read_identifiers, read_shared_identifiers
 from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
@@ -30,17 +31,30 @@ class WarmStart(NamedTuple):
     else the mean."""
 
 
-def start_from(state: TrainState, start: WarmStart, data: Sequence[str | Path]) -> TrainState:
-    """Put trained weights into a fresh state, whose arrays stay where they are; `data` are the sets to train on.
+def start_from(state: TrainState, start: WarmStart, config: Config) -> TrainState:
+    """Put trained weights into a fresh state, whose arrays stay where they are.
 
-    Raises InputError, naming the array, when the weights are of another model.
+    Raises InputError, naming the array or the key, when the weights are of another model. Cycles may differ.
     """
-    weights, _ = load_weights(start.path)
+    weights, description = load_weights(start.path)
+    _check_same(start.path, description.config.model, config.model)
+    data = config.data.train_paths
     model = _put(_match(start.path, weights.model, state.model), state.model)
     table = _put(_rows(start, weights, state.puzzle_table.shape, data), state.puzzle_table)
     # A copy: the training step gives up what it is given, one after the other.
     ema = None if state.ema is None else jax.tree.map(jnp.copy, eqx.filter(model, trainable(model)))
     return dataclasses.replace(state, model=model, ema=ema, puzzle_table=table)
+
+
+def _check_same(path: Path, found: ModelConfig, expected: ModelConfig) -> None:
+    """Refuse what makes another network of arrays that have the same shapes."""
+    names = ["gate", "positions", "rms_norm_eps", "prefix_len"]
+    if expected.mixer == "attention":
+        names += ["num_heads", "rope_theta"] if expected.positions == "rope" else ["num_heads"]
+    for name in names:
+        values = getattr(found, name), getattr(expected, name)
+        if values[0] != values[1]:
+            raise InputError(f"{path}: model.{name}: found {values[0]!r}, expected {values[1]!r}, as configured")
 
 
 def _put(arrays: Any, like: Any) -> Any:
