@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, run_trm
 
 from trm.arc_voting import (
     Candidate,
     Ranking,
+    Voter,
     Votes,
     count_votes,
     grid_bytes,
@@ -25,6 +26,8 @@ from trm.arc_voting import (
     submission,
 )
 from trm.data.arc import Augmentation, Pair, Task, crop, name_augmentation, read_test_puzzles, to_frame
+from trm.data.loader import load_test_batches
+from trm.data.puzzles import IGNORED_LABEL, read_puzzle_set
 from trm.errors import InputError
 from trm.report import Answered
 
@@ -313,3 +316,25 @@ def test_malformed_tasks_are_named(tmp_path: Path, text: str | None, message: st
         path.write_text(text)
     with pytest.raises(InputError, match=re.escape(f"{path}: {message}")):
         read_test_puzzles(tmp_path)
+
+
+def test_votes_on_several_sets_of_the_same_tasks(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Each set calls its puzzles otherwise: right answers to both win every vote, and all of them count."""
+    kaggle = GOLDEN / "arc_small" / "source" / "arc"
+    voters, sequences = [], 0
+    for seed in (1, 2):
+        directory = tmp_path / str(seed)
+        assert run_trm(capsys, "data", "arc", directory, kaggle, "--num-aug", 3, "--seed", seed)[0] == 0
+        voters.append(Voter([directory], BLANK))
+        for _, batch in load_test_batches(read_puzzle_set(directory, "test"), 64):
+            answers = np.where(batch.labels == IGNORED_LABEL, 0, batch.labels)
+            voters[-1].see(Answered(batch.puzzle_identifiers, batch.inputs, answers, np.zeros(64, np.float32)))
+            sequences += int((batch.puzzle_identifiers != BLANK).sum())
+    rankings = voters[0].rankings(voters[1:])
+    assert pass_at(rankings)["pass@1"] == 1.0
+    tests = [test for tests in rankings.values() for test in tests]
+    assert all(len(test.candidates) == 1 for test in tests)
+    assert sum(test.candidates[0].votes for test in tests) == sequences
+    voters[1]._tasks.pop()
+    with pytest.raises(InputError, match="found puzzle sets of different tasks"):
+        voters[0].rankings(voters[1:])

@@ -1,6 +1,7 @@
 """Checkpoints: bit for bit, and nothing but whole and fitting files."""
 
 import json
+import os
 from pathlib import Path
 
 import equinox as eqx
@@ -176,6 +177,18 @@ def test_a_failed_save_keeps_the_old_file(state: TrainState, checkpoint: Path, m
         save(checkpoint, state, CONFIG, METADATA, step=4)
     assert checkpoint.read_bytes() == before
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+def test_links_are_followed_and_devices_kept(state: TrainState, tmp_path: Path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "file")
+    save(tmp_path / "link", state, CONFIG, METADATA, step=4)
+    assert (tmp_path / "link").is_symlink()
+    load_state(tmp_path / "far" / "file")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: cannot write: found something that is no file"):
+        save(tmp_path / "pipe", state, CONFIG, METADATA, step=4)
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @settings(max_examples=25, deadline=None)

@@ -1,5 +1,6 @@
 """The command line: every command works, and every mistake is one line with exit code 2."""
 
+import io
 import json
 import os
 import subprocess
@@ -128,7 +129,11 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
     code, out, _ = run_trm(capsys, "solve", weights, puzzle, "--watch")
     assert "step 1" in out
 
-    (tmp_path / "puzzles.txt").write_text(f"{puzzle}\n\n{puzzle[::-1]}\n")
+    assert "of 4 supervision steps" in out
+    assert "of 2 supervision steps" in run_trm(capsys, "solve", weights, puzzle, "--watch", "--steps", 2)[1]
+
+    # As some editors begin a file.
+    (tmp_path / "puzzles.txt").write_text(f"\ufeff{puzzle}\n\n{puzzle[::-1]}\n")
     code, plain, _ = run_trm(capsys, "solve", weights, tmp_path / "puzzles.txt", "--format", "plain")
     assert code == 0
     answers = plain.split()
@@ -140,6 +145,9 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
         monkeypatch.setattr(sys, "stdin", stdin)
         code, out, _ = run_trm(capsys, "solve", weights, "-", "--format", "plain")
     assert out.split() == answers[:1]
+    for stdin, says in ((None, "found it closed"), (io.TextIOWrapper(io.BytesIO(b"\xff1"), "utf-8"), "found no UTF-8")):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        check_mistake(capsys, ["solve", str(weights)], f"standard input: {says}")
 
 
 def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -182,6 +190,11 @@ def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
     code, out, err = run_trm(capsys, "solve", tmp_path / "w.safetensors", tmp_path / "maze.txt")
     assert code == 0, err
     assert "the rules" in out
+    # As many as a board has rows, and they are no grid, though spaces are cells.
+    (tmp_path / "mazes.txt").write_text(f"{text}\n" * 6)
+    code, out, err = run_trm(capsys, "solve", tmp_path / "w.safetensors", tmp_path / "mazes.txt", "--format", "plain")
+    assert code == 0, err
+    assert [len(line) for line in out.splitlines()] == [36] * 6
     command = ["solve", str(tmp_path / "w.safetensors"), text, "--views", "9"]
     check_mistake(capsys, command, "views: found 9, expected 1 to 8")
     bad = text.replace("S", " ")
@@ -226,6 +239,16 @@ MISTAKES = [
         "solve", "{weights}", "." * 81, says="puzzle: found 81 cells, expected 16: the model was trained on 4x4 boards"
     ),
     wrong("solve", "{weights}", "." * 16, "--rollouts", "2", says="rollouts: found 2 with noise 0, expected 1"),
+    wrong("solve", "{weights}", "." * 16, "--noise-on", "both", says="--noise-on: found 'both' with --noise 0"),
+    wrong("solve", "{weights}", "." * 16, "--watch", "--views", 2, says="--watch: found --views beside it"),
+    wrong("solve", "{weights}", "{empty}", says="empty: found a folder, expected a puzzle or a file of them"),
+    wrong("solve", "{weights}", "{weights}", says="weights.safetensors: cannot read: "),
+    wrong("export", "{weights}", "--raw", "-o", "{empty}/x", says="found the moving average alone"),
+    wrong("export", "{weights}", "-o", "{empty}/" + "x" * 300, says="File name too long"),
+    wrong("evaluate", "{weights}", "{weights}", says="expected each of them once"),
+    wrong("evaluate", "{weights}", "--json", "{empty}", says="empty: cannot write: found something that is no file"),
+    wrong("evaluate", "sudoku", says="sudoku: was trained on data/sudoku-mix, which is not here, expected --data DIR"),
+    wrong("import", ".", "--data", "{six}", "-o", "{empty}/x", says=".: "),
     wrong("solve", "{weights}", "nowhere/puzzles.txt", says="nowhere/puzzles.txt: no such file"),
     wrong("solve", "{tiny}", "1...", says="tiny.toml: not a whole safetensors file"),
     wrong("export", "nowhere.safetensors", "-o", "x", says="nowhere.safetensors: cannot read"),

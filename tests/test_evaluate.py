@@ -20,7 +20,7 @@ from trm.errors import InputError
 from trm.evaluate import evaluate, make_evaluation_step
 from trm.halting import Batch
 from trm.inference import Answers, answer, reason
-from trm.render import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku
+from trm.render import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku, side_by_side
 from trm.report import Answered, Report
 from trm.train_step import make_state
 
@@ -171,6 +171,16 @@ def test_drawings(tmp_path: Path):
     ]
     assert "1 wrong" in text
     assert "solved" in text
+
+
+def test_drawings_that_do_not_fit_side_by_side():
+    """They lie below each other; a line that is wider than the console is cut, and none is broken."""
+    drawing = draw_maze(np.full((10, 10), 1))
+    for width, lines in ((44, 11), (42, 22), (15, 22)):
+        console = Console(file=io.StringIO(), width=width)
+        console.print(side_by_side({"first": drawing, "second": drawing}, console.width))
+        assert isinstance(console.file, io.StringIO)
+        assert len(console.file.getvalue().splitlines()) == lines
 
 
 @pytest.mark.parametrize("width", [60, 80, 200])

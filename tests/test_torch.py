@@ -26,7 +26,7 @@ from trm.devices import fetch, make_mesh
 from trm.errors import InputError
 from trm.original_config import recursion_of, settings_from_config, tables_from_settings, tables_from_tensors
 from trm.torch_files import read_state_dict, write_state_dict
-from trm.torch_weights import COMPILED_PREFIX, bare, from_state_dict, to_state_dict
+from trm.torch_weights import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
 from trm.train_step import abstract_state, make_state
 
 METADATA = sudoku.metadata_of(20, 4)
@@ -205,6 +205,18 @@ def test_numbers_are_not_rounded_on_import():
         (
             lambda tensors: tensors.update({"inner.embed_tokens.embedding_weight": np.zeros((9, 16), np.float32)}),
             "vocab_size: found 9 in the tensors, expected 6",
+        ),
+        (
+            lambda tensors: tensors.update({"inner.embed_tokens.embedding_weight": np.zeros((6, 0), np.float32)}),
+            "inner.embed_tokens.embedding_weight: found width 0, expected 1 or more",
+        ),
+        (
+            lambda tensors: tensors.update({PUZZLE_TABLE: np.zeros((), np.float32)}),
+            f"{PUZZLE_TABLE}: found shape (), expected 2 axes",
+        ),
+        (
+            lambda tensors: tensors.update({"inner.L_level.weight": np.zeros(1, np.float32)}),
+            "inner.L_level.weight: found a tensor",
         ),
         (lambda tensors: tensors.clear(), "found no tensors, expected inner.L_level or inner.H_level"),
         (

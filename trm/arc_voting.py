@@ -32,6 +32,7 @@ from trm.data.arc import (
 )
 from trm.data.dihedral import TRANSFORMS, inverse
 from trm.data.puzzles import ARC_SIDE, PuzzleSet, read_shared_identifiers
+from trm.errors import InputError
 from trm.inference import confidence
 from trm.report import Answered
 
@@ -143,9 +144,15 @@ class Voter:
         """Count the votes of a batch."""
         self._parts.append(count_votes(batch, self._names, self._blank_identifier_id))
 
-    def rankings(self) -> dict[str, list["Ranking"]]:
-        """Rank the candidates for each test input of each task by all votes so far."""
-        return rank(merge(self._parts), self._tasks)
+    def rankings(self, others: Sequence["Voter"] = ()) -> dict[str, list["Ranking"]]:
+        """Rank the candidates for each test input of each task by all votes so far, those of others included.
+
+        Raises InputError when they are not of the same tasks.
+        """
+        for other in others:
+            if {task.name for task in other._tasks} != {task.name for task in self._tasks}:
+                raise InputError("found puzzle sets of different tasks, expected the same, to count votes together")
+        return rank(merge([part for voter in (self, *others) for part in voter._parts]), self._tasks)
 
 
 def voter_for(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> Voter | None:

@@ -121,12 +121,15 @@ def load_weights(path: str | Path, averaged: bool = True) -> tuple[Weights, Desc
     """Read the weights out of a file of either kind, as host arrays; `path` may be any name that `weights_path` knows.
 
     Of a checkpoint it takes the moving average where there is one, unless `averaged` is false. Weights that were
-    rounded to bfloat16 are float32 again.
+    rounded to bfloat16 are float32 again. Raises InputError for a file of neither, and of averaged weights alone when
+    the others are asked for.
     """
     path = weights_path(str(path))
     arrays, description = _read_described(path)
     like = abstract_state(description.config, description.metadata)
     if description.kind == "weights":
+        if not averaged and description.config.optimizer.ema:
+            raise InputError(f"{path}: found the moving average alone, expected a checkpoint, which holds both (--raw)")
         like = jax.eval_shape(lambda state: Weights(state.model, state.puzzle_table), like)
         return _fill(path, like, _widen(arrays, name_leaves(like))), description
     state = _fill(path, like, arrays)

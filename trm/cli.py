@@ -53,6 +53,7 @@ def main() -> None:
     try:
         # Not standalone: typer would frame its own complaints in a box of several lines.
         code = app(standalone_mode=False)
+        sys.stdout.flush()
     except InputError as error:
         _fail(error, code=2)
     except _UsageError as error:
@@ -70,6 +71,10 @@ def main() -> None:
     except BrokenPipeError:
         # The reader has what it wanted (`| head`). Python would complain once more while closing its output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        if not error.filename:
+            raise
+        _fail(f"{error.filename}: {error.strerror}", code=2)
     else:
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -160,7 +165,7 @@ def info_command(
 
     Example: `trm info runs/quickstart/weights.safetensors`
     """
-    if path.endswith(ENDING) or path in weights_names():
+    if path.endswith(ENDING) or (path in weights_names() and not os.path.exists(path)):
         _print_checkpoint(path)
     elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
         _print_puzzle_set(Path(path))
@@ -225,7 +230,7 @@ def _print_example(puzzles: PuzzleSet) -> None:
     answer = np.where(example.labels[0] == IGNORED_LABEL, puzzles.metadata.pad_id, example.labels[0])
     drawings = draw_example(puzzles.metadata, question, answer)
     if drawings:
-        console.print(side_by_side(drawings), highlight=False)
+        console.print(side_by_side(drawings, console.width), highlight=False)
 
 
 def _wandb_log(project: str | None, name: str, config: Config) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,13 +26,13 @@ from trm.cli_thinking import (
     make_thinking,
     views_of,
 )
-from trm.cli_weights import CheckpointFiles
+from trm.cli_weights import CheckpointFiles, Raw
 from trm.data.puzzles import read_puzzle_sets
 from trm.devices import REPLICATED, make_mesh, place
 from trm.errors import InputError
 from trm.evaluate import evaluate, make_evaluation_step
 from trm.evaluate_thinking import evaluate_thinking
-from trm.files import replacing
+from trm.files import check_writable, replacing
 from trm.printing import console, print_lines, print_rows
 from trm.report import Accuracy, Answered, Interval, Report, wilson_interval
 from trm.train import check_fits
@@ -49,7 +50,7 @@ def evaluate_command(
     batch_size: Annotated[
         int | None, typer.Option(help="Puzzles at a time.", show_default="as in training", min=1)
     ] = None,
-    raw: Annotated[bool, typer.Option("--raw", help="The weights themselves, not their moving average.")] = False,
+    raw: Raw = False,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the report to a JSON file too.")] = None,
     submission_out: Annotated[
         Path | None,
@@ -88,24 +89,35 @@ def evaluate_command(
     thinking = make_thinking(steps, halt is not False, views or 1, rollouts, noise, noise_on, select, seed)
     if answers_out and len(checkpoints) > 1:
         raise InputError(f"--answers: found {len(checkpoints)} checkpoints, expected one")
-    voter, written, answered = None, {}, []
+    if len(set(checkpoints)) < len(checkpoints):
+        raise InputError(f"checkpoints: found {', '.join(checkpoints)}, expected each of them once")
+    for path in (json_out, submission_out, answers_out):
+        if path:
+            check_writable(path)
+    voter, voters, written, answered = None, {}, {}, []
 
     def see(batch: Answered) -> None:
         if voter:
             voter.see(batch)
         if answers_out:
-            # A token takes a byte, as in the puzzle set: an evaluation of ARC has hundreds of millions.
-            inputs, predictions = (tokens.astype(np.uint8) for tokens in (batch.inputs, batch.predictions))
+            # A token takes no more than it needs: an evaluation of ARC has hundreds of millions.
+            dtype = np.min_scalar_type(puzzles.metadata.vocab_size - 1)
+            inputs, predictions = (tokens.astype(dtype) for tokens in (batch.inputs, batch.predictions))
             answered.append(batch._replace(inputs=inputs, predictions=predictions))
 
     for checkpoint in checkpoints:
         weights, description = load_weights(checkpoint, averaged=not raw)
         config = description.config
         paths = [str(data)] if data else config.data.test_paths if split == "test" else config.data.train_paths
+        if not (data or os.path.exists(paths[0])):
+            raise InputError(f"{checkpoint}: was trained on {paths[0]}, which is not here, expected --data DIR")
         puzzles = read_puzzle_sets(paths, split)
         check_fits(puzzles, description.metadata)
         if split == "test":
-            voter = voter or voter_for(puzzles, paths)
+            # Identifiers are called differently in another set.
+            if tuple(paths) not in voters:
+                voters[tuple(paths)] = voter_for(puzzles, paths)
+            voter = voters[tuple(paths)]
         if submission_out and voter is None:
             raise InputError(f"--submission: {puzzles.name}: found no tasks to solve, expected the test split of ARC")
         size = batch_size or min(config.train.global_batch_size, puzzles.examples)
@@ -129,8 +141,8 @@ def evaluate_command(
             _print_tables(report)
         written[checkpoint] = {name: dataclasses.asdict(report) for name, report in reports.items()}
     results = written if len(checkpoints) > 1 else written[checkpoints[0]]
-    if voter:
-        rankings = voter.rankings()
+    if known := [voter for voter in voters.values() if voter]:
+        rankings = known[0].rankings(known[1:])
         results = results | {"arc": _describe_votes(rankings)}
         if submission_out:
             _write_json(submission_out, submission(rankings))

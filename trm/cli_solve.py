@@ -1,7 +1,9 @@
 """The command that solves puzzles: reads boards, asks the solver, writes the answers; ARC is in `cli_solve_arc`."""
 
 import csv
+import dataclasses
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -34,6 +36,7 @@ from trm.data.csv_files import FIRST_ROW, read_rows
 from trm.data.puzzles import Metadata
 from trm.devices import make_mesh
 from trm.errors import InputError
+from trm.files import read_standard_input
 from trm.inference import answer
 from trm.printing import console, print_lines
 from trm.render import draw_changes
@@ -78,8 +81,15 @@ def solve_command(
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
+    if watch:
+        # It shows one look at the puzzle, every step of it.
+        unused = {"--format": output != "text", "--no-halt": not halt, "--views": views, "--rollouts": rollouts > 1}
+        unused |= {"--noise": noise, "--select": select, "--devices": devices}
+        if given := [name for name, found in unused.items() if found]:
+            raise InputError(f"--watch: found {given[0]} beside it, expected none of {', '.join(unused)}")
     weights, description = load_weights(checkpoint)
     metadata, config = description.metadata, description.config
+    max_steps = steps or config.halting.halt_max_steps
     thinking = make_thinking(steps, halt, views or 1, rollouts, noise, noise_on, select, seed)
     if metadata.puzzle_kind == "arc":
         if watch:
@@ -97,6 +107,7 @@ def solve_command(
     titles = [where if len(texts) > 1 else "" for where, _ in texts]
     inputs = questions.reshape(len(questions), -1).astype(np.int32)
     if watch:
+        config = dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=max_steps))
         _watch(weights, config, kind, inputs, questions, titles)
         return
     # A device without a puzzle would only wait for the others.
@@ -105,22 +116,24 @@ def solve_command(
     seen = views_of(metadata, views or 1, seed)
     solutions = solve(weights, config, mesh, inputs, identifiers, thinking, SLOTS * mesh.size, seen)
     answers = solutions.answers.reshape(questions.shape)
-    _write(output, kind, titles, questions, answers, solutions, steps or config.halting.halt_max_steps)
+    _write(output, kind, titles, questions, answers, solutions, max_steps)
 
 
 def _read_puzzles(puzzle: str, metadata: Metadata) -> list[tuple[str, str]]:
     """Return each puzzle with where it stands: an argument, or those of a file or of standard input."""
     path = Path(puzzle)
     if puzzle == "-":
-        name, text = "standard input", sys.stdin.read()
-    elif len(puzzle) < 256 and path.is_file():
-        if re.search(r"\.csv(\.gz)?$", puzzle):
+        name, text = "standard input", read_standard_input()
+    elif os.path.isfile(puzzle):
+        if re.search(r"\.csv(\.gz)?$", puzzle, re.IGNORECASE):
             return [(f"{path}: row {i}", text) for i, text in enumerate(read_rows(path).questions, start=FIRST_ROW)]
         name = puzzle
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{puzzle}: cannot read: {error}") from error
+    elif os.path.isdir(puzzle):
+        raise InputError(f"{puzzle}: found a folder, expected a puzzle or a file of them")
     elif "/" in puzzle or re.search(r"\.[a-zA-Z]\w*$", puzzle):
         # A puzzle has neither a slash nor an ending like .txt.
         raise InputError(f"{puzzle}: no such file")
@@ -131,7 +144,8 @@ def _read_puzzles(puzzle: str, metadata: Metadata) -> list[tuple[str, str]]:
     lines = [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip(spaces)]
     if not lines:
         raise InputError(f"{name}: found no puzzle, expected one per line, or one as a grid")
-    if len(lines) == metadata.side and all(len("".join(line.split())) < metadata.seq_len for _, line in lines):
+    cells = [len(line.translate(dict.fromkeys(map(ord, spaces)))) for _, line in lines]
+    if len(lines) == metadata.side and max(cells) < metadata.seq_len:
         return [(name, "\n".join(line for _, line in lines))]
     return [(f"{name}: line {i}", line) for i, line in lines]
 
@@ -160,7 +174,7 @@ def _watch(
                 print_lines(title)
             drawings = [kind.draw(question, thought) for thought in thoughts[:, i]]
             puzzle = kind.draw(question, question)
-            console.print(draw_changes(puzzle, thoughts[:, i], drawings, console.width)[0], highlight=False)
+            console.print(draw_changes(puzzle, thoughts[:, i], drawings, console.width), highlight=False)
             print_lines(f"would have halted after {answers.halting_steps[i]} of {len(thoughts)} supervision steps\n")
 
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import zlib
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -17,6 +18,7 @@ from trm.data.arc import ARC_SIDE, Grid, Task, parse_tasks, to_frame
 from trm.data.csv_files import open_text
 from trm.data.puzzles import read_shared_identifiers
 from trm.errors import InputError
+from trm.files import read_standard_input
 from trm.printing import console, print_lines
 from trm.render import draw_grid, side_by_side
 from trm.solver import Thinking
@@ -52,14 +54,14 @@ def solve_arc(
 
 def _read(source: str) -> list[Task]:
     if source == "-":
-        return parse_tasks(sys.stdin.read(), "standard input")
+        return parse_tasks(read_standard_input(), "standard input")
     if source.lstrip().startswith("{"):
         return parse_tasks(source, "puzzle")
     path = Path(source)
     try:
         with open_text(path) as file:
             text = file.read()
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{source}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     # A task that stands alone is named by its file, as in the official repositories.
     return parse_tasks(text, source, path.name.split(".")[0])
@@ -93,7 +95,7 @@ def _draw(tasks: list[Task], solved: list[SolvedTest]) -> None:
         for i, candidate in enumerate(test.candidates[:ATTEMPTS], start=1):
             drawings[f"attempt {i}"] = _picture(candidate.grid)
         print_lines(f"{test.task}: test input {test.test + 1} of {len(questions[test.task])}")
-        console.print(side_by_side(drawings), highlight=False)
+        console.print(side_by_side(drawings, console.width), highlight=False)
         shares = ", ".join(
             f"{candidate.votes} of {test.votes} votes (confidence {candidate.confidence:.3f})"
             for candidate in test.candidates[:ATTEMPTS]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from trm.data.puzzles import Metadata
+from trm.errors import InputError
 from trm.selection import Method
 from trm.solver import NoiseOn, Thinking
 from trm.views import Views, make_views
@@ -51,6 +52,8 @@ def make_thinking(
     seed: int,
 ) -> Thinking:
     """Return what the options ask for; raise InputError where they contradict each other."""
+    if noise_on != "z_H" and not noise:
+        raise InputError(f"--noise-on: found {noise_on!r} with --noise 0, expected --noise beside it")
     return Thinking(
         max_steps=steps,
         adaptive=adaptive,

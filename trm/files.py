@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +15,10 @@ from trm.errors import InputError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move what was written there into place when the block succeeds.
 
-    A crash at any moment leaves the old file or the new one, never a part. Raises InputError when it cannot be written.
+    A crash at any moment leaves the old file or the new one, never a part; of a link it is the file that it leads to.
+    Raises InputError when it cannot be written.
     """
+    check_writable(path)
     path = _named(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -76,11 +79,32 @@ def writing(path: str | Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot write: {error.strerror or error}") from error
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise InputError where a file could not be written, before hours go into what it is to hold."""
+    path = _named(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: cannot write: found something that is no file, expected a new one or one to replace")
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise InputError(f"{path}: cannot write: {folder} is no folder that may be written to")
+
+
+def read_standard_input() -> str:
+    """Read standard input to its end; raise InputError when it is closed or no text."""
+    if sys.stdin is None:
+        raise InputError("standard input: found it closed, expected text")
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"standard input: found no UTF-8 text: {error}") from error
+
+
 def _named(path: str | Path) -> Path:
+    """Return the path that is written to in the end: that of a link is another."""
     path = Path(path)
     if path.name in ("", ".."):
         raise InputError(f"{path}: found no name, expected the path of a file or folder to write")
-    return path
+    return path.resolve() if path.is_symlink() else path
 
 
 def remove_leftovers(folder: str | Path) -> None:

@@ -32,7 +32,7 @@ def local_path(name: str | Path) -> Path:
 def path_beside(name: str | Path, beside: str) -> Path | None:
     """Return the path of a file in the folder of another, which may be on the hub; None when there is none."""
     if not str(name).startswith(SCHEME):
-        path = Path(name).with_name(beside)
+        path = Path(name).parent / beside
         return path if path.is_file() else None
     repository, file = _split(str(name))
     package = _import_package()

@@ -150,7 +150,9 @@ def tables_from_tensors(tensors: Mapping[str, np.ndarray], metadata: Metadata) -
     vocab_size, hidden_size = _shape(shapes, "inner.embed_tokens.embedding_weight", 2)
     if vocab_size != metadata.vocab_size:
         raise InputError(f"vocab_size: found {vocab_size} in the tensors, expected {metadata.vocab_size}")
-    rows = shapes.get(PUZZLE_TABLE, (0, 0))
+    if hidden_size < 1:
+        raise InputError(f"inner.embed_tokens.embedding_weight: found width {hidden_size}, expected 1 or more")
+    rows = _shape(shapes, PUZZLE_TABLE, 2) if PUZZLE_TABLE in shapes else (0, 0)
     initial = tensors.get("inner.H_init", tensors.get("inner.L_init"))
     model: dict[str, Any] = {"recursion": recursion, "hidden_size": hidden_size, "puzzle_emb_ndim": rows[-1]}
     if initial is not None:
@@ -159,7 +161,7 @@ def tables_from_tensors(tensors: Mapping[str, np.ndarray], metadata: Metadata) -
     for level in ("H", "L"):
         if f"{level}_layers" not in UNUSED[recursion]:
             model[f"{level}_layers"] = len(
-                {name.split(".")[3] for name in shapes if name.startswith(f"inner.{level}_level.")}
+                {name.split(".")[3] for name in shapes if name.startswith(f"inner.{level}_level.layers.")}
             )
     level = "H" if recursion == "transformers_baseline" else "L"
     block = f"inner.{level}_level.layers.0"

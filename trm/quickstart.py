@@ -102,5 +102,6 @@ def _show(outcome: Outcome, config: Config, console: Console) -> None:
         f"  trm info {outcome.weights_path}\n"
         f"  trm train sudoku_mlp --set data.path=DIR --dry-run",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )

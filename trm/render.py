@@ -41,28 +41,26 @@ def draw_sudoku(question: Board, board: Board, answer: Board | None = None) -> T
     return text
 
 
-def draw_changes(
-    puzzle: Text, boards: Integer[np.ndarray, "steps n n"], drawings: Sequence[Text], width: int
-) -> tuple[Table, list[int]]:
+def draw_changes(puzzle: Text, boards: Integer[np.ndarray, "steps n n"], drawings: Sequence[Text], width: int) -> Table:
     """Lay out a puzzle and the drawings of those of its boards that a supervision step changed, side by side.
 
-    Only so many as fit into `width` columns, and at least two; also return which steps they are of, from 0.
+    Only so many as fit into `width` columns, and at least two.
     """
     changed = [0, *(i for i in range(1, len(boards)) if (boards[i] != boards[i - 1]).any())]
-    columns = max(len(line) for line in puzzle.plain.splitlines())
-    most = max(2, (width + GAP) // (columns + GAP) - 1)
+    most = max(2, (width + GAP) // (_columns(puzzle) + GAP) - 1)
     # The first ones tell the most; the last one is where it ends.
     shown = changed if len(changed) <= most else [*changed[: most - 1], changed[-1]]
-    return side_by_side({"puzzle": puzzle} | {f"step {i + 1}": drawings[i] for i in shown}), shown
+    return side_by_side({"puzzle": puzzle} | {f"step {i + 1}": drawings[i] for i in shown}, width)
 
 
 def draw_reasoning(question: Board, boards: Integer[np.ndarray, "steps n n"], answer: Board, width: int) -> Table:
     """Draw a Sudoku and the board after supervision steps that changed it, with what is wrong against an answer."""
-    drawings = [draw_sudoku(question, board, answer) for board in boards]
-    grid, shown = draw_changes(draw_sudoku(question, question), boards, drawings, width)
-    wrong = [int((boards[i] != answer).sum()) for i in shown]
-    grid.add_row("", *(Text(f"{count} wrong" if count else "solved", WRONG if count else RIGHT) for count in wrong))
-    return grid
+    drawings = []
+    for board in boards:
+        wrong = int((board != answer).sum())
+        verdict = (f"{wrong} wrong", WRONG) if wrong else ("solved", RIGHT)
+        drawings.append(Text.assemble(draw_sudoku(question, board, answer), "\n", verdict))
+    return draw_changes(draw_sudoku(question, question), boards, drawings, width)
 
 
 MAZE_STYLES = {"#": "on grey35", " ": "", "S": "bold black on green", "G": "bold black on red", "o": "on cyan"}
@@ -110,12 +108,25 @@ def draw_example(
     return {"first puzzle": draw(boards[0]), "answer": draw(boards[1])}
 
 
-def side_by_side(drawings: Mapping[str, Text]) -> Table:
-    """Lay drawings out in a row under their titles."""
+def side_by_side(drawings: Mapping[str, Text], width: int) -> Table:
+    """Lay drawings out in a row under their titles, or one below the other where a row is wider than `width`."""
     grid = Table.grid(padding=(0, GAP))
-    grid.add_row(*(Text(title, "underline") for title in drawings))
-    grid.add_row(*drawings.values())
+    titles = [Text(title, "underline") for title in drawings]
+    needed = sum(max(len(title), _columns(drawing)) for title, drawing in drawings.items())
+    if needed + GAP * (len(drawings) - 1) <= width:
+        grid.add_row(*titles)
+        grid.add_row(*drawings.values())
+        return grid
+    # Wider than the console alone: better cut off than every row broken in two.
+    grid.add_column(no_wrap=True, overflow="crop")
+    for title, drawing in zip(titles, drawings.values(), strict=True):
+        grid.add_row(title)
+        grid.add_row(drawing)
     return grid
+
+
+def _columns(drawing: Text) -> int:
+    return max(map(len, drawing.plain.split("\n")))
 
 
 def _style(clue: int, digit: int, right: int | None) -> str:

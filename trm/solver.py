@@ -61,7 +61,7 @@ class Thinking:
         for name, smallest in (("max_steps", 1), ("rollouts", 1), ("noise", 0), ("seed", 0)):
             found = getattr(self, name)
             if found is not None and not smallest <= found < 2**31:
-                raise InputError(f"{name}: found {found}, expected {smallest} or more")
+                raise InputError(f"{name}: found {found}, expected {smallest} or more, less than 2**31")
         if self.noise_on not in get_args(NoiseOn):
             raise InputError(f"noise_on: found {self.noise_on!r}, expected one of {', '.join(get_args(NoiseOn))}")
         if self.selection not in get_args(Method):
@@ -106,11 +106,6 @@ class Solutions(NamedTuple):
     def total_steps(self) -> Integer[np.ndarray, " puzzles"]:
         """What each puzzle cost."""
         return self.steps.sum(axis=1)
-
-    @property
-    def mean_steps(self) -> Float[np.ndarray, " puzzles"]:
-        """Steps per candidate."""
-        return self.steps.mean(axis=1)
 
 
 # On the host

@@ -52,7 +52,13 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         # A view can repeat few numbers without end.
         if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
             raise InputError(f"{path}: {name}: found shape {tuple(tensor.shape)}, more than a file of {size:,} bytes")
-    return {name: _to_numpy(torch, tensor) for name, tensor in tensors.items()}
+    arrays = {}
+    for name, tensor in tensors.items():
+        try:
+            arrays[name] = _to_numpy(torch, tensor)
+        except TypeError as error:
+            raise InputError(f"{path}: {name}: found {tensor.dtype}, expected float32, bfloat16 or the like") from error
+    return arrays
 
 
 def write_state_dict(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
