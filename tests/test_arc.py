@@ -113,6 +113,17 @@ def test_bad_files_are_named(tmp_path: Path):
     (tmp_path / "d_x_challenges.json.gz").write_bytes(gzip.compress(b"{}")[:-5])
     with pytest.raises(InputError, match=r"d_x_challenges\.json\.gz: cannot read"):
         arc.read_subset(str(tmp_path / "d"), "x")
+    damaged = bytearray(gzip.compress(b"{}" * 100))
+    damaged[10] ^= 255
+    (tmp_path / "e_x_challenges.json.gz").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"e_x_challenges\.json\.gz: cannot read"):
+        arc.read_subset(str(tmp_path / "e"), "x")
+    deep = "[" * 200_000
+    (tmp_path / "f_x_challenges.json").write_text(deep)
+    with pytest.raises(InputError, match=r"f_x_challenges\.json: not a JSON file"):
+        arc.read_subset(str(tmp_path / "f"), "x")
+    with pytest.raises(InputError, match="puzzle: not JSON"):
+        arc.parse_tasks(deep, "puzzle")
     with pytest.raises(InputError, match="found no JSON file, expected one per task"):
         arc.read_subset(str(tmp_path), "training")
     for folder in ("training/a", "training/b"):

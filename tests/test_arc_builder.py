@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from trm.data import arc, arc_builder
 from trm.data.arc import IDENTITY, Augmentation, Pair, Task
 from trm.data.arc_builder import Augmentations, SeededDraws, Subset, build, choose_augmentations, find_leaks
 from trm.data.loader import HostBatch, TrainLoader, read_examples
+from trm.data.processes import process_pool
 from trm.data.puzzle_check import check_puzzle_set
 from trm.data.puzzles import PuzzleSet, read_identifiers, read_puzzle_set
 from trm.errors import InputError
@@ -244,6 +246,11 @@ def test_no_subset_to_test_on(subsets: list[Subset], tmp_path: Path):
     with pytest.raises(InputError, match="found no subset whose test pairs are to be solved"):
         build(tmp_path / "set", subsets[:1], 2, SeededDraws(0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_process_is_an_error_of_one_line():
+    with pytest.raises(InputError, match="a process was killed"), process_pool(1) as pool:
+        pool.submit(os._exit, 1).result()
 
 
 @pytest.mark.parametrize("processes", [1, 2])

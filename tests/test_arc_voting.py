@@ -24,6 +24,7 @@ from trm.arc_voting import (
     pass_at,
     rank,
     submission,
+    voter_for,
 )
 from trm.data.arc import Augmentation, Pair, Task, crop, name_augmentation, read_test_puzzles, to_frame
 from trm.data.loader import load_test_batches
@@ -325,8 +326,9 @@ def test_votes_on_several_sets_of_the_same_tasks(tmp_path: Path, capsys: pytest.
     for seed in (1, 2):
         directory = tmp_path / str(seed)
         assert run_trm(capsys, "data", "arc", directory, kaggle, "--num-aug", 3, "--seed", seed)[0] == 0
-        voters.append(Voter([directory], BLANK))
-        for _, batch in load_test_batches(read_puzzle_set(directory, "test"), 64):
+        puzzles = read_puzzle_set(directory, "test")
+        voters.append(voter_for(puzzles, [directory]))
+        for _, batch in load_test_batches(puzzles, 64):
             answers = np.where(batch.labels == IGNORED_LABEL, 0, batch.labels)
             voters[-1].see(Answered(batch.puzzle_identifiers, batch.inputs, answers, np.zeros(64, np.float32)))
             sequences += int((batch.puzzle_identifiers != BLANK).sum())
@@ -335,6 +337,9 @@ def test_votes_on_several_sets_of_the_same_tasks(tmp_path: Path, capsys: pytest.
     tests = [test for tests in rankings.values() for test in tests]
     assert all(len(test.candidates) == 1 for test in tests)
     assert sum(test.candidates[0].votes for test in tests) == sequences
-    voters[1]._tasks.pop()
     with pytest.raises(InputError, match="found puzzle sets of different tasks"):
-        voters[0].rankings(voters[1:])
+        voters[0].rankings([Voter([], [], BLANK)])
+    names = directory / "identifiers.json"
+    names.write_text(json.dumps(json.loads(names.read_text())[:-1]))
+    with pytest.raises(InputError, match=r"test: identifiers\.json: found \d+ names, expected \d+"):
+        voter_for(puzzles, [directory])

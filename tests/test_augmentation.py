@@ -90,5 +90,5 @@ def test_padding_on_a_board_is_refused():
     arrays = puzzles.sets["all"]
     broken = dataclasses.replace(arrays, inputs=np.zeros_like(arrays.inputs))
     puzzles = dataclasses.replace(puzzles, sets={"all": broken})
-    with pytest.raises(InputError, match="found token 0 on a Sudoku board, expected 1 to 5"):
+    with pytest.raises(InputError, match="x: inputs: example 0: found token 0, expected 1 to 5"):
         TrainLoader(puzzles, 2, seed=0).load(0)

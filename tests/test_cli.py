@@ -167,6 +167,11 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
     header, *rows = out.splitlines()
     assert header == "puzzle,answer,obeys_rules,confidence,halted,steps"
     assert [line.rsplit(",", 2)[1:] for line in rows] == [["False", "4"]] * 3
+    # Nothing but questions.
+    (tmp_path / "questions.CSV").write_text(f"number,question\n1,{puzzle}\n2,{puzzle}\n")
+    code, out, err = run_trm(capsys, "solve", weights, tmp_path / "questions.CSV", "--format", "plain")
+    assert code == 0, err
+    assert len(out.splitlines()) == 2
     # Twelve candidates, of six steps each.
     more = ["--views", "4", "--rollouts", "3", "--noise", "0.5", "--steps", "6", "--no-halt", "--select", "vote"]
     code, out, err = run_trm(capsys, "solve", weights, puzzle, "--format", "json", *more)

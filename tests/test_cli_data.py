@@ -290,6 +290,19 @@ MISTAKES = [
     wrong("sudoku", "{text}", "--overwrite", says="text.txt: found a file, expected a new or empty folder"),
     wrong("sudoku", "{full}", "--overwrite", says="found a folder without identifiers.json"),
     wrong("sudoku", NEW, "--min-difficulty", 10**6, says="found no puzzle rated 1000000 or more"),
+    wrong("generate", "{empty}/x.csv", "--maze", "--size", 0, says="--size: found 0, expected 5 to 32"),
+    wrong("generate", "{empty}/x.csv", "--min-moves", 0, says="Sudokus: found --min-moves beside it"),
+    wrong(
+        "generate", "{empty}/x.csv", "--size", 4, "--clues", 16, says="--clues: found 16, expected fewer than the 16"
+    ),
+    wrong("generate", "{text}/x.csv", says="text.txt is no folder that may be written to"),
+    wrong("sudoku", NEW, "--size", 6, says="--size: found no --generate beside it"),
+    wrong("sudoku", NEW, "--processes", 2, says="--processes: found no --generate beside it"),
+    wrong("maze", NEW, "--train", "{mazes}", "--test", "{mazes}", "--unique", says="--unique: found no --generate"),
+    wrong("maze", "{full}", "--generate", 10**6, says="already exists, expected a new or empty folder"),
+    wrong("sudoku", "{full}", "--generate", 10**6, says="already exists, expected a new or empty folder"),
+    wrong("arc", NEW, "{kaggle}", "--subsets", "evaluation,", says="--subsets: found '', expected the name of a"),
+    wrong("arc", NEW, "{kaggle}", "--subsets", "evaluation,.", says="--subsets: found '.', expected the name of a"),
     wrong("sudoku", NEW, "--online-aug", "--num-aug", 5, says="--online-aug: found --num-aug 5 beside it"),
     wrong("sudoku", NEW, "--generate", 5, "--hub", "a/b", says="--generate: found --hub beside it"),
     wrong("sudoku", NEW, "--generate", 5, "--size", 8, says="--size: found 8, expected one of 4, 6, 9"),
@@ -304,7 +317,7 @@ MISTAKES = [
     wrong("arc", NEW, "{kaggle}", "--subsets", "training,training", says="--test-set: found 'evaluation'"),
     wrong("arc", NEW, "{kaggle}", "--subsets", "evaluation,evaluation", says="--subsets: found 'evaluation,evalua"),
     wrong("arc", NEW, "{kaggle}", "--subsets", "evaluation,x", says="arc_x_challenges.json: cannot read"),
-    wrong("arc", "{full}", "{kaggle}", "--num-aug", 0, says="already exists, expected a new or empty folder"),
+    wrong("arc", "{full}", "{empty}/arc", says="already exists, expected a new or empty folder"),
     wrong("check", "{empty}", says="empty: found neither train/ nor test/"),
     wrong("check", "nowhere", says="nowhere: found neither train/ nor test/"),
 ]

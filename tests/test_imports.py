@@ -12,6 +12,7 @@ ORDER = [
     "trm.named",
     "trm.devices",
     "trm.data.csv_files",
+    "trm.data.processes",
     "trm.data.puzzles",
     "trm.data.puzzle_writer",
     "trm.data.dihedral",

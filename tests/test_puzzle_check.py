@@ -91,6 +91,14 @@ def test_histogram_and_checksums(tmp_path: Path):
     assert list(check_puzzle_set(tmp_path / "a"))[-1].endswith("all lie in the vocabulary")
 
 
+@pytest.mark.parametrize("token", [-100, 4])
+def test_tokens_that_are_none_are_named(token: int, tmp_path: Path):
+    write_puzzle_set(tmp_path, {"test": make_split(np.ones((2, 3), int), np.ones((2, 3), int), vocab_size=4)})
+    np.save(tmp_path / "test" / "all__labels.npy", np.array([[1, 1, 1], [1, token, 1]]))
+    with pytest.raises(InputError, match=rf"test: labels: found token {token}, expected 0 to 3"):
+        token_histogram(read_splits(tmp_path)[0])
+
+
 def test_a_folder_without_a_split(tmp_path: Path):
     with pytest.raises(InputError, match="found neither train/ nor test/"):
         read_splits(tmp_path)

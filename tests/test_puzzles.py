@@ -83,9 +83,17 @@ def truncate(field: str) -> Callable[[Path], None]:
             change_metadata(online_augmentation=True, kind="maze"),
             "dataset.json: online_augmentation: found true of maze",
         ),
+        (
+            change_metadata(kind="arc"),
+            "dataset.json: kind: found 'arc' of vocab_size 6 and seq_len 16, expected 'sudoku'",
+        ),
         (change_metadata(sets=["../x"]), "dataset.json: sets: found '../x', expected a plain name"),
         (change_metadata(sets=["all", "more"]), "more__inputs.npy: cannot read"),
-        (change_metadata(seq_len=15), "all__inputs.npy: found shape (80, 16), expected (80, 15)"),
+        (
+            change_metadata(seq_len=15),
+            "dataset.json: kind: found 'sudoku' of vocab_size 6 and seq_len 15, expected 'other'",
+        ),
+        (change_metadata(seq_len=15, kind="other"), "all__inputs.npy: found shape (80, 16), expected (80, 15)"),
         (lambda folder: (folder / "all__labels.npy").unlink(), "all__labels.npy: cannot read"),
         (lambda folder: (folder / "all__labels.npy").write_text("x"), "all__labels.npy: not a whole .npy file"),
         (truncate("inputs"), "all__inputs.npy: not a whole .npy file"),

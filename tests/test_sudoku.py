@@ -159,6 +159,8 @@ ANOTHER_ANSWER = "3412123421434321"
         ("source,question,answer,rating\n", "found no puzzles"),
         (f"source,question,answer,rating\nx,{QUESTION},{ANSWER}\n", "row 2: found 3 columns, expected 4"),
         (f"source,question,answer,rating\nx,{QUESTION},{ANSWER},hard\n", "row 2: rating: found 'hard'"),
+        (f"source,question,answer,rating\nx,{QUESTION},{ANSWER},{'9' * 5_000}\n", "row 2: rating: found '99999"),
+        (f"source,question,answer,rating\nx,{QUESTION} ,{ANSWER} ,1\n", "row 2: question: found white space in a"),
         (
             f"source,question,answer,rating\nx,{QUESTION[:-1]},{ANSWER},1\n",
             "row 2: question and answer: found 15 and 16",
@@ -187,9 +189,20 @@ def test_bad_csv_names_file_and_row(tmp_path: Path, text: str, message: str):
     assert str(path) in str(caught.value)
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path):
+    path = tmp_path / "marked.csv"
+    path.write_text(f"source,question,answer,rating\nx,{QUESTION},{ANSWER},1\n", encoding="utf-8-sig")
+    assert len(sudoku.read_csv(path).questions) == 1
+
+
 def test_truncated_gzip_is_refused(tmp_path: Path):
     path = tmp_path / "cut.csv.gz"
     path.write_bytes(bundled_csv("sudoku-6x6-test.csv.gz").read_bytes()[:-20])
+    with pytest.raises(InputError, match="cannot read"):
+        sudoku.read_csv(path)
+    damaged = bytearray(bundled_csv("sudoku-6x6-test.csv.gz").read_bytes())
+    damaged[20] ^= 255
+    path.write_bytes(damaged)
     with pytest.raises(InputError, match="cannot read"):
         sudoku.read_csv(path)
     path.write_bytes(b"this is not gzip")

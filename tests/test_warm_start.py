@@ -61,12 +61,17 @@ def test_rows_by_name():
 
 
 def test_names_that_sets_share(tmp_path: Path):
-    for directory, names in (("a", NEW), ("b", ["<blank>"] * 5 + ["pear"]), ("c", OLD[:2])):
+    for directory, names in (("a", NEW), ("b", ["<blank>"] * 5 + ["pear"]), ("c", NEW[:2])):
         (tmp_path / directory).mkdir()
         (tmp_path / directory / "identifiers.json").write_text(json.dumps(names))
     shared = [*NEW, "pear"]
     for order in ("ab", "ba", "abc"):
         assert read_shared_identifiers([tmp_path / directory for directory in order]) == shared
+    (tmp_path / "c" / "identifiers.json").write_text(json.dumps(OLD))
+    with pytest.raises(
+        InputError, match=r"c/identifiers\.json: identifier 1: found 'apple', expected 'plum' as in .*a \(--puzzle-id"
+    ):
+        read_shared_identifiers([tmp_path / directory for directory in "abc"])
 
 
 @pytest.mark.parametrize("devices", [1, 2])

@@ -129,14 +129,10 @@ def merge(parts: Iterable[Votes]) -> Votes:
 
 
 class Voter:
-    """Collects the votes of an evaluation, or of several: one for each batch that `see` is shown.
+    """Collects the votes of an evaluation, or of several: one for each batch that `see` is shown."""
 
-    Raises InputError, naming the file, when a puzzle set does not say what its identifiers and its tasks are.
-    """
-
-    def __init__(self, directories: Sequence[str | Path], blank_identifier_id: int):
-        self._names = read_shared_identifiers(directories)
-        self._tasks = [task for directory in directories for task in read_test_puzzles(directory)]
+    def __init__(self, names: Sequence[str], tasks: Sequence[Task], blank_identifier_id: int):
+        self._names, self._tasks = names, tasks
         self._blank_identifier_id = blank_identifier_id
         self._parts: list[Votes] = []
 
@@ -156,8 +152,17 @@ class Voter:
 
 
 def voter_for(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> Voter | None:
-    """Return a voter for puzzle sets that know the tasks they were made of; None for others."""
-    return Voter(directories, puzzles.metadata.blank_identifier_id) if knows_tasks(puzzles, directories) else None
+    """Return a voter for puzzle sets that know the tasks they were made of; None for others.
+
+    Raises InputError, naming the file, when a puzzle set does not say what its identifiers and its tasks are.
+    """
+    if not knows_tasks(puzzles, directories):
+        return None
+    names, expected = read_shared_identifiers(directories), puzzles.metadata.num_puzzle_identifiers
+    if len(names) < expected:
+        raise InputError(f"{puzzles.name}: identifiers.json: found {len(names)} names, expected {expected}")
+    tasks = [task for directory in directories for task in read_test_puzzles(directory)]
+    return Voter(names, tasks, puzzles.metadata.blank_identifier_id)
 
 
 def knows_tasks(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> bool:

@@ -15,8 +15,9 @@ from trm import hub
 from trm.data import arc, arc_builder, maze, maze_generator, sudoku, sudoku_generator
 from trm.data.csv_files import bundled_csv
 from trm.data.puzzle_check import check_puzzle_set
-from trm.data.puzzle_writer import new_puzzle_set, write_identifiers, write_puzzle_set
+from trm.data.puzzle_writer import check_new_puzzle_set, new_puzzle_set, write_identifiers, write_puzzle_set
 from trm.errors import InputError
+from trm.files import check_writable
 from trm.printing import console, print_lines
 
 T = TypeVar("T")
@@ -30,10 +31,15 @@ HubRepo = Annotated[
     str | None, typer.Option("--hub", help="Take train.csv and test.csv from a Hugging Face data set (extra `hub`).")
 ]
 Generate = Annotated[int | None, typer.Option(help="Generate so many training puzzles instead.", min=1)]
-GenerateTest = Annotated[int, typer.Option(help="Generate so many test puzzles besides.", min=1)]
+GenerateTest = Annotated[
+    int | None, typer.Option(help="Generate so many test puzzles besides.", show_default="500", min=1)
+]
 SubsampleSize = Annotated[int | None, typer.Option(help="Train on so many puzzles, drawn at random.", min=1)]
 MinDifficulty = Annotated[int | None, typer.Option(help="Keep puzzles rated at least so, in both splits.")]
-Clues = Annotated[int, typer.Option(help="Of a generated Sudoku: stop taking clues away at so many.", min=0)]
+Clues = Annotated[
+    int | None,
+    typer.Option(help="Of a generated Sudoku: stop taking clues away at so many.", show_default="0", min=0),
+]
 MinMoves = Annotated[
     int | None,
     typer.Option(help="Of a generated maze: path longer than so many moves.", show_default="110 at 30x30, as area"),
@@ -51,9 +57,11 @@ def sudoku_command(
     test_csv: TestCsv = None,
     hub_repo: HubRepo = None,
     generate: Generate = None,
-    generate_test: GenerateTest = 500,
-    size: Annotated[int, typer.Option(help="Of generated Sudokus: side of the board, 4, 6 or 9.")] = 9,
-    clues: Clues = 0,
+    generate_test: GenerateTest = None,
+    size: Annotated[
+        int | None, typer.Option(help="Of generated Sudokus: side of the board, 4, 6 or 9.", show_default="9")
+    ] = None,
+    clues: Clues = None,
     subsample_size: SubsampleSize = None,
     min_difficulty: MinDifficulty = None,
     num_aug: Annotated[int, typer.Option(help="Stored augmentations of each training puzzle.", min=0)] = 0,
@@ -70,18 +78,19 @@ def sudoku_command(
 
     Example: `trm data sudoku data/sudoku --train train.csv --test test.csv --subsample-size 1000 --online-aug`
     """
+    check_new_puzzle_set(out, overwrite)
     if online_aug and num_aug:
         raise InputError(f"--online-aug: found --num-aug {num_aug} beside it, expected one or the other")
     if generate:
         _refuse("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
-        total = generate + generate_test
-        puzzles = sudoku_generator.generate_many(size, total, seed, clues, _sudoku_processes(processes, size, total))
-        columns = zip(*_with_bar(puzzles, total), strict=True)
+        columns = zip(*_generate_sudokus(generate + (generate_test or 500), size, clues, processes, seed), strict=True)
         table = sudoku.Table(*(np.array(column) for column in columns))
         train = sudoku.Table(*(column[:generate] for column in table))
         test = sudoku.Table(*(column[generate:] for column in table))
         train_name = test_name = "generated"
     else:
+        unused = {"--generate-test": generate_test, "--size": size, "--clues": clues, "--processes": processes}
+        _need_generate(unused)
         train_name, test_name = _csv_files(train_csv, test_csv, hub_repo) or (
             bundled_csv(f"sudoku-9x9-{split}.csv.gz") for split in ("train", "test")
         )
@@ -114,8 +123,8 @@ def maze_command(
     test_csv: TestCsv = None,
     hub_repo: HubRepo = None,
     generate: Generate = None,
-    generate_test: GenerateTest = 500,
-    size: Annotated[int, typer.Option(help="Of generated mazes: side.")] = 30,
+    generate_test: GenerateTest = None,
+    size: Annotated[int | None, typer.Option(help="Of generated mazes: side.", show_default="30")] = None,
     min_moves: MinMoves = None,
     unique: Unique = False,
     subsample_size: SubsampleSize = None,
@@ -138,13 +147,16 @@ def maze_command(
 
     Example: `trm data maze data/maze --hub sapientinc/maze-30x30-hard-1k --aug`
     """
+    check_new_puzzle_set(out, overwrite)
     if generate:
         _refuse("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
-        table = _generate_mazes(generate + generate_test, size, min_moves, unique, processes, seed)
+        table = _generate_mazes(generate + (generate_test or 500), size, min_moves, unique, processes, seed)
         train = maze.Table(*(column[:generate] for column in table))
         test = maze.Table(*(column[generate:] for column in table))
         train_name = test_name = "generated"
     else:
+        unused = {"--generate-test": generate_test, "--size": size, "--min-moves": min_moves, "--unique": unique}
+        _need_generate(unused | {"--processes": processes})
         files = _csv_files(train_csv, test_csv, hub_repo)
         if files is None:
             raise InputError("--train, --hub, --generate: found none of them, expected one: where mazes come from")
@@ -194,7 +206,12 @@ def arc_command(
 
     Example: `trm data arc data/arc1 kaggle/combined/arc-agi --compact`
     """
+    check_new_puzzle_set(out, overwrite)
     names = [name.strip() for name in subsets.split(",")]
+    for name in names:
+        # Of a source that is a folder, other names would be other folders than its subsets.
+        if not name or name in (".", "..") or "/" in name:
+            raise InputError(f"--subsets: found {name!r}, expected the name of a subset")
     tests = {"--test-set": test_set} | ({"--test-set2": test_set2} if test_set2 else {})
     for option, name in tests.items():
         if name not in names:
@@ -236,7 +253,7 @@ def generate_command(
         int | None, typer.Option(help="Side of the board: 4, 6 or 9; of a maze.", show_default="9, or 30")
     ] = None,
     count: Annotated[int, typer.Option(help="Number of puzzles.", min=1)] = 1000,
-    clues: Clues = 0,
+    clues: Clues = None,
     min_moves: MinMoves = None,
     unique: Unique = False,
     processes: Processes = None,
@@ -249,16 +266,16 @@ def generate_command(
     """
     if out.exists() and not overwrite:
         raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
+    check_writable(out)
     if mazes:
         _refuse("--maze", {"--clues": clues})
-        table = _generate_mazes(count, size or 30, min_moves, unique, processes, seed)
+        table = _generate_mazes(count, size, min_moves, unique, processes, seed)
         side = table.questions.shape[-1]
         written = maze.write_csv(out, "generated", (maze.Maze(*row) for row in zip(*table, strict=True)))
     else:
         _refuse("Sudokus", {"--min-moves": min_moves, "--unique": unique})
-        side = size or 9
-        puzzles = sudoku_generator.generate_many(side, count, seed, clues, _sudoku_processes(processes, side, count))
-        written = sudoku.write_csv(out, "generated", _with_bar(puzzles, count))
+        side = 9 if size is None else size
+        written = sudoku.write_csv(out, "generated", _generate_sudokus(count, side, clues, processes, seed))
     print_lines(f"{out}: {written} puzzles of {side}x{side}")
 
 
@@ -283,9 +300,17 @@ def _csv_files(train: Path | None, test: Path | None, hub_repo: str | None) -> t
 
 
 def _refuse(option: str, others: dict[str, Any]) -> None:
-    given = [name for name, value in others.items() if value]
-    if given:
+    if given := _given(others):
         raise InputError(f"{option}: found {' and '.join(given)} beside it, expected one or the other")
+
+
+def _need_generate(options: dict[str, Any]) -> None:
+    if given := _given(options):
+        raise InputError(f"{given[0]}: found no --generate beside it, expected it, for nothing else is generated")
+
+
+def _given(options: dict[str, Any]) -> list[str]:
+    return [name for name, value in options.items() if value is not None and value is not False]
 
 
 def _same_side(train: np.ndarray, test: np.ndarray, train_name: Path | str, test_name: Path | str) -> int:
@@ -297,16 +322,22 @@ def _same_side(train: np.ndarray, test: np.ndarray, train_name: Path | str, test
     return expected
 
 
-def _sudoku_processes(processes: int | None, size: int, count: int) -> int:
+def _generate_sudokus(
+    count: int, size: int | None, clues: int | None, processes: int | None, seed: int
+) -> Iterable[sudoku.Puzzle]:
+    size = 9 if size is None else size
+    if clues is not None and clues >= size * size:
+        raise InputError(f"--clues: found {clues}, expected fewer than the {size * size} cells")
     # A process takes seconds to start: only large boards in number are worth it.
-    return processes or ((os.cpu_count() or 1) if size >= 9 and count >= 100 else 1)
+    processes = processes or ((os.cpu_count() or 1) if size >= 9 and count >= 100 else 1)
+    return _with_bar(sudoku_generator.generate_many(size, count, seed, clues or 0, processes), count)
 
 
 def _generate_mazes(
-    count: int, size: int, min_moves: int | None, unique: bool, processes: int | None, seed: int
+    count: int, size: int | None, min_moves: int | None, unique: bool, processes: int | None, seed: int
 ) -> maze.Table:
     processes = processes or os.cpu_count() or 1
-    mazes = maze_generator.generate_many(size, count, seed, min_moves, unique, processes)
+    mazes = maze_generator.generate_many(30 if size is None else size, count, seed, min_moves, unique, processes)
     columns = zip(*_with_bar(mazes, count), strict=True)
     return maze.Table(*(np.array(column) for column in columns))
 

@@ -32,7 +32,7 @@ from trm.cli_thinking import (
 )
 from trm.cli_weights import CheckpointFile
 from trm.config import Config
-from trm.data.csv_files import FIRST_ROW, read_rows
+from trm.data.csv_files import FIRST_ROW, read_questions
 from trm.data.puzzles import Metadata
 from trm.devices import make_mesh
 from trm.errors import InputError
@@ -126,7 +126,7 @@ def _read_puzzles(puzzle: str, metadata: Metadata) -> list[tuple[str, str]]:
         name, text = "standard input", read_standard_input()
     elif os.path.isfile(puzzle):
         if re.search(r"\.csv(\.gz)?$", puzzle, re.IGNORECASE):
-            return [(f"{path}: row {i}", text) for i, text in enumerate(read_rows(path).questions, start=FIRST_ROW)]
+            return [(f"{path}: row {i}", text) for i, text in enumerate(read_questions(path), start=FIRST_ROW)]
         name = puzzle
         try:
             text = path.read_text(encoding="utf-8-sig")

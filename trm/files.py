@@ -41,14 +41,8 @@ def replacing_folder(path: str | Path, mark: str, overwrite: bool = False) -> It
     Raises InputError when `path` exists and holds anything, unless `overwrite` and it holds a file named `mark`, which
     tells that it is a folder of the same kind; and when it cannot be written.
     """
+    check_new_folder(path, mark, overwrite)
     path = _named(path)
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path}: found a file, expected a new or empty folder")
-    if path.exists() and any(path.iterdir()):
-        if not overwrite:
-            raise InputError(f"{path}: already exists, expected a new or empty folder (--overwrite replaces it)")
-        if not (path / mark).exists():
-            raise InputError(f"{path}: found a folder without {mark}, expected a new one or one of the same kind")
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     old = path.with_name(f".{path.name}.{os.getpid()}.old")
     try:
@@ -84,6 +78,23 @@ def check_writable(path: str | Path) -> None:
     path = _named(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: cannot write: found something that is no file, expected a new one or one to replace")
+    _check_folder_of(path)
+
+
+def check_new_folder(path: str | Path, mark: str, overwrite: bool) -> None:
+    """Raise InputError where `replacing_folder` would."""
+    path = _named(path)
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path}: found a file, expected a new or empty folder")
+    if path.exists() and any(path.iterdir()):
+        if not overwrite:
+            raise InputError(f"{path}: already exists, expected a new or empty folder (--overwrite replaces it)")
+        if not (path / mark).exists():
+            raise InputError(f"{path}: found a folder without {mark}, expected a new one or one of the same kind")
+    _check_folder_of(path)
+
+
+def _check_folder_of(path: Path) -> None:
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise InputError(f"{path}: cannot write: {folder} is no folder that may be written to")

@@ -28,7 +28,7 @@ from trm.checkpoint import load_state, save, trained_weights
 from trm.config import Config, config_to_tables, config_to_toml
 from trm.curriculum import cycles_at
 from trm.data.arc import TEST_PUZZLES
-from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_sets
+from trm.data.puzzles import Metadata, PuzzleSet, read_puzzle_sets, read_shared_identifiers
 from trm.devices import fetch
 from trm.errors import InputError
 from trm.evaluate import EvaluationStep, Report, evaluate, make_evaluation_step
@@ -135,6 +135,9 @@ def read_sets(config: Config) -> tuple[PuzzleSet, PuzzleSet]:
     if not config.data.path:
         raise InputError("data.path: found nothing, expected the directory of a puzzle set (--set data.path=DIR)")
     train_set = read_puzzle_sets(config.data.train_paths, "train")
+    if len(config.data.train_paths) > 1:
+        # Puzzles of two names would share a row of the puzzle table.
+        read_shared_identifiers(config.data.train_paths)
     test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)
     steps, examples = total_steps(config, train_set.metadata), train_set.metadata.examples_per_epoch

@@ -7,6 +7,7 @@ the end markers in the row below and the column right of the grid, 0 for everyth
 import gzip
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,7 +75,7 @@ def parse_tasks(text: str, where: str, name: str | None = None) -> list[Task]:
     """
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON: {error}") from error
     if isinstance(values, dict) and {"train", "test"} & values.keys():
         if name is None:
@@ -197,9 +198,9 @@ def _read_json(path: Path) -> Any:
     try:
         data = path.read_bytes()
         return json.loads(gzip.decompress(data) if path.suffix == ".gz" else data)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file: {error}") from error
 
 

@@ -8,11 +8,8 @@ and write the examples, a task at a time. Memory does not grow with the number o
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -22,6 +19,7 @@ from jaxtyping import Integer, UInt64
 from trm.data import arc
 from trm.data.arc import Augmentation, DrawOffsets, Task
 from trm.data.dihedral import TRANSFORMS, transform
+from trm.data.processes import process_pool
 from trm.data.puzzle_writer import TokenFiles, new_puzzle_set, write_field, write_metadata
 from trm.data.puzzles import ARC_COLORS, ARC_SIDE, BLANK, RECIPE, TOKENS, Metadata
 from trm.errors import InputError
@@ -358,15 +356,8 @@ def _run(jobs: Sequence[_Job], processes: int) -> Iterator[None]:
     if processes == 1 or len(jobs) < 2:
         yield from map(_write_examples, jobs)
         return
-    # Spawn: a forked child of a process with JAX's threads may hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        try:
-            yield from pool.map(_write_examples, jobs)
-        except BrokenProcessPool as error:
-            raise InputError("a process was killed, expected enough memory: fewer --processes take less") from error
-        finally:
-            # After an error nothing that still waits is to be begun.
-            pool.shutdown(cancel_futures=True)
+    with process_pool(processes) as pool:
+        yield from pool.map(_write_examples, jobs)
 
 
 _CHUNK = 256

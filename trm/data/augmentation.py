@@ -13,7 +13,6 @@ from jaxtyping import Bool, Float, Integer
 
 from trm.data import arc, sudoku
 from trm.data.puzzles import PuzzleArrays
-from trm.errors import InputError
 
 Tokens = Integer[np.ndarray, "batch seq_len"]
 
@@ -52,6 +51,11 @@ def stored_examples(
     return arrays.recipe.first_examples[puzzles] + examples - arrays.puzzle_indices[puzzles]
 
 
+def lowest_token(draws: Draws | None) -> int:
+    """Return the lowest token that can be augmented so: padding on a Sudoku board cannot be rearranged."""
+    return sudoku.TOKEN_OF_DIGIT_0 if isinstance(draws, sudoku.Symmetries) else 0
+
+
 def augment(
     inputs: Tokens,
     labels: Tokens,
@@ -60,10 +64,7 @@ def augment(
     puzzles: Integer[np.ndarray, " batch"],
     draws: Draws | None,
 ) -> tuple[Tokens, Tokens]:
-    """Make the examples that were drawn from those that are stored; without draws nothing is left to chance.
-
-    Raises InputError for tokens that are no board.
-    """
+    """Make the examples that were drawn from those that are stored; without draws nothing is left to chance."""
     if isinstance(draws, sudoku.Symmetries):
         return _rearrange(inputs, draws), _rearrange(labels, draws)
     if arrays.recipe is None:
@@ -78,8 +79,6 @@ def augment(
 
 def _rearrange(tokens: Tokens, symmetries: sudoku.Symmetries) -> Tokens:
     n = symmetries.rows.shape[1]
-    if (tokens < sudoku.TOKEN_OF_DIGIT_0).any():
-        raise InputError(f"found token 0 on a Sudoku board, expected 1 to {n + 1}")
     boards = (tokens - sudoku.TOKEN_OF_DIGIT_0).reshape(-1, n, n)
     return sudoku.apply_symmetries(symmetries, boards).reshape(tokens.shape) + np.uint8(sudoku.TOKEN_OF_DIGIT_0)
 

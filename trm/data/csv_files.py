@@ -7,7 +7,8 @@ The layout of the Hugging Face sets sapientinc/sudoku-extreme and sapientinc/maz
 import csv
 import gzip
 import io
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -48,35 +49,49 @@ def read_rows(path: str | Path) -> Rows:
 
     Raises InputError, naming file and row, for a wrong header, number of columns, rating or length.
     """
-    path = Path(path)
     questions, answers, ratings = [], [], []
+    for number, row in _read(path, HEADER):
+        _, question, answer, rating = row
+        # Python itself refuses to make a number of too many digits.
+        if not rating.isdecimal() or len(rating) > len(str(HIGHEST_RATING)) or int(rating) > HIGHEST_RATING:
+            expected = f"a whole number up to {HIGHEST_RATING}"
+            raise InputError(f"{path}: row {number}: rating: found {rating[:20]!r}, expected {expected}")
+        if len(answer) != len(question) or (questions and len(question) != len(questions[0])):
+            expected = len(questions[0]) if questions else len(question)
+            found = f"{len(question)} and {len(answer)} characters"
+            raise InputError(f"{path}: row {number}: question and answer: found {found}, expected {expected}")
+        questions.append(question)
+        answers.append(answer)
+        ratings.append(int(rating))
+    return Rows(questions, answers, np.array(ratings))
+
+
+def read_questions(path: str | Path) -> list[str]:
+    """Read the column `question` of a CSV file, plain or gzip, whatever others it has; errors as by `read_rows`."""
+    return [question for _, (question,) in _read(path, ["question"], others=True)]
+
+
+def _read(path: str | Path, columns: list[str], others: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of each row: of these columns, beside which there may be others or not."""
+    path, count = Path(path), 0
     try:
         with open_text(path) as file:
             rows = csv.reader(file)
             header = next(rows, [])
-            if header != HEADER:
-                raise InputError(f"{path}: header: found {','.join(header)!r}, expected {','.join(HEADER)!r}")
-            for number, row in enumerate(rows, start=FIRST_ROW):
-                if len(row) != len(HEADER):
-                    raise InputError(f"{path}: row {number}: found {len(row)} columns, expected {len(HEADER)}")
-                _, question, answer, rating = row
-                if not rating.isdecimal() or int(rating) > HIGHEST_RATING:
-                    expected = f"a whole number up to {HIGHEST_RATING}"
-                    raise InputError(f"{path}: row {number}: rating: found {rating!r}, expected {expected}")
-                if len(answer) != len(question) or (questions and len(question) != len(questions[0])):
-                    expected = len(questions[0]) if questions else len(question)
-                    found = f"{len(question)} and {len(answer)} characters"
-                    raise InputError(f"{path}: row {number}: question and answer: found {found}, expected {expected}")
-                questions.append(question)
-                answers.append(answer)
-                ratings.append(int(rating))
-    except (OSError, EOFError) as error:
+            if not (set(columns) <= set(header) if others else header == columns):
+                raise InputError(f"{path}: header: found {','.join(header)!r}, expected {','.join(columns)!r}")
+            places = [header.index(column) for column in columns]
+            for count, row in enumerate(rows, start=1):
+                number = count - 1 + FIRST_ROW
+                if len(row) != len(header):
+                    raise InputError(f"{path}: row {number}: found {len(row)} columns, expected {len(header)}")
+                yield number, [row[place] for place in places]
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file: {error}") from error
-    if not questions:
+    if not count:
         raise InputError(f"{path}: found no puzzles, expected at least one row")
-    return Rows(questions, answers, np.array(ratings))
 
 
 def write_rows(path: str | Path, source: str, rows: Iterable[Row]) -> int:
@@ -124,7 +139,7 @@ def bundled_csv(name: str) -> Path:
 
 
 def open_text(path: Path) -> io.TextIOBase:
-    """Open a text file for reading, decompressing it when its name ends in .gz."""
+    """Open a text file for reading, decompressing it when its name ends in .gz; a byte order mark is passed over."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")  # pyright: ignore[reportReturnType]
-    return path.open(encoding="utf-8", newline="")
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # pyright: ignore[reportReturnType]
+    return path.open(encoding="utf-8-sig", newline="")

@@ -144,11 +144,6 @@ class _GroupStream:
         return rng.integers(self._group_indices[groups], self._group_indices[groups + 1])
 
 
-def count_test_batches(puzzles: PuzzleSet, batch_size: int) -> int:
-    """Count the batches that `load_test_batches` yields."""
-    return sum(-(-arrays.examples // batch_size) for arrays in puzzles.sets.values())
-
-
 def load_test_batches(
     puzzles: PuzzleSet, batch_size: int, process: int = 0, processes: int = 1
 ) -> Iterator[tuple[str, HostBatch]]:
@@ -186,18 +181,20 @@ def read_examples(
 ) -> HostBatch:
     """Read examples of one set by index, augmented as drawn; labels to be ignored become -100.
 
-    Raises InputError, naming set and example, for a token outside the vocabulary.
+    Raises InputError, naming set and example, for a token outside the vocabulary, and for padding on a board that is
+    to be rearranged.
     """
     metadata = puzzles.metadata
     stored = augmentation.stored_examples(arrays, examples, of_puzzles)
     inputs, labels = arrays.inputs[stored], arrays.labels[stored]
     # A token outside the vocabulary would silently read another token's embedding.
+    lowest, highest = augmentation.lowest_token(draws), metadata.vocab_size - 1
     for field, tokens in (("inputs", inputs), ("labels", labels)):
-        if tokens.size and not (tokens.min() >= 0 and tokens.max() < metadata.vocab_size):
-            row, column = np.argwhere((tokens < 0) | (tokens >= metadata.vocab_size))[0]
+        if tokens.size and not (tokens.min() >= lowest and tokens.max() <= highest):
+            row, column = np.argwhere((tokens < lowest) | (tokens > highest))[0]
             raise InputError(
                 f"{puzzles.name}: {field}: example {stored[row]}: found token {tokens[row, column]}, "
-                f"expected 0 to {metadata.vocab_size - 1}"
+                f"expected {lowest} to {highest}"
             )
     augmented = augmentation.augment(inputs, labels, arrays, examples, of_puzzles, draws)
     inputs, labels = (tokens.astype(np.int32) for tokens in augmented)

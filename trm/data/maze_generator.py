@@ -8,12 +8,10 @@ cells and 110 moves that is one trial in 75,000: many are searched at once, a ro
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from functools import cache, partial
 from itertools import count as count_from
 from itertools import islice
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +19,7 @@ from jaxtyping import Float, Integer
 
 from trm.data.dihedral import TRANSFORMS, transform
 from trm.data.maze import FREE, GOAL, PATH, START, WALL, Boards, Maze, count_moves, distances, shortest_path
+from trm.data.processes import process_pool
 from trm.errors import InputError
 
 SIZES = range(5, 33)
@@ -205,8 +204,7 @@ def _in_order(make: Callable[[int], list[Maze]], processes: int) -> Generator[li
     """Yield what is made of 0, 1, 2, ... for ever."""
     if processes == 1:
         yield from map(make, count_from())
-    # Spawn: a forked child of a process with JAX's threads may hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         jobs = (pool.submit(make, block) for block in count_from())
         ahead = deque(islice(jobs, 4 * processes))
         while True:

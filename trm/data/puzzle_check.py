@@ -63,13 +63,17 @@ def read_splits(directory: str | Path) -> list[PuzzleSet]:
 
 
 def token_histogram(puzzles: PuzzleSet) -> dict[str, Integer[np.ndarray, " vocab"]]:
-    """Count each token in the inputs and in the labels, as they are stored."""
+    """Count each token in the inputs and in the labels, as they are stored; raise InputError for one that is none."""
     counts = {field: np.zeros(puzzles.metadata.vocab_size, dtype=np.int64) for field in TOKENS}
     for arrays in puzzles.sets.values():
         for field, count in counts.items():
             tokens = getattr(arrays, field)
             for start in range(0, len(tokens), _CHUNK):
-                count += np.bincount(tokens[start : start + _CHUNK].ravel(), minlength=len(count))[: len(count)]
+                chunk = tokens[start : start + _CHUNK].ravel()
+                if len(chunk) and not 0 <= chunk.min() <= chunk.max() < len(count):
+                    found = chunk.min() if chunk.min() < 0 else chunk.max()
+                    raise InputError(f"{puzzles.name}: {field}: found token {found}, expected 0 to {len(count) - 1}")
+                count += np.bincount(chunk, minlength=len(count))
     return counts
 
 

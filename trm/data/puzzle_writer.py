@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Integer
+from jaxtyping import Integer, Num
 
 from trm.data.puzzles import BLANK, FIELDS, RATINGS, TOKENS, Metadata, PuzzleArrays, PuzzleSet
 from trm.errors import InputError
-from trm.files import replacing_folder
+from trm.files import check_new_folder, replacing_folder
 
 
 def write_puzzle_set(
@@ -45,13 +45,22 @@ def write_puzzle_set(
 @contextmanager
 def new_puzzle_set(directory: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder that becomes the puzzle set when the block succeeds; the functions below fill it."""
-    with replacing_folder(directory, "identifiers.json", overwrite) as folder:
+    with replacing_folder(directory, _MARK, overwrite) as folder:
         yield folder
+
+
+def check_new_puzzle_set(directory: str | Path, overwrite: bool = False) -> None:
+    """Raise InputError where `new_puzzle_set` would, before hours go into what the set is to hold."""
+    check_new_folder(directory, _MARK, overwrite)
+
+
+_MARK = "identifiers.json"
+"""The file by which a folder is known as a puzzle set."""
 
 
 def write_identifiers(folder: Path, names: Sequence[str] = (BLANK,)) -> None:
     """Write the names of the puzzle identifiers, in order; the first is the blank one."""
-    (folder / "identifiers.json").write_text(json.dumps(list(names)), encoding="utf-8")
+    (folder / _MARK).write_text(json.dumps(list(names)), encoding="utf-8")
 
 
 def write_metadata(split: Path, metadata: Metadata) -> None:
@@ -112,15 +121,15 @@ def _field_path(split: Path, name: str, field: str) -> Path:
 
 
 def make_split(
-    inputs: Integer[np.ndarray, "..."],
-    labels: Integer[np.ndarray, "..."],
+    inputs: Num[np.ndarray, "..."],
+    labels: Num[np.ndarray, "..."],
     vocab_size: int,
     *,
-    puzzles: Integer[np.ndarray, "..."] | None = None,
-    groups: Integer[np.ndarray, "..."] | None = None,
-    puzzle_identifiers: Integer[np.ndarray, "..."] | None = None,
+    puzzles: Num[np.ndarray, "..."] | None = None,
+    groups: Num[np.ndarray, "..."] | None = None,
+    puzzle_identifiers: Num[np.ndarray, "..."] | None = None,
     num_puzzle_identifiers: int | None = None,
-    ratings: Integer[np.ndarray, "..."] | None = None,
+    ratings: Num[np.ndarray, "..."] | None = None,
     pad_id: int = 0,
     ignore_label_id: int | None = 0,
 ) -> PuzzleSet:
@@ -134,9 +143,13 @@ def make_split(
     embedding; 0, which all have where nothing is said, is the blank one. `ratings` has shape (groups,): how difficult
     each original is, for accuracy by difficulty.
 
-    Raises InputError, naming array and row, for shapes that do not go together, tokens outside the vocabulary and
-    numbers that are out of order.
+    Raises InputError, naming array and row, for shapes that do not go together, tokens outside the vocabulary,
+    numbers that are out of order and those that are no integers.
     """
+    given = {"inputs": inputs, "labels": labels, "puzzles": puzzles, "groups": groups}
+    for field, array in (given | {"puzzle_identifiers": puzzle_identifiers, "ratings": ratings}).items():
+        if array is not None and not np.issubdtype(array.dtype, np.integer):
+            raise InputError(f"{field}: found {array.dtype}, expected integers")
     if inputs.ndim != 2 or inputs.shape != labels.shape or not inputs.size:
         raise InputError(f"inputs and labels: found shapes {inputs.shape} and {labels.shape}, expected two alike")
     if not 2 <= vocab_size <= 256:

@@ -208,13 +208,25 @@ def read_identifiers(directory: str | Path) -> list[str]:
 
 
 def read_shared_identifiers(directories: Sequence[str | Path]) -> list[str]:
-    """Read the names of the puzzle identifiers that several sets share: what one leaves blank another may name."""
+    """Read the names of the puzzle identifiers that several sets share: what one leaves blank another may name.
+
+    Raises InputError when two sets call the same identifier by different names.
+    """
     shared: list[str] = []
-    for names in map(read_identifiers, directories):
-        shared += names[len(shared) :]
+    named_in: list[str | Path] = []
+    for directory in directories:
+        names = read_identifiers(directory)
+        more = len(names) - len(shared)
+        shared += [BLANK] * more
+        named_in += [directory] * more
         for identifier, name in enumerate(names):
             if shared[identifier] == BLANK:
-                shared[identifier] = name
+                shared[identifier], named_in[identifier] = name, directory
+            elif name not in (BLANK, shared[identifier]):
+                raise InputError(
+                    f"{directory}/identifiers.json: identifier {identifier}: found {name!r}, expected "
+                    f"{shared[identifier]!r} as in {named_in[identifier]} (--puzzle-identifiers-start keeps them apart)"
+                )
     return shared
 
 
@@ -224,7 +236,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a JSON file: {error}") from error
 
 
@@ -255,6 +267,10 @@ def check_metadata(values: Any, path: str) -> Metadata:
         raise InputError(
             f"{path}: online_augmentation: found true of {metadata.puzzle_kind}, expected of sudoku or arc"
         )
+    told = dataclasses.replace(metadata, kind=None).puzzle_kind
+    if metadata.kind not in (None, "other", told):
+        found = f"{metadata.kind!r} of vocab_size {metadata.vocab_size} and seq_len {metadata.seq_len}"
+        raise InputError(f"{path}: kind: found {found}, expected {told!r}")
     if not metadata.sets:
         raise InputError(f"{path}: sets: found none, expected at least one")
     for name in metadata.sets:

@@ -184,7 +184,8 @@ def _parse_boards(path: str | Path, column: str, texts: list[str]) -> Boards:
     if len(digits) != len(texts) * n * n or (digits > n).any():
         for row, text in enumerate(texts, start=FIRST_ROW):
             parse_board(text, f"{path}: row {row}: {column}")
-        raise InputError(f"{path}: {column}: found white space in a board, expected {n * n} cells")
+            if len(text) != n * n:
+                raise InputError(f"{path}: row {row}: {column}: found white space in a board, expected {n * n} cells")
     return digits.reshape(len(texts), n, n)
 
 

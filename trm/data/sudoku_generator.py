@@ -1,14 +1,13 @@
 """A Sudoku solver, and a generator of puzzles with exactly one solution."""
 
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from itertools import count as count_from
-from multiprocessing import get_context
 from typing import NamedTuple
 
 import numpy as np
 
+from trm.data.processes import process_pool
 from trm.data.sudoku import Board, Puzzle, units
 from trm.errors import InputError
 
@@ -138,8 +137,7 @@ def generate_many(size: int, count: int, seed: int, keep_clues: int = 0, process
     if processes == 1:
         yield from different(map(make, count_from()))
         return
-    # Spawn: a forked child of a process with JAX's threads may hang.
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         start, chunk = 0, max(64, min(1024, count // processes))
         while len(seen) < count:
             yield from different(pool.map(make, range(start, start + chunk), chunksize=16))
