@@ -277,6 +277,18 @@ def test_a_refused_resume_changes_nothing(uninterrupted: tuple[Config, Path]):
     assert (whole / "config.toml").read_bytes() == before
 
 
+def test_only_leftovers_of_a_killed_run_are_removed(puzzle_dir: Path, tmp_path: Path):
+    (tmp_path / ".data.17.tmp").mkdir()
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / ".step_3.safetensors.17.tmp").touch()
+    others = [tmp_path / ".draft.tmp", tmp_path / "notes" / ".a.17.tmp"]
+    (tmp_path / "notes").mkdir()
+    for path in others:
+        path.touch()
+    train(tiny_config(data={"path": str(puzzle_dir)}, train={"epochs": 1, "eval_interval": 1}), tmp_path, make_mesh(1))
+    assert sorted(tmp_path.rglob("*.tmp")) == sorted(others)
+
+
 def test_what_cannot_be_logged_is_one_line(puzzle_dir: Path, tmp_path: Path):
     (tmp_path / "metrics.jsonl").mkdir()
     with pytest.raises(InputError, match=r"metrics\.jsonl: cannot write: Is a directory"):

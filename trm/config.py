@@ -91,8 +91,8 @@ class ModelConfig:
     """Whether the backward pass computes each network again instead of keeping what it needs: less memory, the same
     numbers within rounding, about a fifth more time."""
     unroll: bool = False
-    """Whether the L cycles are compiled one after another, not as a loop: what the backward pass needs is not copied into
-    stacks and out, a sixth of what a GPU moves in training, for more memory and compile time."""
+    """Whether the L cycles are compiled one after another, not as a loop: what the backward pass needs is not copied
+    into stacks and out, a sixth of what a GPU moves in training, for more memory and compile time."""
 
     def __post_init__(self):
         _require_positive(self, "hidden_size num_heads expansion rope_theta rms_norm_eps")

@@ -119,9 +119,14 @@ def _named(path: str | Path) -> Path:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove temporary files that a killed process left in a folder that no other process writes to."""
+    """Remove temporary files and folders that a killed process left in a folder that no other process writes to."""
     for path in list(Path(folder).glob(".*.tmp")):
-        if re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+        # What is called otherwise is not ours.
+        if not re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
             path.unlink(missing_ok=True)
 
 
