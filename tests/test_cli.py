@@ -118,6 +118,11 @@ def test_a_configuration_of_ones_own_stays_as_it_is(
     code, out, err = run_trm(capsys, "train", "runs/[/x]", "--resume", "--devices", 1)
     assert code == 0, err
     assert "resuming from runs/[/x]/checkpoints/step_5.safetensors" in out
+    # A folder that happens to be called like a configuration is no run folder.
+    Path("runs/[/x]").rename("runs/quickstart")
+    Path("quickstart").mkdir()
+    command = ["train", "quickstart", "--set", f"data.path={puzzle_dir}", "--devices", "1"]
+    check_mistake(capsys, command, "error: runs/quickstart: already holds step_5.safetensors")
 
 
 def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):

@@ -139,7 +139,8 @@ def train_command(
     """
     path = config_path(config)
     if out is None:
-        out = Path(config) if Path(config).is_dir() else Path("runs") / path.stem
+        # Not any folder that is called like a configuration.
+        out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
     settings = settings or []
     experiment = read_config(path, settings)
     if init_data and not init:
