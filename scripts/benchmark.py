@@ -30,21 +30,21 @@ from jax.sharding import Mesh, NamedSharding
 from rich.console import Console
 from rich.table import Table
 
-from trm.checkpoint import Weights
-from trm.config import Config, ModelConfig, read_config
-from trm.data import sudoku
-from trm.data.csv_files import bundled_csv
-from trm.data.loader import HostBatch, TrainLoader
-from trm.data.puzzles import Metadata, PuzzleSet
-from trm.devices import REPLICATED, SPLIT, make_mesh
+from trm.checkpoints.format import Weights
+from trm.configuration.schema import Config, ModelConfig, read_config
 from trm.errors import InputError
-from trm.evaluate import make_evaluation_step
-from trm.halting import Batch, place_batch
+from trm.evaluation.every_step import make_evaluation_step
 from trm.model.layers import swiglu_width
 from trm.model.precision import product
-from trm.named import config_path
-from trm.plan import compile_train_step
-from trm.train_step import make_state, make_train_step
+from trm.parallel.mesh import REPLICATED, SPLIT, make_mesh
+from trm.puzzles.csv_files import bundled_csv
+from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.loader import HostBatch, TrainLoader
+from trm.puzzles.metadata import Metadata, PuzzleSet
+from trm.storage.bundled import config_path
+from trm.supervision.halting import Batch, place_batch
+from trm.training.estimate import compile_train_step
+from trm.training.step import make_state, make_train_step
 
 T = TypeVar("T")
 

@@ -25,11 +25,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trm.data import sudoku
-from trm.data.csv_files import bundled_csv
-from trm.data.loader import TrainLoader
-from trm.data.puzzles import read_puzzle_set
 from trm.errors import InputError
+from trm.puzzles.csv_files import bundled_csv
+from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.loader import TrainLoader
+from trm.puzzles.metadata import read_puzzle_set
 
 data_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)

@@ -20,9 +20,9 @@ from benchmark_memory import described_mesh, similar_metadata
 from rich.console import Console
 from rich.table import Table
 
-from trm.config import read_config
-from trm.named import config_path
-from trm.plan import compile_train_step
+from trm.configuration.schema import read_config
+from trm.storage.bundled import config_path
+from trm.training.estimate import compile_train_step
 
 kernels_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)

@@ -19,14 +19,14 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.table import Table
 
-from trm.config import Config, read_config
-from trm.data.arc import VOCAB_SIZE
-from trm.data.puzzles import Metadata
-from trm.data.sudoku import metadata_of
-from trm.devices import make_mesh, mesh_of
+from trm.configuration.schema import Config, read_config
 from trm.errors import InputError
-from trm.named import config_names, config_path
-from trm.plan import Plan, plan
+from trm.parallel.mesh import make_mesh, mesh_of
+from trm.puzzles.kinds.arc.grids import VOCAB_SIZE
+from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.puzzles.metadata import Metadata
+from trm.storage.bundled import config_names, config_path
+from trm.training.estimate import Plan, plan
 
 memory_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)

@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 
-from trm.config import UNUSED, Config
-from trm.data.loader import HostBatch
-from trm.data.puzzles import Metadata
+from trm.configuration.schema import UNUSED, Config
 from trm.errors import InputError
-from trm.original_config import settings_from_config
+from trm.original.settings import settings_from_config
+from trm.puzzles.loader import HostBatch
+from trm.puzzles.metadata import Metadata
 
 
 def check_clone(clone: Path) -> None:

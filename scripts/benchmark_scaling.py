@@ -20,14 +20,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trm.config import Config, read_config
-from trm.data.loader import TrainLoader
-from trm.data.puzzle_writer import make_split
-from trm.devices import make_mesh
-from trm.halting import place_batch
-from trm.named import config_path
-from trm.plan import compile_train_step
-from trm.train_step import make_state
+from trm.configuration.schema import Config, read_config
+from trm.parallel.mesh import make_mesh
+from trm.puzzles.loader import TrainLoader
+from trm.puzzles.writing import make_split
+from trm.storage.bundled import config_path
+from trm.supervision.halting import place_batch
+from trm.training.estimate import compile_train_step
+from trm.training.step import make_state
 
 scaling_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)

@@ -18,13 +18,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from trm.boards import BOARDS
-from trm.checkpoint import load_weights
-from trm.data.puzzles import read_puzzle_set
-from trm.devices import make_mesh
+from trm.checkpoints.format import load_weights
 from trm.errors import InputError
-from trm.solver import Thinking, solve
-from trm.views import make_views
+from trm.parallel.mesh import make_mesh
+from trm.puzzles.kinds.boards import BOARDS
+from trm.puzzles.metadata import read_puzzle_set
+from trm.solving.solve import Thinking, solve
+from trm.solving.views import make_views
 
 solver_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)

@@ -17,10 +17,19 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from trm.arc_voting import count_votes, merge, pass_at, rank, submission
-from trm.data.arc import ARC_SIDE, VOCAB_SIZE, Augmentation, Grid, Pair, Task, name_augmentation, to_frame
-from trm.data.dihedral import TRANSFORMS
-from trm.report import Answered
+from trm.evaluation.arc import count_votes, merge, pass_at, rank, submission
+from trm.evaluation.report import Answered
+from trm.puzzles.kinds.arc.grids import (
+    ARC_SIDE,
+    VOCAB_SIZE,
+    Augmentation,
+    Grid,
+    Pair,
+    Task,
+    name_augmentation,
+    to_frame,
+)
+from trm.puzzles.kinds.dihedral import TRANSFORMS
 
 votes_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)

@@ -20,9 +20,9 @@ from parity.steps import check_model
 from parity.training import check_evaluation, check_trajectory
 from parity.voting import check_voting
 
-from trm.config import RecursionName
-from trm.data.puzzles import Metadata
+from trm.configuration.schema import RecursionName
 from trm.errors import InputError
+from trm.puzzles.metadata import Metadata
 
 app = typer.Typer(add_completion=False)
 

@@ -17,15 +17,15 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from trm.config import Config, read_config
-from trm.data import sudoku
-from trm.data.puzzle_writer import write_puzzle_set
-from trm.data.sudoku_generator import generate_many
-from trm.devices import make_mesh
+from trm.configuration.schema import Config, read_config
 from trm.errors import InputError
-from trm.files import replacing
-from trm.named import config_path
-from trm.train import train
+from trm.parallel.mesh import make_mesh
+from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.sudoku.generate import generate_many
+from trm.puzzles.writing import write_puzzle_set
+from trm.storage.bundled import config_path
+from trm.storage.files import replacing
+from trm.training.run import train
 
 console = Console(soft_wrap=True, highlight=False)
 

@@ -15,7 +15,8 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from trm.data import sudoku, sudoku_generator
+from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 
 SIZE, CLUES, SEED, TRAIN, TEST = 6, 16, 1, 1000, 500
 

@@ -19,11 +19,12 @@ import jax
 import numpy as np
 import pytest
 
-import trm.cli
-from trm.config import Config, config_from_tables
-from trm.data import sudoku, sudoku_generator
-from trm.data.puzzle_writer import write_puzzle_set
-from trm.data.puzzles import PuzzleSet
+from trm.cli.main import main
+from trm.configuration.schema import Config, config_from_tables
+from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.metadata import PuzzleSet
+from trm.puzzles.writing import write_puzzle_set
 
 atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -58,7 +59,7 @@ def run_trm(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str
     """Call the command line in this process; return exit code, output and errors."""
     sys.argv = ["trm", *map(str, arguments)]
     try:
-        trm.cli.main()
+        main()
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)

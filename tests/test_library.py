@@ -11,13 +11,13 @@ import pytest
 from conftest import tiny_config
 
 import trm
-from trm.checkpoint import save
-from trm.config import Config
-from trm.data.sudoku import metadata_of
-from trm.devices import fetch, make_mesh
-from trm.halting import Batch, Carry
-from trm.supervision import supervision_step
-from trm.train_step import make_state
+from trm.checkpoints.format import save
+from trm.configuration.schema import Config
+from trm.parallel.mesh import fetch, make_mesh
+from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.supervision.halting import Batch, Carry
+from trm.supervision.step import supervision_step
+from trm.training.step import make_state
 
 METADATA = metadata_of(20, 4)
 HRM = {"recursion": "hrm", "H_layers": 1, "puzzle_emb_len": 0}
@@ -82,6 +82,6 @@ def test_what_is_offered_is_there():
 
 
 def test_building_puzzles_does_not_wait_for_jax():
-    code = "import sys, trm.data.maze_generator, trm.data.arc_builder; assert 'jax' not in sys.modules"
+    code = "import sys, trm.puzzles.kinds.maze.generate, trm.puzzles.kinds.arc.build; assert 'jax' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

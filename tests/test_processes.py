@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from trm.checkpoint import load_state
-from trm.config import config_to_toml
-from trm.train import newest_checkpoint
+from trm.checkpoints.format import load_state
+from trm.configuration.schema import config_to_toml
+from trm.training.run import newest_checkpoint
 
 TRAIN = """
 import json
@@ -25,17 +25,17 @@ address, processes, process, config, run = sys.argv[1:]
 if int(processes) > 1:
     jax.distributed.initialize(address, int(processes), int(process))
 
-from trm.config import read_config
-from trm.devices import make_mesh
-from trm.train import train
+from trm.configuration.schema import read_config
+from trm.parallel.mesh import make_mesh
+from trm.training.run import train
 
 assert jax.process_count() == int(processes) and len(jax.devices()) == 2
 outcome = train(read_config(config), run, make_mesh())
 
-from trm.checkpoint import load_weights
-from trm.data.puzzles import read_puzzle_sets
-from trm.evaluate_thinking import evaluate_thinking
-from trm.solver import Thinking
+from trm.checkpoints.format import load_weights
+from trm.puzzles.metadata import read_puzzle_sets
+from trm.evaluation.solver import evaluate_thinking
+from trm.solving.solve import Thinking
 
 weights, description = load_weights(outcome.weights_path)
 puzzles = read_puzzle_sets(description.config.data.test_paths, "test")

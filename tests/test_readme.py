@@ -8,12 +8,12 @@ import pytest
 from conftest import run_trm, tiny_config
 
 import trm.model.recursion
-from trm.checkpoint import Weights, save
-from trm.data.sudoku import metadata_of
-from trm.devices import fetch, make_mesh
+from trm.checkpoints.format import Weights, save
 from trm.model.reasoner import Reasoner
 from trm.model.recursion import RECURSIONS
-from trm.train_step import make_state
+from trm.parallel.mesh import fetch, make_mesh
+from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.training.step import make_state
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 

@@ -13,18 +13,18 @@ They are imported when they are used: a process that only builds puzzles does no
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trm.checkpoint import Weights, load_weights
+    from trm.checkpoints.format import Weights, load_weights
     from trm.errors import InputError
-    from trm.inference import Reasoning, reason
+    from trm.solving.reason import Reasoning, reason
 
 __all__ = ["InputError", "Reasoning", "Weights", "load_weights", "reason"]
 
 _HOME = {
     "InputError": "trm.errors",
-    "Reasoning": "trm.inference",
-    "Weights": "trm.checkpoint",
-    "load_weights": "trm.checkpoint",
-    "reason": "trm.inference",
+    "Reasoning": "trm.solving.reason",
+    "Weights": "trm.checkpoints.format",
+    "load_weights": "trm.checkpoints.format",
+    "reason": "trm.solving.reason",
 }
 
 

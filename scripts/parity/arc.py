@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from trm.data import arc
-from trm.data.arc import Augmentation, DrawOffsets, Pair, Task
-from trm.data.arc_builder import Augmentations, DrawAugmentations, Signatures, Subset, augment_grid, build
-from trm.data.dihedral import INVERSE, inverse, transform
-from trm.data.puzzles import ARC_COLORS, FIELDS, read_identifiers, read_json, read_puzzle_set
 from trm.errors import InputError
+from trm.puzzles.kinds.arc import grids as arc
+from trm.puzzles.kinds.arc.build import Augmentations, DrawAugmentations, Signatures, Subset, augment_grid, build
+from trm.puzzles.kinds.arc.grids import Augmentation, DrawOffsets, Pair, Task
+from trm.puzzles.kinds.dihedral import INVERSE, inverse, transform
+from trm.puzzles.metadata import ARC_COLORS, FIELDS, read_identifiers, read_json, read_puzzle_set
 
 from .case import Case, Comparison
 from .data import compare_set

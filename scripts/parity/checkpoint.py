@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import jax
 
-from trm.checkpoint import Weights
-from trm.original_config import recursion_of
-from trm.torch_files import read_state_dict
-from trm.torch_weights import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
-from trm.train_step import abstract_state
-from trm.warm_start import fit_rows
+from trm.checkpoints.format import Weights
+from trm.original.files import read_state_dict
+from trm.original.settings import recursion_of
+from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
+from trm.training.start_from import fit_rows
+from trm.training.step import abstract_state
 
 from .case import FORWARD, Case, Comparison
 from .steps import configure_settings

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from trm.data import maze, sudoku
-from trm.data.loader import HostBatch, load_test_batches, pack, read_examples
-from trm.data.puzzles import FIELDS, Metadata, PuzzleSet, read_identifiers, read_puzzle_set
 from trm.errors import InputError
+from trm.puzzles.kinds.maze import boards as maze
+from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.loader import HostBatch, load_test_batches, pack, read_examples
+from trm.puzzles.metadata import FIELDS, Metadata, PuzzleSet, read_identifiers, read_puzzle_set
 
 from .case import Case, Comparison
 

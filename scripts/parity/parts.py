@@ -12,15 +12,15 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from trm.config import ModelConfig
-from trm.data.puzzles import IGNORED_LABEL
+from trm.configuration.schema import ModelConfig
 from trm.errors import InputError
-from trm.loss import LossType, log_softmax, log_stablemax, token_losses
 from trm.model.attention import rotary_tables, rotate
 from trm.model.layers import Attention, SwiGLU, rms_norm, swiglu_width, truncated_normal
 from trm.model.precision import linear
 from trm.model.reasoner import QHead, Reasoner
-from trm.optimizer import adam_atan2, sign_sgd_rows, update_ema, warmup_cosine
+from trm.puzzles.metadata import IGNORED_LABEL
+from trm.supervision.loss import LossType, log_softmax, log_stablemax, token_losses
+from trm.training.optim.assemble import adam_atan2, sign_sgd_rows, update_ema, warmup_cosine
 
 from .case import FORWARD, GRADIENT, Case, Comparison, Tolerance
 

@@ -10,17 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trm.checkpoint import Weights
-from trm.data.puzzles import read_puzzle_set
-from trm.devices import REPLICATED, make_mesh, place
+from trm.checkpoints.format import Weights
 from trm.errors import InputError
-from trm.evaluate import evaluate, make_evaluation_step
-from trm.halting import Batch, Carry
-from trm.loss import Metrics, divide
+from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.model.reasoner import Reasoner, trainable
-from trm.optimizer import update_ema, warmup_cosine
-from trm.torch_weights import to_state_dict
-from trm.train_step import TrainState, make_state, make_train_step, total_steps
+from trm.original.state_dict import to_state_dict
+from trm.parallel.mesh import REPLICATED, make_mesh, place
+from trm.puzzles.metadata import read_puzzle_set
+from trm.supervision.halting import Batch, Carry
+from trm.supervision.loss import Metrics, divide
+from trm.training.optim.assemble import update_ema, warmup_cosine
+from trm.training.step import TrainState, make_state, make_train_step, total_steps
 
 from .case import FORWARD, Case, Comparison, Tolerance
 from .steps import configure, differentiate_step, name_carry, name_gradients, read_batch, read_weights

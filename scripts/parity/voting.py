@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from trm.arc_voting import Votes, count_votes, merge, pass_at, rank, submission
-from trm.data.arc import read_test_puzzles
-from trm.data.puzzles import read_identifiers, read_json, read_puzzle_set
-from trm.report import Answered
+from trm.evaluation.arc import Votes, count_votes, merge, pass_at, rank, submission
+from trm.evaluation.report import Answered
+from trm.puzzles.kinds.arc.grids import read_test_puzzles
+from trm.puzzles.metadata import read_identifiers, read_json, read_puzzle_set
 
 from .case import Case, Comparison, Tolerance
 

@@ -1,7 +1,7 @@
 """The building blocks: what enters and leaves each is (*batch, position, hidden), in the compute dtype.
 
 Weights are float32, truncated normal, and stored so that the gradient of each is a product whose transposed operand
-lies ready in memory; `trm.torch_weights` knows how that relates to the original's (out, in).
+lies ready in memory; `trm.original.state_dict` knows how that relates to the original's (out, in).
 """
 
 from functools import partial

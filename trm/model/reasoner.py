@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
-from trm.config import ModelConfig
+from trm.configuration.schema import ModelConfig
 from trm.model.layers import Attention, AttentionMixer, Block, MLPMixer, Network, SwiGLU, truncated_normal
 from trm.model.precision import linear
 from trm.model.recursion import RECURSIONS, Latents, Recursion

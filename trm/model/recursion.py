@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from trm.config import ModelConfig, RecursionName
+from trm.configuration.schema import ModelConfig, RecursionName
 from trm.model.layers import Network, truncated_normal
 from trm.model.precision import cast_once
 

@@ -1,0 +1,222 @@
+"""Checkpoints: bit for bit, and nothing but whole and fitting files."""
+
+import json
+import os
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+import safetensors.numpy
+from conftest import tiny_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from trm.checkpoints.format import (
+    Weights,
+    describe,
+    load_state,
+    load_weights,
+    read_safetensors,
+    save,
+    trained_weights,
+    write_safetensors,
+)
+from trm.errors import InputError
+from trm.parallel.mesh import make_mesh
+from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.training.step import TrainState, make_state
+
+METADATA = metadata_of(20, 4)
+CONFIG = tiny_config(model={"forward_dtype": "bfloat16"})
+
+
+@pytest.fixture(scope="module")
+def state() -> TrainState:
+    return make_state(CONFIG, METADATA, make_mesh(1))
+
+
+@pytest.fixture
+def checkpoint(state: TrainState, tmp_path: Path) -> Path:
+    path = tmp_path / "state.safetensors"
+    save(path, state, CONFIG, METADATA, step=3, best={"score": 0.5, "step": 2, "evaluations_since": 1})
+    return path
+
+
+def assert_same_tree(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        np.testing.assert_array_equal(x, y)
+
+
+def test_state_round_trip(state: TrainState, checkpoint: Path):
+    loaded, description = load_state(checkpoint)
+    assert_same_tree(loaded, state)
+    assert jax.tree.leaves(loaded.carry.latents)[0].dtype == ml_dtypes.bfloat16
+    assert (description.kind, description.step, description.config) == ("checkpoint", 3, CONFIG)
+    assert description.metadata == METADATA
+    assert description.best["score"] == 0.5
+    assert description.versions["jax"] == jax.__version__
+
+
+def test_weights_round_trip(state: TrainState, checkpoint: Path, tmp_path: Path):
+    weights = trained_weights(state)
+    path = tmp_path / "weights.safetensors"
+    save(path, weights, CONFIG, METADATA, step=3)
+    loaded, description = load_weights(path)
+    assert_same_tree(loaded, weights)
+    assert description.kind == "weights"
+    assert_same_tree(load_weights(checkpoint)[0], weights)
+    with pytest.raises(InputError, match="found weights alone, expected a checkpoint that can be resumed"):
+        load_state(path)
+
+
+def test_averaged_and_raw_weights_differ(state: TrainState, tmp_path: Path):
+    moved = eqx.tree_at(lambda s: s.model.lm_head, state, state.model.lm_head + 1)
+    save(tmp_path / "moved.safetensors", moved, CONFIG, METADATA, step=3)
+    averaged, raw = (load_weights(tmp_path / "moved.safetensors", averaged=a)[0] for a in (True, False))
+    np.testing.assert_array_equal(averaged.model.lm_head, state.model.lm_head)
+    np.testing.assert_array_equal(raw.model.lm_head, moved.model.lm_head)
+
+
+def test_equal_states_make_equal_files(state: TrainState, checkpoint: Path):
+    again = checkpoint.with_name("again.safetensors")
+    save(again, state, CONFIG, METADATA, step=3, best={"score": 0.5, "step": 2, "evaluations_since": 1})
+    assert again.read_bytes() == checkpoint.read_bytes()
+
+
+def test_other_programs_can_read_the_names(state: TrainState, checkpoint: Path):
+    """Only numbers that NumPy has: a float32 network's file is plain safetensors."""
+    config = tiny_config()
+    path = checkpoint.with_name("plain.safetensors")
+    save(path, trained_weights(make_state(config, METADATA, make_mesh(1))), config, METADATA, step=0)
+    arrays = safetensors.numpy.load_file(path)
+    assert arrays["model.recursion.network.blocks.0.mlp.down"].shape == (16, 256)
+    assert arrays["puzzle_table"].shape == (1, 16)
+
+
+def test_description_without_loading(checkpoint: Path):
+    description, arrays = describe(checkpoint)
+    assert description.step == 3
+    assert arrays["step"] == ("int32", ())
+    assert arrays["carry.halted"] == ("bool", (8,))
+    assert arrays["model.recursion.initial.z_H"] == ("bfloat16", (16,))
+
+
+def rewrite(path: Path, change) -> None:
+    arrays, text = read_safetensors(path)
+    description = json.loads(text["trm"])
+    change(arrays, description)
+    write_safetensors(path, arrays, {"trm": json.dumps(description)})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a, m: a.pop("model.lm_head"), "model.lm_head: missing"),
+        (lambda a, m: a.update(extra=np.zeros(2, np.float32)), "extra: found an array that the configuration"),
+        (lambda a, m: a.update(step=np.zeros(1, np.int32)), "step: found int32 (1,), expected int32 ()"),
+        (lambda a, m: a.update(step=np.zeros((), np.float32)), "step: found float32 (), expected int32 ()"),
+        (lambda a, m: m.clear(), "format: found None, expected 'trm 1'"),
+        (lambda a, m: m.update(format="trm 99"), "format: found 'trm 99', expected 'trm 1'"),
+        (lambda a, m: m.update(kind="sausage"), "kind: found 'sausage', expected one of checkpoint, weights"),
+        (lambda a, m: m.update(config={"model": 3}), "model: found 3, expected a table"),
+        (lambda a, m: m.update(puzzle_set={"pad_id": 0}), "puzzle_set: ignore_label_id: missing"),
+        (lambda a, m: m["puzzle_set"].update(seq_len="x"), "puzzle_set: seq_len: found 'x', expected int"),
+        (lambda a, m: m.update(step="a"), "step: found 'a', expected int"),
+        (lambda a, m: m.update(versions=3), "versions: found 3, expected dict"),
+        (lambda a, m: m.pop("step"), "metadata: found 'step'"),
+        (
+            lambda a, m: m["config"]["model"].update(hidden_siez=3),
+            "model.hidden_siez: unknown key, did you mean 'hidden_size'?",
+        ),
+        (lambda a, m: m["config"]["model"].update(L_layers=2), "blocks.1.mixer.attention.qkv: missing"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused(checkpoint: Path, change, message: str):
+    rewrite(checkpoint, change)
+    with pytest.raises(InputError) as caught:
+        load_state(checkpoint)
+    assert message in str(caught.value)
+    assert str(checkpoint) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_files_are_refused(checkpoint: Path, tmp_path: Path):
+    data = checkpoint.read_bytes()
+    # A header that claims to be as large as memory, a cut file, no file, a folder, something else altogether.
+    broken = {
+        "huge": (2**62).to_bytes(8, "little") + data[8:],
+        "cut": data[:-5],
+        "cut early": data[:100],
+        "empty": b"",
+        "text": b"x" * 999,
+    }
+    for name, content in broken.items():
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not a whole safetensors file"):
+            load_weights(path)
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(InputError, match="cannot read"):
+            load_weights(path)
+
+
+def test_a_failed_save_keeps_the_old_file(state: TrainState, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
+    before = checkpoint.read_bytes()
+
+    def disk_full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", disk_full)
+    with pytest.raises(InputError, match="cannot write: No space left on device"):
+        save(checkpoint, state, CONFIG, METADATA, step=4)
+    assert checkpoint.read_bytes() == before
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
+
+
+def test_links_are_followed_and_devices_kept(state: TrainState, tmp_path: Path):
+    (tmp_path / "far").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "file")
+    save(tmp_path / "link", state, CONFIG, METADATA, step=4)
+    assert (tmp_path / "link").is_symlink()
+    load_state(tmp_path / "far" / "file")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe: cannot write: found something that is no file"):
+        save(tmp_path / "pipe", state, CONFIG, METADATA, step=4)
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    arrays=st.dictionaries(
+        st.text(st.characters(codec="utf-8"), min_size=1, max_size=8).filter(lambda name: name != "__metadata__"),
+        st.tuples(
+            st.sampled_from([np.float32, np.int32, bool, ml_dtypes.bfloat16]), st.lists(st.integers(0, 3), max_size=3)
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    metadata=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=3),
+)
+def test_any_arrays_survive(arrays: dict, metadata: dict, tmp_path_factory: pytest.TempPathFactory):
+    rng = np.random.default_rng(0)
+    named = {name: rng.integers(0, 100, shape).astype(dtype) for name, (dtype, shape) in arrays.items()}
+    path = tmp_path_factory.mktemp("any") / "file.safetensors"
+    write_safetensors(path, named, metadata)
+    read, text = read_safetensors(path)
+    assert text == metadata
+    assert read.keys() == named.keys()
+    for name, array in named.items():
+        assert (read[name].dtype, read[name].shape) == (array.dtype, array.shape)
+        assert read[name].tobytes() == array.tobytes()
+
+
+def test_weights_are_a_pytree_of_arrays(state: TrainState):
+    weights = trained_weights(state)
+    assert isinstance(weights, Weights)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(jax.tree.map(jnp.zeros_like, weights)))

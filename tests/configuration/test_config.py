@@ -1,0 +1,190 @@
+"""Configuration: what is read is what was written, and every mistake is named."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+from conftest import GOLDEN, tiny_config
+
+from trm.configuration.schema import config_from_tables, config_to_tables, config_to_toml, read_config
+from trm.errors import InputError
+from trm.parallel.mesh import make_mesh
+from trm.puzzles.kinds.maze import boards as maze
+from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.metadata import read_puzzle_set
+from trm.storage.bundled import config_names, config_path
+from trm.training.estimate import lower_train_step, plan
+from trm.training.step import abstract_state, total_steps
+
+
+def test_toml_round_trip(tmp_path: Path):
+    config = tiny_config(
+        data={"path": 'a "quoted" \\ path', "test_path": ("one", "two")},
+        optimizer={"lr": 3e-5, "ema": False},
+        train={"curriculum": [[0.3, 1, 1], [0.6, 2, 1]]},
+    )
+    path = tmp_path / "config.toml"
+    path.write_text(config_to_toml(config))
+    assert read_config(path) == config
+    assert config_from_tables(config_to_tables(config)) == config
+
+
+def test_settings_override_the_file(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text("[train]\nseed = 1\nepochs = 5\n")
+    config = read_config(
+        path, ["train.seed=7", "model.mixer=mlp", "model.positions='none'", "optimizer.lr=1", "train.epochs=1e3"]
+    )
+    assert (config.train.seed, config.train.epochs) == (7, 1000)
+    assert (config.model.mixer, config.model.positions) == ("mlp", "none")
+    assert config.optimizer.lr == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        ("[model]\nhiden_size = 3", [], "model.hiden_size: unknown key, did you mean 'hidden_size'?"),
+        ("[modle]\nhidden_size = 3", [], "modle: unknown section, did you mean 'model'?"),
+        ("[train]\nlr = 0.1", [], "train.lr: unknown key, did you mean optimizer.lr?"),
+        ("lr = 0.1", [], "lr: unknown section"),
+        ("model = 3", [], "model: found 3, expected a table"),
+        ("[model]\nhidden_size = '3'", [], "model.hidden_size: found '3', expected an integer"),
+        ("[model]\nhidden_size = true", [], "model.hidden_size: found True, expected an integer"),
+        ("[model]\nhidden_size = 2.5", [], "model.hidden_size: found 2.5, expected an integer"),
+        ("[model]\nmixer = 'conv'", [], "model.mixer: found 'conv', expected one of 'attention', 'mlp'"),
+        ("[optimizer]\nema = 1", [], "optimizer.ema: found 1, expected true or false"),
+        ("", ["train.seed"], "expected section.key=value"),
+        ("", ["seed=3"], "expected section.key=value"),
+        ("", ["train.sed=3"], "train.sed: unknown key, did you mean 'seed'?"),
+        ("[model]\nH_cycles = 0", [], "model.H_cycles: found 0, expected more than 0"),
+        ("[model]\nnum_heads = 12\nhidden_size = 36", [], "model.num_heads: found head size 3"),
+        ("[model]\nmixer = 'mlp'", [], "model.positions: found 'rope' with mixer 'mlp'"),
+        (
+            "[model]\nfused_attention = true\nmixer = 'mlp'\npositions = 'none'",
+            [],
+            "model.mixer: found 'mlp', expected 'attention' with fused_attention true",
+        ),
+        (
+            "[model]\nfused_attention = true\nforward_dtype = 'float32'",
+            [],
+            "model.forward_dtype: found 'float32', expected 'bfloat16' with fused_attention true",
+        ),
+        (
+            "[model]\nfused_attention = true\nnum_heads = 2",
+            [],
+            "model.num_heads: found head size 256 = 512 // 2, expected a multiple of 8 up to 128",
+        ),
+        (
+            "[model]\nunroll = true\nrecursion = 'hrm'\nH_layers = 2",
+            [],
+            "model.unroll: found True, expected False with recursion 'hrm'",
+        ),
+        (
+            "[model]\npuzzle_emb_ndim = 1100\npuzzle_emb_len = 2",
+            [],
+            "model.puzzle_emb_len: found 2, expected 0 or at least 3",
+        ),
+        (
+            "[halting]\nhalt_exploration_prob = 1.5",
+            [],
+            "halting.halt_exploration_prob: found 1.5, expected a probability",
+        ),
+        ("[optimizer]\nbeta2 = 1.0", [], "optimizer.beta2: found 1.0, expected in [0, 1)"),
+        ("[optimizer]\nmuon_lr = 0.1", [], "optimizer.muon_lr: found 0.1, expected 0.02 with type 'adam_atan2'"),
+        ("[optimizer]\nema = false\nema_start_step = 5", [], "optimizer.ema_start_step: found 5, expected 0 with ema"),
+        ("[optimizer]\nema = false\nema_rate = 0.9", [], "optimizer.ema_rate: found 0.9, expected 0.999 with ema"),
+        (
+            "[optimizer]\nfreeze_weights = true\ntype = 'muon'",
+            [],
+            "optimizer.type: found 'muon', expected 'adam_atan2' with freeze_weights true",
+        ),
+        ("[optimizer]\nmax_gradient_norm = -1.0", [], "optimizer.max_gradient_norm: found -1.0, expected 0 or more"),
+        (
+            "[train]\ncurriculum = [[0.6, 1, 2], [0.3, 2, 4]]",
+            [],
+            "train.curriculum: found (0.3, 2, 4), expected stages",
+        ),
+        ("[train]\ncurriculum = [[0.3, 0, 2]]", [], "train.curriculum: found (0.3, 0, 2), expected stages"),
+        ("[train]\ncurriculum = [[0.5, true, 2]]", [], "train.curriculum: found (0.5, True, 2), expected stages"),
+        # One item of many is wrong, wherever it stands.
+        ("[data]\npath = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 3]", [], "data.path: found ('a', 'b', 'c', 'd', 'e', "),
+        ("[data]\npath = [3, 'b', 'c', 'd', 'e', 'f', 'g', 'h']", [], "data.path: found (3, 'b', 'c', 'd', 'e', "),
+        ("[train]\ncurriculum = [[0.5, 1]]", [], "train.curriculum: found ((0.5, 1),), expected a list of stages"),
+        (
+            "[train]\ncurriculum = [[0.5, 1, 7]]\n[model]\nrecursion = 'trm_hier6'",
+            [],
+            "train.curriculum: L_cycles: found 7, expected at most 6",
+        ),
+        ("[loss]\nlabel_smoothing = 1.0", [], "loss.label_smoothing: found 1.0, expected in [0, 1)"),
+        ("[loss]\nstep_decay = 0", [], "loss.step_decay: found 0.0, expected in (0, 1]"),
+        ("[model]\nregister = true", [], "model.register: found true with puzzle_emb_ndim 512, expected 0"),
+        ("[train]\nmicrobatches = 7", [], "train.microbatches: found 7, expected a divisor of global_batch_size 768"),
+        (
+            "[optimizer]\nfreeze_weights = true\n[model]\npuzzle_emb_ndim = 0",
+            [],
+            "optimizer.freeze_weights: found true",
+        ),
+        ("[model", [], "not a TOML file"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, settings: list[str], message: str):
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    with pytest.raises(InputError) as caught:
+        read_config(path, settings)
+    assert message in str(caught.value)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_are_named():
+    with pytest.raises(InputError, match=r"nowhere\.toml: cannot read"):
+        read_config("nowhere.toml")
+    with pytest.raises(InputError, match="did you mean 'sudoku_mlp'"):
+        config_path("sudoku_mlq")
+
+
+def test_prefix_holds_the_puzzle_row():
+    lengths = {(75, 0): 3, (32, 0): 1, (32, 16): 16, (0, 16): 0, (0, 0): 0}
+    for (ndim, length), expected in lengths.items():
+        config = tiny_config(model={"hidden_size": 32, "puzzle_emb_ndim": ndim, "puzzle_emb_len": length})
+        assert config.model.prefix_len == expected
+
+
+METADATA = {
+    "sudoku": sudoku.metadata_of(1000, 9),
+    "": sudoku.metadata_of(1000, 6),
+    "maze": maze.metadata_of(1000, 30),
+    "arc": read_puzzle_set(GOLDEN / "arc_small" / "dataset", "train").metadata,
+}
+
+
+@pytest.mark.parametrize("name", config_names())
+def test_every_config_lowers(name: str):
+    """Trace and lower a training step of every experiment, on abstract arrays of its kind of puzzle."""
+    mesh = make_mesh(min(4, len(jax.devices())))
+    config = read_config(config_path(name))
+    kind = re.sub(r"^data/|[-\d].*$", "", str(config.data.path))
+    text = lower_train_step(config, METADATA[kind], mesh).as_text()
+    assert "stablehlo.dot_general" in text
+
+
+def test_published_sizes():
+    """Steps and parameters of the published Sudoku runs."""
+    metadata = sudoku.metadata_of(1000, 9)
+    config = read_config(config_path("sudoku_mlp"))
+    assert total_steps(config, metadata) == 65_104
+    for name, parameters in {"sudoku_mlp": 5_028_866, "sudoku_att": 6_828_034}.items():
+        state = abstract_state(read_config(config_path(name)), metadata)
+        # The original counts its two initial latents among buffers, not parameters.
+        assert sum(leaf.size for leaf in jax.tree.leaves(state.ema)) == parameters
+
+
+def test_plan_counts():
+    sizes = plan(tiny_config(), sudoku.metadata_of(20, 4), make_mesh(1))
+    assert sizes.steps == 15
+    assert sizes.examples == 15 * 8
+    assert sizes.puzzle_table == 16
+    assert sizes.state_bytes > 4 * 3 * sizes.parameters
+    assert sizes.temporary_bytes > 0

@@ -1,0 +1,107 @@
+"""Solving tasks of ARC from the command line: reads JSON, asks the solver, writes grids."""
+
+import csv
+import json
+import sys
+import zlib
+from pathlib import Path
+
+from jax.sharding import Mesh
+from rich.text import Text
+
+from trm.checkpoints.format import Weights
+from trm.cli.options import SLOTS, Output
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.evaluation.arc import ATTEMPTS
+from trm.puzzles.csv_files import open_text
+from trm.puzzles.kinds.arc.grids import ARC_SIDE, Grid, Task, parse_tasks, to_frame
+from trm.puzzles.metadata import read_shared_identifiers
+from trm.show.console import console, print_lines
+from trm.show.terminal import draw_grid, side_by_side
+from trm.solving.arc import SolvedTest, solve_tasks
+from trm.solving.solve import Thinking
+from trm.storage.files import read_standard_input
+
+
+def solve_arc(
+    weights: Weights,
+    config: Config,
+    source: str,
+    data: Path | None,
+    thinking: Thinking,
+    views: int | None,
+    mesh: Mesh,
+    output: Output,
+) -> None:
+    """Solve the tasks of a file, of standard input, or written out, and write the best answers to each test input."""
+    names = read_shared_identifiers([data] if data else config.data.train_paths)
+    if len(names) != len(weights.puzzle_table):
+        found = f"{len(names):,} puzzle identifiers in {data or ', '.join(config.data.train_paths)}"
+        raise InputError(f"--data: found {found}, expected {len(weights.puzzle_table):,}, as the model has embeddings")
+    tasks = _read(source)
+    solved = solve_tasks(weights, config, mesh, tasks, names, thinking, SLOTS * mesh.size, views)
+    if output == "text":
+        _draw(tasks, solved)
+    elif output == "plain":
+        for test in solved:
+            print(json.dumps(_grid(test, 0)))
+    elif output == "json":
+        print(json.dumps([_describe(test) for test in solved]))
+    else:
+        _write_csv(solved)
+
+
+def _read(source: str) -> list[Task]:
+    if source == "-":
+        return parse_tasks(read_standard_input(), "standard input")
+    if source.lstrip().startswith("{"):
+        return parse_tasks(source, "puzzle")
+    path = Path(source)
+    try:
+        with open_text(path) as file:
+            text = file.read()
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot read: {getattr(error, 'strerror', None) or error}") from error
+    # A task that stands alone is named by its file, as in the official repositories.
+    return parse_tasks(text, source, path.name.split(".")[0])
+
+
+def _grid(test: SolvedTest, attempt: int) -> list[list[int]]:
+    return test.candidates[attempt].grid.tolist()
+
+
+def _describe(test: SolvedTest) -> dict:
+    attempts = [
+        {"grid": _grid(test, i), "votes": candidate.votes, "confidence": round(candidate.confidence, 6)}
+        for i, candidate in enumerate(test.candidates[:ATTEMPTS])
+    ]
+    return {"task": test.task, "test": test.test, "votes": test.votes, "steps": test.steps, "attempts": attempts}
+
+
+def _write_csv(solved: list[SolvedTest]) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["task", "test", "attempt", "answer", "votes", "of", "confidence"])
+    for test in solved:
+        for i, candidate in enumerate(test.candidates[:ATTEMPTS]):
+            row = [json.dumps(_grid(test, i)), candidate.votes, test.votes, round(candidate.confidence, 6)]
+            writer.writerow([test.task, test.test, i + 1, *row])
+
+
+def _draw(tasks: list[Task], solved: list[SolvedTest]) -> None:
+    questions = {task.name: [pair.input for pair in task.pairs if pair.is_test] for task in tasks}
+    for test in solved:
+        drawings = {"test input": _picture(questions[test.task][test.test])}
+        for i, candidate in enumerate(test.candidates[:ATTEMPTS], start=1):
+            drawings[f"attempt {i}"] = _picture(candidate.grid)
+        print_lines(f"{test.task}: test input {test.test + 1} of {len(questions[test.task])}")
+        console.print(side_by_side(drawings, console.width), highlight=False)
+        shares = ", ".join(
+            f"{candidate.votes} of {test.votes} votes (confidence {candidate.confidence:.3f})"
+            for candidate in test.candidates[:ATTEMPTS]
+        )
+        print_lines(f"{shares}; {test.steps} supervision steps\n")
+
+
+def _picture(grid: Grid) -> Text:
+    return draw_grid(to_frame(grid).reshape(ARC_SIDE, ARC_SIDE))

@@ -1,0 +1,167 @@
+"""Evaluation: what enters are weights and a puzzle set, what leaves is one `Report` per set.
+
+Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; with `halting.act_inference`
+the answer that counts is the one at which the head would have stopped. The whole set is seen, the last batch padded
+with sequences that do not count.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Bool, Float, Int
+
+from trm.checkpoints.format import Weights
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.evaluation.report import Accuracy, Answered, AtCompute, Judged, Report, judge, make_report
+from trm.model.reasoner import Outputs
+from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, fetch, varying
+from trm.puzzles.loader import Prefetcher, load_test_batches
+from trm.puzzles.metadata import PuzzleSet
+from trm.supervision.halting import Batch, Carry, place_batch, select, wants_to_halt
+from trm.supervision.loss import correctness, divide, loss_and_metrics
+from trm.supervision.step import supervision_step
+
+Sums = dict[str, Float[Array, "..."]]
+Answers = tuple[Int[Array, "batch seq_len"], Float[Array, " batch"]]
+"""Predictions and q_halt logits that count."""
+EvaluationStep = Callable[[Weights, Batch], tuple[Sums, Answers]]
+
+
+def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
+    """Compile the evaluation of one batch for a mesh.
+
+    It returns sums over the puzzles that count, and the answers that count.
+    """
+
+    def local_step(weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
+        sums, answers = _evaluate_in_pieces(config, varying(weights), batch)
+        # One collective: everything that is summed travels as one vector.
+        flat, unravel = ravel_pytree(sums)
+        return unravel(jax.lax.psum(flat, AXIS)), answers
+
+    sharded = jax.shard_map(local_step, mesh=mesh, in_specs=(REPLICATED, SPLIT), out_specs=(REPLICATED, SPLIT))
+    return jax.jit(sharded, out_shardings=(NamedSharding(mesh, REPLICATED), NamedSharding(mesh, SPLIT)))
+
+
+def evaluate(
+    evaluation_step: EvaluationStep,
+    weights: Weights,
+    puzzles: PuzzleSet,
+    batch_size: int,
+    mesh: Mesh,
+    on_answers: Callable[[Answered], None] | None = None,
+) -> dict[str, Report]:
+    """Evaluate weights on every example of a puzzle set; `on_answers` gets to see every batch, of all processes.
+
+    A report's metrics have also the losses, and if the halting head had its way: halting_steps, halting_exact_accuracy.
+    """
+    if batch_size % mesh.size:
+        raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
+    kind = puzzles.metadata.puzzle_kind
+    totals: dict[str, dict[str, np.ndarray | np.float64]] = {}
+    judged: dict[str, list[Judged]] = {}
+
+    def batches() -> Iterator[tuple[str, Batch]]:
+        for name, batch in load_test_batches(puzzles, batch_size, jax.process_index(), jax.process_count()):
+            yield name, place_batch(batch, mesh)
+
+    with Prefetcher(batches()) as prefetched:
+        for name, batch in prefetched:
+            sums, answers = evaluation_step(weights, batch)
+            sums, answers, batch = fetch((sums, answers, batch))
+            answered = Answered(*map(np.asarray, (batch.puzzle_identifiers, batch.inputs, *answers)))
+            judged.setdefault(name, []).append(judge(answered, np.asarray(batch.labels), kind))
+            if on_answers:
+                on_answers(answered)
+            # In float64: a sum over half a million puzzles in float32 would lose the last ones.
+            sums = jax.tree.map(np.float64, sums)
+            totals[name] = jax.tree.map(np.add, totals[name], sums) if name in totals else sums
+    return {
+        name: make_report(judged[name], puzzles.sets[name], kind, _by_step(sums), _means(sums))
+        for name, sums in totals.items()
+    }
+
+
+def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
+    """Evaluate in as many pieces as training takes, in less memory."""
+    pieces = config.train.microbatches
+    if pieces == 1:
+        return _evaluate_batch(config, weights, batch)
+    if len(batch.inputs) % pieces:
+        raise InputError(
+            f"batch size: found {len(batch.inputs)} per device, expected a multiple of {pieces} (train.microbatches)"
+        )
+    sums, answers = jax.lax.map(lambda piece: _evaluate_batch(config, weights, piece), cut(batch, pieces))
+    sums = jax.tree.map(lambda of_pieces: of_pieces.sum(axis=0), sums)
+    return sums, jax.tree.map(lambda of_pieces: of_pieces.reshape(-1, *of_pieces.shape[2:]), answers)
+
+
+class _Progress(NamedTuple):
+    """Where a batch is after some supervision steps."""
+
+    carry: Carry
+    halted: Bool[Array, " batch"]
+    """Whether the halting head would have stopped before."""
+    halting_exact: Float[Array, " batch"]
+    halting_steps: Int[Array, " batch"]
+    outputs: Outputs
+    """What counts: of the last step, or, with `act_inference`, of the step at which the head would stop."""
+    steps: Int[Array, " batch"]
+
+
+def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
+    model, rules = weights.model, config.halting
+    rows = weights.puzzle_table[batch.puzzle_identifiers]
+    labelled = correctness(batch.labels, batch.labels).labelled
+
+    def step(progress: _Progress, _: None) -> tuple[_Progress, Sums]:
+        carry, outputs = supervision_step(model, rows, progress.carry, config, min_halt_steps=None)[1][:2]
+        accuracy, exact = correctness(outputs.predictions, batch.labels)[:2]
+        right = (exact & labelled).astype(jnp.float32)
+        halts = ~progress.halted & (wants_to_halt(outputs, rules) | (carry.steps == rules.halt_max_steps))
+        settled = progress.halted if rules.act_inference else jnp.zeros_like(progress.halted)
+        held = select(settled, (progress.outputs, progress.steps), (outputs, carry.steps))
+        progress = _Progress(
+            carry,
+            progress.halted | halts,
+            jnp.where(halts, right, progress.halting_exact),
+            jnp.where(halts, carry.steps, progress.halting_steps),
+            *held,
+        )
+        return progress, {"accuracy": jnp.sum(jnp.where(labelled, accuracy, 0.0)), "exact_accuracy": jnp.sum(right)}
+
+    carry = Carry.empty(model, batch).refill(model, batch)
+    _, shapes = jax.eval_shape(model, batch.inputs, rows, carry.latents)
+    outputs = varying(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+    zeros = jnp.zeros_like(carry.steps)
+    start = _Progress(carry, zeros > 0, zeros.astype(jnp.float32), zeros, outputs, zeros)
+    end, by_step = jax.lax.scan(step, start, length=rules.halt_max_steps)
+    everyone = jnp.ones_like(end.halted)
+    _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss)
+    sums |= {
+        "halting_steps": jnp.sum(jnp.where(labelled, end.halting_steps, 0)).astype(jnp.float32),
+        "halting_exact_accuracy": jnp.sum(end.halting_exact),
+        "accuracy_by_step": by_step["accuracy"],
+        "exact_accuracy_by_step": by_step["exact_accuracy"],
+    }
+    return sums, (end.outputs.predictions, end.outputs.q_halt_logits)
+
+
+def _means(totals: dict[str, np.ndarray | np.float64]) -> dict[str, float]:
+    return divide({name: float(total) for name, total in totals.items() if not name.endswith("by_step")})
+
+
+def _by_step(totals: dict[str, np.ndarray | np.float64]) -> list[AtCompute]:
+    """Return the accuracy after each supervision step."""
+    count = int(totals["count"])
+    accuracies = (np.divide(totals[f"{name}_by_step"], count or np.nan) for name in ("accuracy", "exact_accuracy"))
+    return [
+        AtCompute(float(steps), 1, Accuracy.of(count, token, exact))
+        for steps, (token, exact) in enumerate(zip(*(a.tolist() for a in accuracies), strict=True), start=1)
+    ]

@@ -1,0 +1,1 @@
+"""The original PyTorch program's files."""

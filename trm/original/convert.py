@@ -1,0 +1,74 @@
+"""Checkpoints of the original PyTorch program: what enters is a file of tensors, what leaves are weights of ours with
+the configuration that they need.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from trm.checkpoints.format import Weights
+from trm.configuration.schema import Config, config_from_tables
+from trm.errors import InputError
+from trm.original.files import read_state_dict
+from trm.original.settings import read_settings, recursion_of, require_known, tables_from_settings, tables_from_tensors
+from trm.original.state_dict import PUZZLE_TABLE, bare, from_state_dict
+from trm.puzzles.metadata import Metadata, PuzzleSet
+from trm.solving.reason import reason
+from trm.training.step import abstract_state
+
+SETTINGS_FILE = "all_config.yaml"
+"""What the original's training script writes beside its checkpoints."""
+
+
+def import_weights(
+    path: str | Path, settings_file: str | Path | None, puzzles: PuzzleSet, data: str, overrides: Sequence[str] = ()
+) -> tuple[Weights, Config, Metadata]:
+    """Read a checkpoint of the original, of any of its models, that was trained on a puzzle set.
+
+    The configuration is what names and shapes of the tensors say, then what the settings file says if there is one,
+    then what `overrides` (`section.key=value`) say. The metadata is that of the puzzle set, with as many puzzle
+    identifiers as the file has puzzle embeddings.
+
+    Raises InputError, naming file and tensor or key, for what is missing, unknown or does not fit together.
+    """
+    tensors = bare(read_state_dict(path))
+    try:
+        config = _configure(path, tensors, settings_file, puzzles.metadata, data, overrides)
+        rows = len(tensors[PUZZLE_TABLE]) if PUZZLE_TABLE in tensors else puzzles.metadata.num_puzzle_identifiers
+        metadata = dataclasses.replace(puzzles.metadata, num_puzzle_identifiers=rows)
+        like = jax.eval_shape(lambda s: Weights(s.model, s.puzzle_table), abstract_state(config, metadata))
+        weights = from_state_dict(tensors, like)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    _try(path, weights, metadata)
+    return weights, config, metadata
+
+
+def _configure(
+    path: str | Path,
+    tensors: Mapping[str, np.ndarray],
+    settings_file: str | Path | None,
+    metadata: Metadata,
+    data: str,
+    overrides: Sequence[str],
+) -> Config:
+    tables = tables_from_tensors(tensors, metadata)
+    if settings_file:
+        for section, table in tables_from_settings(read_settings(settings_file), recursion_of(tensors)).items():
+            tables[section] = tables.get(section, {}) | table
+    tables["data"] = {"path": data}
+    set_keys = {override.partition("=")[0].strip() for override in overrides}
+    require_known(tables, set_keys, str(settings_file) if settings_file else f"an {SETTINGS_FILE} beside {path}")
+    return config_from_tables(tables, overrides)
+
+
+def _try(path: str | Path, weights: Weights, metadata: Metadata) -> None:
+    """Take a supervision step on an empty puzzle: the parts must fit together, and numbers come out."""
+    inputs = jnp.full((1, metadata.seq_len), metadata.pad_id, jnp.int32)
+    outputs = jax.jit(lambda weights: reason(weights, inputs, steps=1).outputs)(weights)
+    if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs)):
+        raise InputError(f"{path}: found weights that make no finite answer, expected a trained model")

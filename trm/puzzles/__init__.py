@@ -1,0 +1,1 @@
+"""Puzzle sets and puzzle kinds."""

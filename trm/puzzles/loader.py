@@ -1,0 +1,257 @@
+"""Batches from a puzzle set: what enters is a seed and a step, what leaves is that step's batch, always the same.
+
+Training draws from an endless stream of groups: every epoch is a fresh permutation of the groups of a set, each group
+contributes one of its puzzles, drawn uniformly, and the puzzle's examples are packed into batches in random order, as
+many as still fit. Batches run on over epoch borders. Test batches hold every example once, in order.
+"""
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from jaxtyping import Integer
+
+from trm.errors import InputError
+from trm.puzzles import augmentation
+from trm.puzzles.metadata import IGNORED_LABEL, PuzzleArrays, PuzzleSet
+
+T = TypeVar("T")
+
+
+class HostBatch(NamedTuple):
+    """Sequences as NumPy arrays on the host."""
+
+    inputs: Integer[np.ndarray, "batch seq_len"]
+    labels: Integer[np.ndarray, "batch seq_len"]
+    puzzle_identifiers: Integer[np.ndarray, " batch"]
+
+
+class Packed(NamedTuple):
+    """The examples of one batch, by index, and the puzzle that each belongs to."""
+
+    examples: Integer[np.ndarray, " batch"]
+    puzzles: Integer[np.ndarray, " batch"]
+
+
+def pack(
+    puzzles: Integer[np.ndarray, " upcoming"],
+    puzzle_indices: Integer[np.ndarray, " puzzle_bounds"],
+    batch_size: int,
+    choose: Callable[[int, int], Integer[np.ndarray, " count"]],
+) -> tuple[Packed, int]:
+    """Pack examples of the upcoming puzzles into one batch; also return how many puzzles were used.
+
+    The last puzzle may be cut. `choose(size, count)` draws `count` of `size` examples without replacement. The batch is
+    short when the puzzles run out.
+    """
+    starts = puzzle_indices[puzzles]
+    sizes = puzzle_indices[puzzles + 1] - starts
+    before = np.cumsum(sizes) - sizes
+    used = int(np.searchsorted(before, batch_size))
+    counts = np.minimum(sizes[:used], batch_size - before[:used])
+    if (sizes[:used] == 1).all():
+        offsets = np.zeros(used, dtype=np.int64)
+    else:
+        offsets = np.concatenate([choose(int(n), int(k)) for n, k in zip(sizes[:used], counts, strict=True)])
+    return Packed(np.repeat(starts[:used], counts) + offsets, np.repeat(puzzles[:used], counts)), used
+
+
+class TrainLoader:
+    """Training batches of one process.
+
+    `load(step)` (steps count from 0) is a function of the seed and the step alone: any process computes its own
+    slice, a resumed run goes on where the killed one was. Steps that are passed over are packed but not
+    read; going back starts again from
+    step 0.
+
+    With several sets in the split, each batch comes from one of them, in turns proportional to their examples per
+    epoch.
+    """
+
+    def __init__(self, puzzles: PuzzleSet, batch_size: int, seed: int, process: int = 0, processes: int = 1):
+        if batch_size % processes:
+            raise InputError(
+                f"train.global_batch_size: found {batch_size}, expected a multiple of {processes} processes"
+            )
+        self._puzzles = puzzles
+        self._batch_size = batch_size
+        self._seed = seed
+        local = batch_size // processes
+        self._slice = slice(process * local, (process + 1) * local)
+        self._rewind()
+
+    def _rewind(self):
+        self._step = 0
+        self._streams = [_GroupStream(arrays, (self._seed, i)) for i, arrays in enumerate(self._puzzles.sets.values())]
+
+    def load(self, step: int) -> HostBatch:
+        """Return this process's slice of the batch of one step."""
+        if step < self._step:
+            self._rewind()
+        while self._step < step:
+            self._next()
+        arrays, packed = self._next()
+        draws = augmentation.draw(arrays, np.random.default_rng((self._seed, step, _AUGMENTATION)), self._batch_size)
+        mine = self._slice
+        return read_examples(
+            self._puzzles, arrays, packed.examples[mine], packed.puzzles[mine], augmentation.take(draws, mine)
+        )
+
+    def _next(self) -> tuple[PuzzleArrays, Packed]:
+        # The set that lags furthest behind its share comes next.
+        stream = min(self._streams, key=lambda s: (s.batches + 1) / s.examples_per_epoch)
+        # One generator for a step's choices, whatever was drawn before.
+        rng = np.random.default_rng((self._seed, self._step, _EXAMPLES))
+        self._step += 1
+        return stream.arrays, stream.next(self._batch_size, lambda n, k: rng.permutation(n)[:k])
+
+
+_GROUPS, _EXAMPLES, _AUGMENTATION = 0, 1, 2  # What a generator is for: part of its seed, so that no two are the same.
+
+
+class _GroupStream:
+    """The endless stream of groups of one set, from which batches are packed."""
+
+    def __init__(self, arrays: PuzzleArrays, seed: tuple[int, int]):
+        # Indices in memory: they are drawn from at random, thousands of times a second.
+        self.arrays = arrays
+        self.batches = 0
+        self._puzzle_indices = np.asarray(arrays.puzzle_indices, dtype=np.int64)
+        self._group_indices = np.asarray(arrays.group_indices, dtype=np.int64)
+        self._seed = seed
+        self._epoch = 0
+        self._upcoming = np.empty(0, dtype=np.int64)
+        puzzles_per_group = len(arrays.puzzle_identifiers) / (len(self._group_indices) - 1)
+        self.examples_per_epoch = arrays.examples / puzzles_per_group
+
+    def next(self, batch_size: int, choose: Callable[[int, int], np.ndarray]) -> Packed:
+        self.batches += 1
+        while len(self._upcoming) < batch_size and self._examples_upcoming() < batch_size:
+            self._upcoming = np.concatenate([self._upcoming, self._draw_epoch()])
+        packed, used = pack(self._upcoming, self._puzzle_indices, batch_size, choose)
+        self._upcoming = self._upcoming[used:]
+        return packed
+
+    def _examples_upcoming(self) -> int:
+        return int((self._puzzle_indices[self._upcoming + 1] - self._puzzle_indices[self._upcoming]).sum())
+
+    def _draw_epoch(self) -> Integer[np.ndarray, " groups"]:
+        rng = np.random.default_rng((*self._seed, self._epoch, _GROUPS))
+        self._epoch += 1
+        groups = rng.permutation(len(self._group_indices) - 1)
+        return rng.integers(self._group_indices[groups], self._group_indices[groups + 1])
+
+
+def load_test_batches(
+    puzzles: PuzzleSet, batch_size: int, process: int = 0, processes: int = 1
+) -> Iterator[tuple[str, HostBatch]]:
+    """Yield (set name, this process's slice of a batch) until every example was seen once.
+
+    The last batch of a set is filled up with padding: pad tokens, ignored labels, the blank identifier.
+    """
+    metadata = puzzles.metadata
+    local = batch_size // processes
+    for name, arrays in puzzles.sets.items():
+        puzzle_indices = np.asarray(arrays.puzzle_indices)
+        for start in range(0, arrays.examples, batch_size):
+            first = start + process * local
+            examples = np.arange(first, max(first, min(first + local, arrays.examples)))
+            batch = read_examples(
+                puzzles, arrays, examples, np.searchsorted(puzzle_indices, examples, side="right") - 1
+            )
+            missing = local - len(examples)
+            yield (
+                name,
+                HostBatch(
+                    np.pad(batch.inputs, ((0, missing), (0, 0)), constant_values=metadata.pad_id),
+                    np.pad(batch.labels, ((0, missing), (0, 0)), constant_values=IGNORED_LABEL),
+                    np.pad(batch.puzzle_identifiers, (0, missing), constant_values=metadata.blank_identifier_id),
+                ),
+            )
+
+
+def read_examples(
+    puzzles: PuzzleSet,
+    arrays: PuzzleArrays,
+    examples: Integer[np.ndarray, " batch"],
+    of_puzzles: Integer[np.ndarray, " batch"],
+    draws: augmentation.Draws | None = None,
+) -> HostBatch:
+    """Read examples of one set by index, augmented as drawn; labels to be ignored become -100.
+
+    Raises InputError, naming set and example, for a token outside the vocabulary, and for padding on a board that is
+    to be rearranged.
+    """
+    metadata = puzzles.metadata
+    stored = augmentation.stored_examples(arrays, examples, of_puzzles)
+    inputs, labels = arrays.inputs[stored], arrays.labels[stored]
+    # A token outside the vocabulary would silently read another token's embedding.
+    lowest, highest = augmentation.lowest_token(draws), metadata.vocab_size - 1
+    for field, tokens in (("inputs", inputs), ("labels", labels)):
+        if tokens.size and not (tokens.min() >= lowest and tokens.max() <= highest):
+            row, column = np.argwhere((tokens < lowest) | (tokens > highest))[0]
+            raise InputError(
+                f"{puzzles.name}: {field}: example {stored[row]}: found token {tokens[row, column]}, "
+                f"expected {lowest} to {highest}"
+            )
+    augmented = augmentation.augment(inputs, labels, arrays, examples, of_puzzles, draws)
+    inputs, labels = (tokens.astype(np.int32) for tokens in augmented)
+    if metadata.ignore_label_id is not None:
+        labels[labels == metadata.ignore_label_id] = IGNORED_LABEL
+    return HostBatch(inputs, labels, arrays.puzzle_identifiers[of_puzzles].astype(np.int32))
+
+
+class Prefetcher(Iterator[T]):
+    """Runs an iterator on a thread, `depth` items ahead, so that the device never waits for the host.
+
+    An error in the iterator is raised where the item would have come, and again by every later call. Close it to end
+    the thread.
+    """
+
+    def __init__(self, items: Iterator[T], depth: int = 4):
+        self._queue: queue.Queue = queue.Queue(depth)
+        self._closed = threading.Event()
+        self._end: BaseException | None = None
+        self._thread = threading.Thread(target=self._fill, args=(items,), daemon=True, name="trm-prefetch")
+        self._thread.start()
+
+    def _fill(self, items: Iterator[T]):
+        try:
+            for item in items:
+                if not self._put((item, None)):
+                    return
+            self._put((None, StopIteration()))
+        except BaseException as error:
+            # Whatever it is, it goes to the consumer, who would otherwise wait for ever.
+            self._put((None, error))
+
+    def _put(self, entry) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(entry, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def __next__(self) -> T:
+        if self._end is not None:
+            raise self._end
+        item, self._end = self._queue.get()
+        if self._end is not None:
+            self.close()
+            raise self._end
+        return item
+
+    def close(self) -> None:
+        """End the thread; items that were prefetched are dropped."""
+        self._closed.set()
+        self._thread.join()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

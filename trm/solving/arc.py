@@ -1,0 +1,86 @@
+"""The solver of ARC tasks: what enters are weights and tasks that they were trained on, what leaves are ranked answers.
+
+A network knows a task by its puzzle embedding, one for the task and one for each of its augmentations: all of them look
+at a test input, each as it was augmented itself, and what they answer is undone and voted on.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from trm.checkpoints.format import Weights
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.evaluation.arc import Candidate, count_votes, rank
+from trm.evaluation.report import Answered
+from trm.puzzles.kinds.arc.grids import SEPARATOR, Task, parse_name, to_frame
+from trm.solving.solve import Thinking, solve
+
+
+class SolvedTest(NamedTuple):
+    """The answers to one test input of a task."""
+
+    task: str
+    test: int
+    """Which of the task's test inputs, from 0."""
+    candidates: list[Candidate]
+    """The best first."""
+    steps: int
+    """Supervision steps of all views and rollouts."""
+
+    @property
+    def votes(self) -> int:
+        """Of all candidates together."""
+        return sum(candidate.votes for candidate in self.candidates)
+
+
+def solve_tasks(
+    weights: Weights,
+    config: Config,
+    mesh: Mesh,
+    tasks: Sequence[Task],
+    names: Sequence[str],
+    thinking: Thinking,
+    slots: int,
+    views: int | None = None,
+) -> list[SolvedTest]:
+    """Answer every test input of some tasks, looked at through the first `views` of their augmentations, or all.
+
+    `names` are those of the puzzle identifiers that the weights were trained with. Raises InputError for a task that is
+    not among them, for more views than it has, and as `trm.solving.solve.think` does.
+    """
+    known: dict[str, list[int]] = defaultdict(list)
+    for identifier, name in enumerate(names):
+        known[name.split(SEPARATOR)[0]].append(identifier)
+    identifiers: list[int] = []
+    frames: list[np.ndarray] = []
+    sizes: list[tuple[str, int, int]] = []
+    for task in tasks:
+        seen = known.get(task.name, [])
+        if not seen:
+            raise InputError(
+                f"task {task.name}: found no puzzle embedding of it, expected a task that the model was trained on: "
+                f"build a puzzle set that has it and fine-tune (configuration arc_finetune_embeddings)"
+            )
+        if views is not None and views > len(seen):
+            raise InputError(f"views: found {views}, expected at most {len(seen)}, as there are of task {task.name}")
+        augmentations = [parse_name(names[identifier])[1] for identifier in seen[:views]]
+        for number, pair in enumerate(pair for pair in task.pairs if pair.is_test):
+            identifiers += seen[:views]
+            frames += [to_frame(augmentation.apply(pair.input)) for augmentation in augmentations]
+            sizes.append((task.name, number, len(augmentations)))
+    inputs, of_inputs = np.stack(frames).astype(np.int32), np.array(identifiers, np.int32)
+    solutions = solve(weights, config, mesh, inputs, of_inputs, thinking, slots)
+    # No identifier is blank: nothing fills a batch up here.
+    votes = count_votes(
+        Answered(of_inputs, inputs, solutions.answers, solutions.q_halt_logits), names, blank_identifier_id=-1
+    )
+    rankings = rank(votes, tasks)
+    steps = np.split(solutions.total_steps, np.cumsum([views for _, _, views in sizes])[:-1])
+    return [
+        SolvedTest(task, test, rankings[task][test].candidates, int(spent.sum()))
+        for (task, test, _), spent in zip(sizes, steps, strict=True)
+    ]

@@ -1,0 +1,1 @@
+"""One supervision step: halting, carry, loss."""

@@ -1,0 +1,11 @@
+"""The curriculum of depths: what enters is a step of a run, what leaves is how many cycles it makes."""
+
+from trm.configuration.schema import Config
+
+
+def cycles_at(config: Config, step: int, total_steps: int) -> tuple[int, int]:
+    """Return H_cycles and L_cycles of a training step; steps count from 1."""
+    for until, H_cycles, L_cycles in config.train.curriculum:
+        if step <= until * total_steps:
+            return H_cycles, L_cycles
+    return config.model.H_cycles, config.model.L_cycles

@@ -1,0 +1,83 @@
+"""What a run will take, found out without training: parameters, steps, examples, memory."""
+
+from typing import NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from trm.configuration.schema import Config
+from trm.model.reasoner import count_parameters
+from trm.parallel.mesh import REPLICATED, SPLIT
+from trm.puzzles.metadata import Metadata
+from trm.supervision.halting import Batch, Window
+from trm.training.feed import WINDOW_BATCHES
+from trm.training.step import TrainState, abstract_state, make_train_step, state_shardings, total_steps
+
+T = TypeVar("T")
+
+
+class Plan(NamedTuple):
+    """The size of a run. Bytes are per device, by the compiler's own account."""
+
+    parameters: int
+    """Trained numbers without the puzzle table."""
+    puzzle_table: int
+    """Numbers in the puzzle table."""
+    steps: int
+    examples: int
+    """Sequences that are offered in all."""
+    state_bytes: int
+    """What stays between steps: weights, average, optimiser, carry, a batch."""
+    temporary_bytes: int
+    """What a step needs besides."""
+
+
+def plan(config: Config, metadata: Metadata, mesh: Mesh) -> Plan:
+    """Compile a training step on abstract arrays and read off what it needs."""
+    compiled = compile_train_step(config, metadata, mesh)
+    state = abstract_state(config, metadata)
+    memory = compiled.memory_analysis()
+    assert memory is not None  # CPU, GPU and TPU all have such an account.
+    steps = total_steps(config, metadata)
+    return Plan(
+        parameters=count_parameters(state.model),
+        puzzle_table=state.puzzle_table.size,
+        steps=steps,
+        examples=steps * config.train.global_batch_size,
+        state_bytes=memory.argument_size_in_bytes,
+        temporary_bytes=memory.temp_size_in_bytes,
+    )
+
+
+def compile_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stages.Compiled:
+    """Compile the training step without making a state."""
+    return lower_train_step(config, metadata, mesh).compile()
+
+
+def lower_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stages.Lowered:
+    """Lower the training step on abstract arrays that lie where those of a run do."""
+    state = abstract_state(config, metadata)
+    state = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        state_shardings(state, mesh),
+    )
+    return make_train_step(config, metadata, mesh).lower(state, _abstract_offer(config, state, mesh))
+
+
+def _abstract_offer(config: Config, state: TrainState, mesh: Mesh) -> Batch | Window:
+    """Return what a step gets besides the state, on the devices."""
+    if config.halting.refill == "slot":
+        return _placed(state.carry.batch, NamedSharding(mesh, SPLIT))
+
+    def window(state: TrainState) -> Window:
+        rows = jax.tree.map(lambda rows: jnp.concatenate([rows] * WINDOW_BATCHES), state.carry.batch)
+        return Window(rows, state.step)
+
+    return _placed(jax.eval_shape(window, state), NamedSharding(mesh, REPLICATED))
+
+
+def _placed(tree: T, sharding: NamedSharding) -> T:
+    """Say of abstract arrays where they lie."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

@@ -1,0 +1,128 @@
+"""Starting from weights: what enters is a fresh state and a trained model, what leaves is a state that begins with
+that model.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from trm.checkpoints.format import Weights, load_weights, name_leaves
+from trm.configuration.schema import Config, ModelConfig
+from trm.errors import InputError
+from trm.model.reasoner import Reasoner, trainable
+from trm.puzzles.metadata import BLANK, read_identifiers, read_shared_identifiers
+from trm.training.step import TrainState
+
+
+class WarmStart(NamedTuple):
+    """Where the weights to start from are."""
+
+    path: Path
+    """A checkpoint or weights."""
+    data: Path | None = None
+    """The puzzle set they were trained on: puzzle rows are taken over by name. None: all of them, if there are as many,
+    else the mean."""
+
+
+def start_from(state: TrainState, start: WarmStart, config: Config) -> TrainState:
+    """Put trained weights into a fresh state, whose arrays stay where they are.
+
+    Raises InputError, naming the array or the key, when the weights are of another model. Cycles may differ.
+    """
+    weights, description = load_weights(start.path)
+    _check_same(start.path, description.config.model, config.model)
+    data = config.data.train_paths
+    model = _put(_match(start.path, weights.model, state.model), state.model)
+    table = _put(_rows(start, weights, state.puzzle_table.shape, data), state.puzzle_table)
+    # A copy: the training step gives up what it is given, one after the other.
+    ema = None if state.ema is None else jax.tree.map(jnp.copy, eqx.filter(model, trainable(model)))
+    return dataclasses.replace(state, model=model, ema=ema, puzzle_table=table)
+
+
+def _check_same(path: Path, found: ModelConfig, expected: ModelConfig) -> None:
+    """Refuse what makes another network of arrays that have the same shapes."""
+    names = ["gate", "positions", "rms_norm_eps", "prefix_len"]
+    if expected.mixer == "attention":
+        names += ["num_heads", "rope_theta"] if expected.positions == "rope" else ["num_heads"]
+    for name in names:
+        values = getattr(found, name), getattr(expected, name)
+        if values[0] != values[1]:
+            raise InputError(f"{path}: model.{name}: found {values[0]!r}, expected {values[1]!r}, as configured")
+
+
+def _put(arrays: Any, like: Any) -> Any:
+    """Put host arrays where others are."""
+
+    def put(array: np.ndarray, old: jax.Array) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, old.sharding, lambda index: array[index])
+
+    return jax.tree.map(put, arrays, like)
+
+
+def _match(path: Path, found: Reasoner, like: Reasoner) -> Any:
+    """Return the found arrays as host arrays in a model like another, in its dtypes."""
+    arrays, expected = name_leaves(found), name_leaves(like)
+    for name in sorted(arrays.keys() | expected.keys()):
+        shapes = [str(tree[name].shape) if name in tree else "nothing" for tree in (arrays, expected)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{path}: model.{name}: found {shapes[0]}, expected {shapes[1]}, as configured")
+    leaves = [np.asarray(arrays[name]).astype(leaf.dtype) for name, leaf in expected.items()]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _rows(
+    start: WarmStart, weights: Weights, shape: tuple[int, ...], data: Sequence[str | Path]
+) -> Float[np.ndarray, "identifiers row_size"]:
+    """Return a puzzle table of a shape."""
+    old = np.asarray(weights.puzzle_table)
+    if old.shape[1] != shape[1]:
+        raise InputError(
+            f"{start.path}: puzzle_table: found rows of {old.shape[1]} numbers, expected {shape[1]} "
+            "(model.puzzle_emb_ndim)"
+        )
+    if start.data is None:
+        return fit_rows(old, shape[0])
+    old_names = read_identifiers(start.data)
+    if len(old_names) != len(old):
+        raise InputError(
+            f"{start.data}/identifiers.json: found {len(old_names)} names, expected {len(old)}, "
+            f"one for each puzzle row of {start.path}"
+        )
+    new_names = read_shared_identifiers(data)
+    if len(new_names) > shape[0]:
+        raise InputError(f"{data[0]}/identifiers.json: found {len(new_names)} names, expected {shape[0]}")
+    return map_rows(old, old_names, new_names, shape[0])
+
+
+def fit_rows(
+    table: Float[np.ndarray, "identifiers row_size"], rows: int
+) -> Float[np.ndarray, "new_identifiers row_size"]:
+    """Return the table if it has so many rows, else so many times the mean of its rows, as the original does."""
+    return table if len(table) == rows else _mean_rows(table, rows)
+
+
+def map_rows(
+    table: Float[np.ndarray, "identifiers row_size"], names: Sequence[str], new_names: Sequence[str], rows: int
+) -> Float[np.ndarray, "new_identifiers row_size"]:
+    """Return so many rows: to each new name that is known its own, to the others the mean."""
+    mapped = _mean_rows(table, rows)
+    row_of = {name: row for row, name in enumerate(names)}
+    for new, name in enumerate(new_names):
+        # Blank is the name of identifier 0; elsewhere it is the name of nothing.
+        if name in row_of and (name != BLANK or new == 0):
+            mapped[new] = table[row_of[name]]
+    return mapped
+
+
+def _mean_rows(
+    table: Float[np.ndarray, "identifiers row_size"], rows: int
+) -> Float[np.ndarray, "new_identifiers row_size"]:
+    mean = table.mean(axis=0, dtype=np.float64).astype(table.dtype)
+    return np.tile(mean, (rows, 1))

@@ -1,0 +1,263 @@
+"""The training step: what enters is a `TrainState` and a batch, what leaves is the next state and the step's metrics.
+
+The state is replicated on all devices but for the carry, which is split like the batch. A device refills its part of
+the carry, differentiates its own sequences, and takes part in exactly two collectives: one all-reduce of the dense
+gradients and the metrics together, one all-gather of the puzzle rows' gradients. Then every device makes the same
+update. Where slots are refilled from a queue, the devices first tell each other which have halted.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax.flatten_util import ravel_pytree
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int, PyTree
+
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.model.reasoner import Reasoner, trainable
+from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, varying
+from trm.puzzles.metadata import Metadata
+from trm.supervision.halting import Batch, Carry, Window, draw_min_halt_steps
+from trm.supervision.loss import Metrics
+from trm.supervision.step import supervision_step
+from trm.training.optim.assemble import make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
+
+
+class TrainState(eqx.Module):
+    """Everything that a resumed run needs."""
+
+    step: Int[Array, ""]
+    """Updates made so far."""
+    model: Reasoner
+    ema: Reasoner | None
+    """Moving average of what is trained; None in the place of constants, or altogether without EMA."""
+    optimizer: PyTree
+    puzzle_table: Float[Array, "identifiers row_size"]
+    carry: Carry
+    rows_taken: Int[Array, ""] | None = None
+    """Rows of the queue that sequences were made of; None without a queue."""
+
+
+def total_steps(config: Config, metadata: Metadata) -> int:
+    """Return the number of updates that `epochs` passes over the puzzle set make, a whole batch offered at each."""
+    return int(config.train.epochs * metadata.examples_per_epoch / config.train.global_batch_size)
+
+
+def make_state(config: Config, metadata: Metadata, mesh: Mesh) -> TrainState:
+    """Make the state before the first step, on the devices; a function of the configuration and its seed."""
+    check_divisible(config, mesh.size)
+    shardings = state_shardings(abstract_state(config, metadata), mesh)
+    return jax.jit(partial(_initial_state, config, metadata), out_shardings=shardings)()
+
+
+def abstract_state(config: Config, metadata: Metadata) -> TrainState:
+    """Return the shapes and dtypes of a state, without making one."""
+    return jax.eval_shape(partial(_initial_state, config, metadata))
+
+
+def _initial_state(config: Config, metadata: Metadata) -> TrainState:
+    model_key, _ = _keys(config)
+    batch, seq_len = config.train.global_batch_size, metadata.seq_len
+    model = Reasoner(config.model, metadata.vocab_size, seq_len, key=model_key)
+    params = eqx.filter(model, trainable(model))
+    tokens = jnp.zeros((batch, seq_len), jnp.int32)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        model=model,
+        ema=params if config.optimizer.ema else None,
+        optimizer=make_optimizer(config.optimizer, total_steps(config, metadata)).init(params),
+        puzzle_table=jnp.zeros((metadata.num_puzzle_identifiers, config.model.row_size)),
+        carry=Carry.empty(model, Batch(tokens, tokens, jnp.zeros(batch, jnp.int32))),
+        rows_taken=jnp.zeros((), jnp.int32) if config.halting.refill == "queue" else None,
+    )
+
+
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """Return where each array of a state lives: the carry split over the devices, the rest on all of them."""
+    replicated = jax.tree.map(lambda _: NamedSharding(mesh, REPLICATED), state)
+    split = jax.tree.map(lambda _: NamedSharding(mesh, SPLIT), state.carry)
+    return eqx.tree_at(lambda s: s.carry, replicated, split)
+
+
+def check_divisible(config: Config, devices: int) -> None:
+    """Raise InputError when the batch cannot be cut evenly over devices and microbatches."""
+    pieces = devices * config.train.microbatches
+    if config.train.global_batch_size % pieces:
+        raise InputError(
+            f"train.global_batch_size: found {config.train.global_batch_size}, expected a multiple of {pieces} "
+            f"({devices} devices x {config.train.microbatches} microbatches)"
+        )
+
+
+@runtime_checkable
+class TrainStep(Protocol):
+    """A compiled training step. It takes a batch, or a window where slots are refilled from a queue."""
+
+    def __call__(self, state: TrainState, offer: Batch | Window, /) -> tuple[TrainState, Metrics]: ...
+
+    def lower(self, state: TrainState, offer: Batch | Window, /) -> jax.stages.Lowered:
+        """Lower it for abstract arrays."""
+        ...
+
+
+def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tuple[int, int] | None = None) -> TrainStep:
+    """Compile the training step for a mesh. The state is donated: its arrays are updated in place.
+
+    `cycles`: H_cycles and L_cycles to run, other than the configuration's.
+
+    Returns the sums of `trm.supervision.loss.Metrics`, and for this step `lr`, the learning rate, `gradient_norm`, the
+    norm of the gradient of the mean loss, in which the puzzle row of each sequence counts by itself, `parameter_norm`,
+    that of the trained weights after the update, and with a queue `rows`, how many were taken.
+    """
+    check_divisible(config, mesh.size)
+    steps = total_steps(config, metadata)
+    optimizer = make_optimizer(config.optimizer, steps)
+    rules = config.optimizer
+    lr, puzzle_emb_lr = (
+        warmup_cosine(base, rules.lr_warmup_steps, steps, rules.lr_min_ratio)
+        for base in (rules.lr, rules.puzzle_emb_lr)
+    )
+    _, draws_key = _keys(config)
+    staged = config if cycles is None else dataclasses.replace(config, model=config.model.with_cycles(*cycles))
+    # How many cycles it makes is part of a model's structure; its arrays are the same.
+    structure = jax.tree.structure(abstract_state(staged, metadata).model)
+
+    def as_run(model: Reasoner) -> Reasoner:
+        return jax.tree.unflatten(structure, jax.tree.leaves(model))
+
+    gradients = jax.shard_map(
+        partial(_gradients, config, as_run),
+        mesh=mesh,
+        in_specs=(REPLICATED, REPLICATED, SPLIT, SPLIT, SPLIT),
+        out_specs=(SPLIT, REPLICATED),
+    )
+
+    def train_step(state: TrainState, offer: Batch | Window) -> tuple[TrainState, Metrics]:
+        step = state.step + 1
+        batch, taken = _deal(state, offer, mesh) if isinstance(offer, Window) else (offer, None)
+        # Drawn for the global batch, then split with it: the same on any number of devices.
+        draws = draw_min_halt_steps(jax.random.fold_in(draws_key, step), len(batch.inputs), config.halting)
+        carry, (grads, metrics) = gradients(state.model, state.puzzle_table, state.carry, batch, draws)
+
+        params, constants = eqx.partition(state.model, trainable(state.model))
+        updates, optimizer_state = optimizer.update(grads.dense, state.optimizer, params)
+        params = eqx.apply_updates(params, updates)
+        table = state.puzzle_table
+        if config.model.row_size:
+            table = sign_sgd_rows(
+                table, grads.identifiers, grads.rows, puzzle_emb_lr(step), rules.puzzle_emb_weight_decay
+            )
+        metrics |= {
+            "lr": lr(step),
+            "gradient_norm": optax.tree.norm((grads.dense, grads.rows)),
+            # Tells of an update that ruins the weights at the step that made it, before anything is saved.
+            "parameter_norm": optax.tree.norm(params),
+        }
+        if taken is not None and state.rows_taken is not None:
+            metrics["rows"] = (taken - state.rows_taken).astype(jnp.float32)
+        ema = None if state.ema is None else update_ema(state.ema, params, rules.ema_rate)
+        if ema is not None and rules.ema_start_step:
+            ema = jax.tree.map(partial(jnp.where, step < rules.ema_start_step), params, ema)
+        model = eqx.combine(params, constants)
+        return TrainState(step, model, ema, optimizer_state, table, carry, taken), metrics
+
+    # Fixed, so that what comes out can go in again without a second compilation.
+    shardings = state_shardings(abstract_state(config, metadata), mesh)
+    return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, REPLICATED)))
+
+
+def _deal(state: TrainState, window: Window, mesh: Mesh) -> tuple[Batch, Int[Array, ""]]:
+    """Deal the rows of a window out to the slots of all devices."""
+    assert state.rows_taken is not None
+    # Which row a slot gets depends on those before it, wherever they are; each device picks its own.
+    halted = jax.lax.with_sharding_constraint(state.carry.halted, NamedSharding(mesh, REPLICATED))
+    batch, taken = window.deal(halted, state.rows_taken)
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, SPLIT)), taken
+
+
+class _Gradients(NamedTuple):
+    """Gradients of the loss over the global batch, divided by its size."""
+
+    dense: PyTree
+    """Of what is trained: a `Reasoner` with None in the place of constants."""
+    rows: Float[Array, "batch row_size"]
+    identifiers: Int[Array, " batch"]
+    """The row of the puzzle table that each row gradient belongs to."""
+
+
+def _gradients(
+    config: Config,
+    as_run: Callable[[Reasoner], Reasoner],
+    model: Reasoner,
+    table: Float[Array, "identifiers row_size"],
+    carry: Carry,
+    batch: Batch,
+    min_halt_steps: Int[Array, " batch"],
+) -> tuple[Carry, tuple[_Gradients, Metrics]]:
+    """Take a supervision step on one device's sequences and add up the gradients over all devices."""
+    model = varying(model)
+    params, constants = eqx.partition(model, trainable(model))
+    carry = carry.refill(model, batch)
+    identifiers = carry.batch.puzzle_identifiers
+    rows = table[identifiers]
+
+    def loss(params_and_rows, carry: Carry, min_halt_steps: Array):
+        params, rows = params_and_rows
+        model = as_run(eqx.combine(params, constants))
+        loss, (carry, _, metrics) = supervision_step(model, rows, carry, config, min_halt_steps)
+        return loss / config.train.global_batch_size, (carry, metrics)
+
+    def differentiate(rows: Array, carry: Carry, min_halt_steps: Array):
+        (dense, rows), (carry, metrics) = jax.grad(loss, has_aux=True)((params, rows), carry, min_halt_steps)
+        return (rows, carry), (dense, metrics)
+
+    if config.train.microbatches == 1:
+        (rows, carry), sums = differentiate(rows, carry, min_halt_steps)
+    else:
+        (rows, carry), sums = _in_pieces(differentiate, config.train.microbatches, rows, carry, min_halt_steps)
+
+    # One collective: everything that is summed travels as one vector.
+    flat, unravel = ravel_pytree(sums)
+    dense, metrics = unravel(jax.lax.psum(flat, AXIS))
+    rows, identifiers = _gather_rows(rows, identifiers)
+    return carry, (_Gradients(dense, rows, identifiers), metrics)
+
+
+def _in_pieces(differentiate: Callable, pieces: int, *batched: PyTree) -> tuple[PyTree, PyTree]:
+    """Apply a function to a batch in pieces, one after the other: join what is per sequence, add up what is summed."""
+    batched = cut(batched, pieces)
+    shapes = jax.eval_shape(lambda piece: differentiate(*piece)[1], jax.tree.map(lambda leaf: leaf[0], batched))
+    zeros = varying(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+
+    def add_piece(sums: PyTree, piece: PyTree) -> tuple[PyTree, PyTree]:
+        joined, more = differentiate(*piece)
+        return jax.tree.map(jnp.add, sums, more), joined
+
+    sums, joined = jax.lax.scan(add_piece, zeros, batched)
+    return jax.tree.map(lambda leaf: leaf.reshape(pieces * leaf.shape[1], *leaf.shape[2:]), joined), sums
+
+
+def _gather_rows(
+    rows: Float[Array, "local row_size"], identifiers: Int[Array, " local"]
+) -> tuple[Float[Array, "batch row_size"], Int[Array, " batch"]]:
+    """Gather every device's row gradients and identifiers in one collective."""
+    if not rows.shape[-1]:
+        return jnp.zeros((0, 0)), jnp.zeros(0, jnp.int32)
+    # The identifiers travel as one more column beside the bits of the floats: as floats they would be so small that a
+    # device may take them for zero.
+    bits = jnp.concatenate([jax.lax.bitcast_convert_type(rows, jnp.int32), identifiers[:, None]], axis=1)
+    gathered = jax.lax.all_gather(bits, AXIS, tiled=True, to="invarying")
+    return jax.lax.bitcast_convert_type(gathered[:, :-1], jnp.float32), gathered[:, -1]
+
+
+def _keys(config: Config) -> tuple[Array, Array]:
+    """Return the keys of the initial weights and of the draws in training."""
+    model_key, draws_key = jax.random.split(jax.random.key(config.train.seed))
+    return model_key, draws_key
