@@ -30,12 +30,12 @@ from jax.sharding import Mesh, NamedSharding
 from rich.console import Console
 from rich.table import Table
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config, ModelConfig, read_config
 from trm.errors import InputError
 from trm.evaluation.every_step import make_evaluation_step
 from trm.model.layers import swiglu_width
 from trm.model.precision import product
+from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT, make_mesh
 from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.sudoku import boards as sudoku
@@ -44,7 +44,8 @@ from trm.puzzles.metadata import Metadata, PuzzleSet
 from trm.storage.bundled import config_path
 from trm.supervision.halting import Batch, place_batch
 from trm.training.estimate import compile_train_step
-from trm.training.step import make_state, make_train_step
+from trm.training.state import make_state
+from trm.training.step import make_train_step
 
 T = TypeVar("T")
 

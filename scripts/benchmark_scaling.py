@@ -27,7 +27,7 @@ from trm.puzzles.writing import make_split
 from trm.storage.bundled import config_path
 from trm.supervision.halting import place_batch
 from trm.training.estimate import compile_train_step
-from trm.training.step import make_state
+from trm.training.state import make_state
 
 scaling_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)

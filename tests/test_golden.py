@@ -11,7 +11,7 @@ from conftest import GOLDEN
 from parity.case import read_case
 from typer.testing import CliRunner
 
-from trm.checkpoints.format import read_safetensors, write_safetensors
+from trm.storage.safetensors import read_safetensors, write_safetensors
 
 CASES = sorted(path.parent for path in GOLDEN.glob("*/case.json"))
 

@@ -11,13 +11,14 @@ import pytest
 from conftest import tiny_config
 
 import trm
+from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
 from trm.configuration.schema import Config
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku.boards import metadata_of
 from trm.supervision.halting import Batch, Carry
 from trm.supervision.step import supervision_step
-from trm.training.step import make_state
+from trm.training.state import make_state
 
 METADATA = metadata_of(20, 4)
 HRM = {"recursion": "hrm", "H_layers": 1, "puzzle_emb_len": 0}
@@ -25,7 +26,7 @@ HRM = {"recursion": "hrm", "H_layers": 1, "puzzle_emb_len": 0}
 
 def write_weights(path: Path, config: Config) -> None:
     state = fetch(make_state(config, METADATA, make_mesh(1)))
-    save(path, trm.Weights(state.model, state.puzzle_table), config, METADATA, step=3)
+    save(path, trm.Weights(state.model, state.puzzle_table), Description("weights", config, METADATA, 3, averaged=True))
 
 
 @pytest.fixture(params=[{}, HRM], ids=["trm", "hrm"])

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from trm.checkpoints.format import load_state
 from trm.configuration.schema import config_to_toml
 from trm.training.run import newest_checkpoint
+from trm.training.state import load_state
 
 TRAIN = """
 import json

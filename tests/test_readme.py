@@ -8,12 +8,14 @@ import pytest
 from conftest import run_trm, tiny_config
 
 import trm.model.recursion
-from trm.checkpoints.format import Weights, save
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import save
 from trm.model.reasoner import Reasoner
 from trm.model.recursion import RECURSIONS
+from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku.boards import metadata_of
-from trm.training.step import make_state
+from trm.training.state import make_state
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
@@ -54,7 +56,11 @@ def test_supervision_steps_from_python(tmp_path: Path, monkeypatch: pytest.Monke
     state = fetch(make_state(tiny_config(), metadata, make_mesh(1)))
     monkeypatch.chdir(tmp_path)
     path = Path("runs/quickstart/weights.safetensors")
-    save(path, Weights(state.model, state.puzzle_table), tiny_config(), metadata, step=1)
+    save(
+        path,
+        Weights(state.model, state.puzzle_table),
+        Description("weights", tiny_config(), metadata, 1, averaged=True),
+    )
     # The README takes NumPy's view of arrays without types; these tests forbid mixing them.
     with jax.numpy_dtype_promotion("standard"):
         exec(code_block("import trm\n"), names := {})

@@ -13,8 +13,9 @@ They are imported when they are used: a process that only builds puzzles does no
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from trm.checkpoints.format import Weights, load_weights
+    from trm.checkpoints.format import load_weights
     from trm.errors import InputError
+    from trm.model.weights import Weights
     from trm.solving.reason import Reasoning, reason
 
 __all__ = ["InputError", "Reasoning", "Weights", "load_weights", "reason"]
@@ -22,7 +23,7 @@ __all__ = ["InputError", "Reasoning", "Weights", "load_weights", "reason"]
 _HOME = {
     "InputError": "trm.errors",
     "Reasoning": "trm.solving.reason",
-    "Weights": "trm.checkpoints.format",
+    "Weights": "trm.model.weights",
     "load_weights": "trm.checkpoints.format",
     "reason": "trm.solving.reason",
 }

@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from beartype.door import is_bearable
 
-from trm.checkpoints.format import read_safetensors
 from trm.errors import InputError
 from trm.puzzles.metadata import read_json
+from trm.storage.safetensors import read_safetensors
 
 
 class Tolerance(NamedTuple):

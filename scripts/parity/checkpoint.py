@@ -3,14 +3,11 @@
 import importlib.util
 from collections.abc import Iterator
 
-import jax
-
-from trm.checkpoints.format import Weights
+from trm.model.weights import abstract_weights
 from trm.original.files import read_state_dict
 from trm.original.settings import recursion_of
 from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
 from trm.training.start_from import fit_rows
-from trm.training.step import abstract_state
 
 from .case import FORWARD, Case, Comparison
 from .steps import configure_settings
@@ -31,7 +28,7 @@ def check_checkpoint(case: Case) -> Iterator[Comparison]:
     comparison = Comparison("round trip")
     settings = case.values["config"]
     config, metadata = configure_settings(settings, recursion_of(bare(recorded)), settings["batch_size"])
-    like = jax.eval_shape(lambda s: Weights(s.model, s.puzzle_table), abstract_state(config, metadata))
+    like = abstract_weights(config.model, metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
     exported = to_state_dict(from_state_dict(recorded, like))
     _compare_files(comparison, {COMPILED_PREFIX + name: tensor for name, tensor in exported.items()}, recorded)
     yield comparison

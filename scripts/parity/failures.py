@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config
 from trm.errors import InputError
+from trm.model.weights import Weights
 from trm.puzzles.metadata import Metadata
 from trm.supervision.loss import LossType, token_losses
-from trm.training.step import TrainState, abstract_state
+from trm.training.state import TrainState, abstract_state
 
 from .case import FORWARD, Case, Comparison
 from .steps import Step, configure_settings, differentiate_step, take_step

@@ -11,17 +11,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config, RecursionName, config_from_tables
 from trm.errors import InputError
 from trm.model.reasoner import Outputs, Reasoner, trainable
+from trm.model.weights import Weights
 from trm.original.settings import tables_from_settings
 from trm.original.state_dict import from_state_dict, to_state_dict
 from trm.puzzles.metadata import Metadata
 from trm.supervision.halting import Batch, Carry, q_continue_target
 from trm.supervision.loss import Metrics
 from trm.supervision.step import supervision_step
-from trm.training.step import abstract_state
+from trm.training.state import abstract_state
 
 from .case import FORWARD, GRADIENT, Case, Comparison, Tolerance
 

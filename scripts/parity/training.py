@@ -10,17 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trm.checkpoints.format import Weights
 from trm.errors import InputError
 from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.model.reasoner import Reasoner, trainable
+from trm.model.weights import Weights
 from trm.original.state_dict import to_state_dict
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.metadata import read_puzzle_set
 from trm.supervision.halting import Batch, Carry
 from trm.supervision.loss import Metrics, divide
 from trm.training.optim.assemble import update_ema, warmup_cosine
-from trm.training.step import TrainState, make_state, make_train_step, total_steps
+from trm.training.state import TrainState, make_state, total_steps
+from trm.training.step import make_train_step
 
 from .case import FORWARD, Case, Comparison, Tolerance
 from .steps import configure, differentiate_step, name_carry, name_gradients, read_batch, read_weights

@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import equinox as eqx
@@ -15,23 +16,19 @@ from conftest import tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trm.checkpoints.format import (
-    Weights,
-    describe,
-    load_state,
-    load_weights,
-    read_safetensors,
-    save,
-    trained_weights,
-    write_safetensors,
-)
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import describe, load_weights, save
 from trm.errors import InputError
+from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.kinds.sudoku.boards import metadata_of
-from trm.training.step import TrainState, make_state
+from trm.storage.safetensors import read_safetensors, write_safetensors
+from trm.training.state import TrainState, load_state, make_state, save_state, trained_weights
 
 METADATA = metadata_of(20, 4)
 CONFIG = tiny_config(model={"forward_dtype": "bfloat16"})
+BEST = {"score": 0.5, "step": 2.0, "evaluations_since": 1.0}
+DESCRIPTION = Description("checkpoint", CONFIG, METADATA, 3, best=BEST, identity={"identifiers": "ab"})
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +39,7 @@ def state() -> TrainState:
 @pytest.fixture
 def checkpoint(state: TrainState, tmp_path: Path) -> Path:
     path = tmp_path / "state.safetensors"
-    save(path, state, CONFIG, METADATA, step=3, best={"score": 0.5, "step": 2, "evaluations_since": 1})
+    save_state(path, state, DESCRIPTION)
     return path
 
 
@@ -59,14 +56,14 @@ def test_state_round_trip(state: TrainState, checkpoint: Path):
     assert jax.tree.leaves(loaded.carry.latents)[0].dtype == ml_dtypes.bfloat16
     assert (description.kind, description.step, description.config) == ("checkpoint", 3, CONFIG)
     assert description.metadata == METADATA
-    assert description.best["score"] == 0.5
+    assert description == DESCRIPTION
     assert description.versions["jax"] == jax.__version__
 
 
 def test_weights_round_trip(state: TrainState, checkpoint: Path, tmp_path: Path):
     weights = trained_weights(state)
     path = tmp_path / "weights.safetensors"
-    save(path, weights, CONFIG, METADATA, step=3)
+    save(path, weights, DESCRIPTION.of_weights())
     loaded, description = load_weights(path)
     assert_same_tree(loaded, weights)
     assert description.kind == "weights"
@@ -77,7 +74,7 @@ def test_weights_round_trip(state: TrainState, checkpoint: Path, tmp_path: Path)
 
 def test_averaged_and_raw_weights_differ(state: TrainState, tmp_path: Path):
     moved = eqx.tree_at(lambda s: s.model.lm_head, state, state.model.lm_head + 1)
-    save(tmp_path / "moved.safetensors", moved, CONFIG, METADATA, step=3)
+    save_state(tmp_path / "moved.safetensors", moved, DESCRIPTION)
     averaged, raw = (load_weights(tmp_path / "moved.safetensors", averaged=a)[0] for a in (True, False))
     np.testing.assert_array_equal(averaged.model.lm_head, state.model.lm_head)
     np.testing.assert_array_equal(raw.model.lm_head, moved.model.lm_head)
@@ -85,7 +82,7 @@ def test_averaged_and_raw_weights_differ(state: TrainState, tmp_path: Path):
 
 def test_equal_states_make_equal_files(state: TrainState, checkpoint: Path):
     again = checkpoint.with_name("again.safetensors")
-    save(again, state, CONFIG, METADATA, step=3, best={"score": 0.5, "step": 2, "evaluations_since": 1})
+    save_state(again, state, DESCRIPTION)
     assert again.read_bytes() == checkpoint.read_bytes()
 
 
@@ -93,7 +90,7 @@ def test_other_programs_can_read_the_names(state: TrainState, checkpoint: Path):
     """Only numbers that NumPy has: a float32 network's file is plain safetensors."""
     config = tiny_config()
     path = checkpoint.with_name("plain.safetensors")
-    save(path, trained_weights(make_state(config, METADATA, make_mesh(1))), config, METADATA, step=0)
+    save(path, trained_weights(make_state(config, METADATA, make_mesh(1))), Description("weights", config, METADATA, 0))
     arrays = safetensors.numpy.load_file(path)
     assert arrays["model.recursion.network.blocks.0.mlp.down"].shape == (16, 256)
     assert arrays["puzzle_table"].shape == (1, 16)
@@ -110,6 +107,9 @@ def test_description_without_loading(checkpoint: Path):
 def rewrite(path: Path, change) -> None:
     arrays, text = read_safetensors(path)
     description = json.loads(text["trm"])
+    # Without checksums, or the change itself would be what is found.
+    description["arrays"] = {}
+    del description["checksum"]
     change(arrays, description)
     write_safetensors(path, arrays, {"trm": json.dumps(description)})
 
@@ -121,8 +121,8 @@ def rewrite(path: Path, change) -> None:
         (lambda a, m: a.update(extra=np.zeros(2, np.float32)), "extra: found an array that the configuration"),
         (lambda a, m: a.update(step=np.zeros(1, np.int32)), "step: found int32 (1,), expected int32 ()"),
         (lambda a, m: a.update(step=np.zeros((), np.float32)), "step: found float32 (), expected int32 ()"),
-        (lambda a, m: m.clear(), "format: found None, expected 'trm 1'"),
-        (lambda a, m: m.update(format="trm 99"), "format: found 'trm 99', expected 'trm 1'"),
+        (lambda a, m: m.clear(), "format: found None, expected 'trm 2'"),
+        (lambda a, m: m.update(format="trm 99"), "format: found 'trm 99', expected 'trm 2'"),
         (lambda a, m: m.update(kind="sausage"), "kind: found 'sausage', expected one of checkpoint, weights"),
         (lambda a, m: m.update(config={"model": 3}), "model: found 3, expected a table"),
         (lambda a, m: m.update(puzzle_set={"pad_id": 0}), "puzzle_set: ignore_label_id: missing"),
@@ -169,12 +169,13 @@ def test_broken_files_are_refused(checkpoint: Path, tmp_path: Path):
 def test_a_failed_save_keeps_the_old_file(state: TrainState, checkpoint: Path, monkeypatch: pytest.MonkeyPatch):
     before = checkpoint.read_bytes()
 
-    def disk_full(self: Path, data: bytes) -> int:
-        raise OSError(28, "No space left on device")
+    def disk_full(arrays: dict, path: Path, metadata: dict) -> None:
+        path.write_bytes(b"a part")
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(Path, "write_bytes", disk_full)
-    with pytest.raises(InputError, match="cannot write: No space left on device"):
-        save(checkpoint, state, CONFIG, METADATA, step=4)
+    monkeypatch.setattr(safetensors.numpy, "save_file", disk_full)
+    with pytest.raises(InputError, match=r"cannot write: .*No space left on device"):
+        save_state(checkpoint, state, DESCRIPTION)
     assert checkpoint.read_bytes() == before
     assert list(checkpoint.parent.iterdir()) == [checkpoint]
 
@@ -182,13 +183,53 @@ def test_a_failed_save_keeps_the_old_file(state: TrainState, checkpoint: Path, m
 def test_links_are_followed_and_devices_kept(state: TrainState, tmp_path: Path):
     (tmp_path / "far").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "far" / "file")
-    save(tmp_path / "link", state, CONFIG, METADATA, step=4)
+    save_state(tmp_path / "link", state, DESCRIPTION)
     assert (tmp_path / "link").is_symlink()
     load_state(tmp_path / "far" / "file")
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe: cannot write: found something that is no file"):
-        save(tmp_path / "pipe", state, CONFIG, METADATA, step=4)
+        save_state(tmp_path / "pipe", state, DESCRIPTION)
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_every_flipped_bit_is_noticed(checkpoint: Path):
+    """Header, description, numbers: whatever bit of the file changes, the file is refused."""
+    data = bytearray(checkpoint.read_bytes())
+    rng = np.random.default_rng(0)
+    header = 8 + int.from_bytes(data[:8], "little")
+    places = [*range(header, len(data), len(data) // 40), *rng.integers(0, header, 200).tolist()]
+    unnoticed = []
+    for place in places:
+        bit = 1 << int(rng.integers(8))
+        data[place] ^= bit
+        checkpoint.write_bytes(data)
+        with suppress(InputError):
+            load_state(checkpoint)
+            unnoticed.append(place)
+        data[place] ^= bit
+    # Spaces that fill the header up say nothing.
+    assert [place for place in unnoticed if bytes(data[place : place + 1]) != b" "] == []
+
+
+def test_a_raw_file_is_called_raw(state: TrainState, checkpoint: Path, tmp_path: Path):
+    """What is not the average is not refused as the average, and says what it is."""
+    weights, description = load_weights(checkpoint, averaged=False)
+    raw = tmp_path / "raw.safetensors"
+    save(raw, weights, description.of_weights(averaged=False))
+    loaded, described = load_weights(raw, averaged=False)
+    assert described.averaged is False
+    assert_same_tree(loaded, weights)
+    average = tmp_path / "average.safetensors"
+    save(average, weights, description.of_weights())
+    with pytest.raises(InputError, match="found the moving average alone"):
+        load_weights(average, averaged=False)
+
+
+def test_a_header_that_claims_ten_million_layers(checkpoint: Path):
+    rewrite(checkpoint, lambda arrays, m: m["config"]["model"].update(L_layers=10_000_000))
+    for load in (load_weights, load_state):
+        with pytest.raises(InputError, match="expected those of 10000000 layers"):
+            load(checkpoint)
 
 
 @settings(max_examples=25, deadline=None)

@@ -11,16 +11,18 @@ import numpy as np
 import pytest
 from conftest import check_mistake, run_trm, tiny_config
 
-from trm.checkpoints.format import Weights, save
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import save
 from trm.cli.main import main
 from trm.configuration.schema import config_to_toml
+from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.maze import boards as maze
 from trm.puzzles.kinds.maze import generate as maze_generator
 from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
-from trm.training.step import make_state
+from trm.training.state import make_state
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +194,11 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
 def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
     metadata = maze.metadata_of(4, 6)
     state = fetch(make_state(tiny_config(), metadata, make_mesh(1)))
-    save(tmp_path / "w.safetensors", Weights(state.model, state.puzzle_table), tiny_config(), metadata, step=1)
+    save(
+        tmp_path / "w.safetensors",
+        Weights(state.model, state.puzzle_table),
+        Description("weights", tiny_config(), metadata, 1, averaged=True),
+    )
     (first,) = maze_generator.generate_many(6, 1, seed=0)
     text = maze.format_maze(first.question)
     code, out, err = run_trm(capsys, "solve", tmp_path / "w.safetensors", text, "--format", "json", "--views", 8)

@@ -15,7 +15,7 @@ from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.metadata import read_puzzle_set
 from trm.storage.bundled import config_names, config_path
 from trm.training.estimate import lower_train_step, plan
-from trm.training.step import abstract_state, total_steps
+from trm.training.state import abstract_state, total_steps
 
 
 def test_toml_round_trip(tmp_path: Path):

@@ -12,10 +12,10 @@ import pytest
 from conftest import tiny_config
 from rich.console import Console
 
-from trm.checkpoints.format import Weights, trained_weights
 from trm.errors import InputError
 from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.evaluation.report import Answered, Report
+from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.kinds.arc import grids as arc
 from trm.puzzles.kinds.maze import boards as maze
@@ -25,7 +25,7 @@ from trm.puzzles.metadata import PuzzleSet
 from trm.show.terminal import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku, side_by_side
 from trm.solving.reason import Answers, answer, reason
 from trm.supervision.halting import Batch
-from trm.training.step import make_state
+from trm.training.state import make_state, trained_weights
 
 CONFIG = tiny_config()
 

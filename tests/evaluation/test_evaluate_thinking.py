@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from trm.checkpoints.format import Weights, trained_weights
 from trm.evaluation import solver as module
 from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.evaluation.report import Answered, Report
 from trm.evaluation.solver import evaluate_thinking
+from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.metadata import PuzzleSet
 from trm.solving.solve import Thinking, solve
-from trm.training.step import make_state
+from trm.training.state import make_state, trained_weights
 
 CONFIG = tiny_config()
 

@@ -18,16 +18,18 @@ import pytest
 import yaml
 from conftest import GOLDEN, check_mistake, run_trm, tiny_config
 
-from trm.checkpoints.format import Weights, load_weights, save
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import load_weights, save
 from trm.configuration.schema import Config, config_from_tables, config_to_tables
 from trm.errors import InputError
+from trm.model.weights import Weights
 from trm.original.files import read_state_dict, write_state_dict
 from trm.original.settings import recursion_of, settings_from_config, tables_from_settings, tables_from_tensors
 from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.writing import make_split, write_puzzle_set
-from trm.training.step import abstract_state, make_state
+from trm.training.state import abstract_state, make_state
 
 METADATA = sudoku.metadata_of(20, 4)
 NO_CYCLES = {"L_layers": 0, "H_cycles": 0, "L_cycles": 0}
@@ -132,7 +134,7 @@ def test_exported_and_imported_again(kind: str, data: Path, tmp_path: Path, caps
     """Through files and the command line: the same tensors, byte for byte, and the same model."""
     config = configure(kind)
     weights = make_weights(config)
-    save(tmp_path / "ours.safetensors", weights, config, METADATA, step=7)
+    save(tmp_path / "ours.safetensors", weights, Description("weights", config, METADATA, 7, averaged=True))
     code, out, err = run_trm(
         capsys, "export", tmp_path / "ours.safetensors", "-o", tmp_path / "step_7.safetensors", "--format", "torch"
     )

@@ -14,9 +14,9 @@ from conftest import TINY, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trm.checkpoints.format import Weights, trained_weights
 from trm.configuration.schema import UNUSED, RecursionName
 from trm.errors import InputError
+from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.kinds.maze import boards as maze
 from trm.puzzles.kinds.maze import generate as maze_generator
@@ -26,7 +26,7 @@ from trm.solving.reason import Answers, reason
 from trm.solving.selection import Method, select
 from trm.solving.solve import Candidates, NoiseOn, Thinking, noisy_latents, solve, think
 from trm.solving.views import Views, make_views
-from trm.training.step import abstract_state, make_state
+from trm.training.state import abstract_state, make_state, trained_weights
 
 STEPS, PUZZLES = 6, 12
 CONFIG = tiny_config(halting={"halt_max_steps": STEPS})

@@ -11,15 +11,17 @@ import yaml
 from conftest import tiny_config
 from stand_in_hub import Repositories, serve
 
-from trm.checkpoints.format import Weights, load_weights, save
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import load_weights, save
 from trm.errors import InputError
+from trm.model.weights import Weights
 from trm.original.files import write_state_dict
 from trm.original.settings import settings_from_config
 from trm.original.state_dict import to_state_dict
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku.boards import metadata_of
 from trm.storage import hub
-from trm.training.step import make_state
+from trm.training.state import make_state
 
 METADATA = metadata_of(20, 4)
 
@@ -32,7 +34,7 @@ def weights() -> Weights:
 
 def test_there_and_back(weights: Weights, puzzle_dir: Path, tmp_path: Path):
     path = tmp_path / "weights.safetensors"
-    save(path, weights, tiny_config(data={"path": str(puzzle_dir)}), METADATA, step=3)
+    save(path, weights, Description("weights", tiny_config(data={"path": str(puzzle_dir)}), METADATA, 3, averaged=True))
     write_state_dict(tmp_path / "theirs.safetensors", to_state_dict(weights))
     theirs = {"models/step_5": (tmp_path / "theirs.safetensors").read_bytes()}
     repositories: Repositories = {"someone/original": theirs}
@@ -90,7 +92,7 @@ def test_addresses_that_are_none():
 
 
 def test_a_hub_that_is_not_there(weights: Weights, tmp_path: Path):
-    save(tmp_path / "w.safetensors", weights, tiny_config(), METADATA, step=3)
+    save(tmp_path / "w.safetensors", weights, Description("weights", tiny_config(), METADATA, 3, averaged=True))
     # Nothing listens on this port of this machine.
     environment = os.environ | {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_test"}
     command = [sys.executable, "-m", "trm", "push", str(tmp_path / "w.safetensors"), "me/tiny"]

@@ -17,7 +17,6 @@ import pytest
 from conftest import tiny_config
 from test_train_step import EXPLORING, assert_equal
 
-from trm.checkpoints.format import load_state
 from trm.configuration.schema import Config, config_from_tables, config_to_tables, config_to_toml
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
@@ -26,7 +25,8 @@ from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.metadata import PuzzleSet, read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
 from trm.training.run import evaluation_steps, newest_checkpoint, read_sets, train
-from trm.training.step import make_train_step, total_steps
+from trm.training.state import load_state, total_steps
+from trm.training.step import make_train_step
 
 DEVICES = len(jax.devices())
 

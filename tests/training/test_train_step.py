@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from trm.checkpoints.format import trained_weights
 from trm.configuration.schema import Config
 from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.parallel.mesh import fetch, make_mesh
@@ -21,7 +20,8 @@ from trm.supervision.halting import place_batch
 from trm.training.curriculum import cycles_at
 from trm.training.estimate import compile_train_step, lower_train_step
 from trm.training.feed import open_feed
-from trm.training.step import TrainState, make_state, make_train_step
+from trm.training.state import TrainState, make_state, trained_weights
+from trm.training.step import make_train_step
 
 DEVICES = len(jax.devices())
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from conftest import check_mistake, run_trm, tiny_config
 
-from trm.checkpoints.format import Weights, load_weights, save
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import load_weights, save
 from trm.configuration.schema import Config, config_to_toml
 from trm.errors import InputError
+from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.metadata import Metadata, read_puzzle_set, read_shared_identifiers
 from trm.puzzles.writing import make_split, write_puzzle_set
 from trm.training.start_from import WarmStart, fit_rows, map_rows, start_from
-from trm.training.step import make_state
+from trm.training.state import make_state
 
 OLD, NEW = ["<blank>", "apple", "pear", "plum"], ["<blank>", "plum", "cherry", "apple", "fig"]
 
@@ -41,7 +43,7 @@ def trained(tmp_path: Path) -> tuple[Path, Weights]:
     """Return the file of weights that know the old names, and what is in it."""
     metadata = write_set(tmp_path / "old", OLD)
     weights = make_weights(tiny_config(), metadata)
-    save(tmp_path / "weights.safetensors", weights, tiny_config(), metadata, step=5)
+    save(tmp_path / "weights.safetensors", weights, Description("weights", tiny_config(), metadata, 5, averaged=True))
     return tmp_path / "weights.safetensors", weights
 
 

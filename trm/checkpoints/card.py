@@ -1,6 +1,6 @@
 """The page that a model has on the Hugging Face hub."""
 
-from trm.checkpoints.format import Description
+from trm.checkpoints.description import Description
 from trm.configuration.schema import config_to_toml
 from trm.storage.hub import SCHEME
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from jax.sharding import Mesh
 from rich.text import Text
 
-from trm.checkpoints.format import Weights
 from trm.cli.options import SLOTS, Output
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.arc import ATTEMPTS
+from trm.model.weights import Weights
 from trm.puzzles.csv_files import open_text
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, Grid, Task, parse_tasks, to_frame
 from trm.puzzles.metadata import read_shared_identifiers

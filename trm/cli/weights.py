@@ -1,5 +1,6 @@
 """The commands that move weights between files, programs and the hub."""
 
+import dataclasses
 import re
 import tempfile
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Annotated, Literal
 import typer
 
 from trm.checkpoints.card import model_card
+from trm.checkpoints.description import Description
 from trm.checkpoints.format import load_weights, save
 from trm.cli.data import Overwrite
+from trm.configuration.schema import DataConfig
 from trm.errors import InputError
 from trm.model.reasoner import count_parameters
 from trm.original.convert import SETTINGS_FILE, import_weights
@@ -61,7 +64,7 @@ def export_command(
         raise InputError("--bfloat16: found --format torch beside it, expected trm, for the original keeps float32")
     weights, description = load_weights(checkpoint, averaged=not raw)
     if format == "trm":
-        save(out, weights, description.config, description.metadata, description.step, half=half)
+        save(out, weights, description.of_weights(averaged=not raw), bfloat16=half)
     else:
         settings = settings_from_config(description.config)
         prefix = COMPILED_PREFIX if prefix is None else prefix
@@ -101,7 +104,7 @@ def import_command(
     settings_file = path_beside(file, SETTINGS_FILE)
     weights, config, metadata = import_weights(path, settings_file, puzzles, str(data), settings or [])
     step = re.fullmatch(r"step_(\d+)", path.stem)
-    save(out, weights, config, metadata, int(step[1]) if step else 0)
+    save(out, weights, Description("weights", config, metadata, int(step[1]) if step else 0, averaged=True))
     rows, names = metadata.num_puzzle_identifiers, puzzles.metadata.num_puzzle_identifiers
     if rows != names:
         print_lines(f"warning: found {rows:,} puzzle embeddings, where {data} has {names:,} puzzle identifiers")
@@ -123,7 +126,9 @@ def push_command(
     weights, description = load_weights(checkpoint, averaged=not raw)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
-        save(path, weights, description.config, description.metadata, description.step)
+        # The path of the puzzle set says nothing to others, and is nobody's business.
+        config = dataclasses.replace(description.config, data=DataConfig())
+        save(path, weights, dataclasses.replace(description.of_weights(averaged=not raw), config=config))
         card = model_card(repository, path.name, description, count_parameters(weights.model))
         address = upload(repository, {path.name: path, "README.md": card.encode()}, "Weights", private)
     print_lines(f"{address}\nuse it as {SCHEME}{repository}/{path.name}")

@@ -15,11 +15,11 @@ from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.report import Accuracy, Answered, AtCompute, Judged, Report, judge, make_report
 from trm.model.reasoner import Outputs
+from trm.model.weights import Weights
 from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, fetch, varying
 from trm.puzzles.loader import Prefetcher, load_test_batches
 from trm.puzzles.metadata import PuzzleSet

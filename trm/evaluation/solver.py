@@ -8,9 +8,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Integer
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config
 from trm.evaluation.report import Answered, AtCompute, Judged, Report, accuracy_of, judge, make_report
+from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, place
 from trm.puzzles.loader import HostBatch, read_examples
 from trm.puzzles.metadata import PuzzleArrays, PuzzleSet

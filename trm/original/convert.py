@@ -10,15 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config, config_from_tables
 from trm.errors import InputError
+from trm.model.weights import Weights, abstract_weights
 from trm.original.files import read_state_dict
 from trm.original.settings import read_settings, recursion_of, require_known, tables_from_settings, tables_from_tensors
 from trm.original.state_dict import PUZZLE_TABLE, bare, from_state_dict
 from trm.puzzles.metadata import Metadata, PuzzleSet
 from trm.solving.reason import reason
-from trm.training.step import abstract_state
 
 SETTINGS_FILE = "all_config.yaml"
 """What the original's training script writes beside its checkpoints."""
@@ -40,7 +39,7 @@ def import_weights(
         config = _configure(path, tensors, settings_file, puzzles.metadata, data, overrides)
         rows = len(tensors[PUZZLE_TABLE]) if PUZZLE_TABLE in tensors else puzzles.metadata.num_puzzle_identifiers
         metadata = dataclasses.replace(puzzles.metadata, num_puzzle_identifiers=rows)
-        like = jax.eval_shape(lambda s: Weights(s.model, s.puzzle_table), abstract_state(config, metadata))
+        like = abstract_weights(config.model, metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
         weights = from_state_dict(tensors, like)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -13,9 +13,9 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from trm.checkpoints.format import read_safetensors, write_safetensors
 from trm.errors import InputError
 from trm.storage.files import replacing
+from trm.storage.safetensors import read_safetensors, write_safetensors
 
 _BEGINNINGS = (b"PK\x03\x04", b"\x80")
 """Of a zip archive, as torch.save writes, and of the pickle that it used to write."""

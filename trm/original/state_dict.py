@@ -11,8 +11,8 @@ from typing import NamedTuple, TypeVar
 import jax
 import numpy as np
 
-from trm.checkpoints.format import Weights
 from trm.errors import InputError
+from trm.model.weights import Weights
 
 T = TypeVar("T")
 

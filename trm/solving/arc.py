@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from jax.sharding import Mesh
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.arc import Candidate, count_votes, rank
 from trm.evaluation.report import Answered
+from trm.model.weights import Weights
 from trm.puzzles.kinds.arc.grids import SEPARATOR, Task, parse_name, to_frame
 from trm.solving.solve import Thinking, solve
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config
 from trm.model.reasoner import Latents, Outputs
+from trm.model.weights import Weights
 from trm.supervision.halting import wants_to_halt
 
 

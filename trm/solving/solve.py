@@ -21,10 +21,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt32
 
-from trm.checkpoints.format import Weights
 from trm.configuration.schema import Config, HaltingConfig
 from trm.errors import InputError
 from trm.model.recursion import Latents
+from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place_array, varying
 from trm.solving import selection
 from trm.solving.reason import confidence

@@ -12,7 +12,8 @@ from trm.parallel.mesh import REPLICATED, SPLIT
 from trm.puzzles.metadata import Metadata
 from trm.supervision.halting import Batch, Window
 from trm.training.feed import WINDOW_BATCHES
-from trm.training.step import TrainState, abstract_state, make_train_step, state_shardings, total_steps
+from trm.training.state import TrainState, abstract_state, state_shardings, total_steps
+from trm.training.step import make_train_step
 
 T = TypeVar("T")
 

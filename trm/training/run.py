@@ -11,6 +11,7 @@ one is dispatched. A run that was killed at any moment resumes to the same numbe
 """
 
 import contextlib
+import dataclasses
 import math
 import re
 import signal
@@ -23,7 +24,8 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from trm.checkpoints.format import load_state, save, trained_weights
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import save
 from trm.configuration.schema import Config, config_to_tables, config_to_toml
 from trm.errors import InputError
 from trm.evaluation.arc import knows_tasks, pass_at, voter_for
@@ -36,15 +38,17 @@ from trm.supervision.loss import divide
 from trm.training.curriculum import cycles_at
 from trm.training.feed import Feed, open_feed
 from trm.training.start_from import WarmStart, start_from
-from trm.training.step import (
+from trm.training.state import (
     TrainState,
-    TrainStep,
     check_divisible,
+    load_state,
     make_state,
-    make_train_step,
+    save_state,
     state_shardings,
     total_steps,
+    trained_weights,
 )
+from trm.training.step import TrainStep, make_train_step
 from trm.training.tracking.metrics import MetricsLog, ProgressBar
 
 MAY_CHANGE_ON_RESUME = {
@@ -263,7 +267,7 @@ class _Loop:
                 self._report_pending()
                 self._save_checkpoint(step)
             weights_path = self._run / "weights.safetensors"
-            save(weights_path, trained_weights(self._state), self._config, self._metadata, step)
+            save(weights_path, trained_weights(self._state), self._description(step).of_weights())
         return Outcome(step, self._reports, stopped, weights_path)
 
     def _enter_stage(self, step: int) -> None:
@@ -326,7 +330,8 @@ class _Loop:
         # A set without labels has no score: of its weights the last are the best.
         if not self._best or math.isnan(score) or score > self._best["score"]:
             self._best = {"score": score, "step": step, "evaluations_since": 0}
-            save(self._run / "best.safetensors", weights, self._config, self._metadata, step)
+            chosen = dataclasses.replace(self._description(step).of_weights(), chosen_on="test")
+            save(self._run / "best.safetensors", weights, chosen)
         else:
             self._best = self._best | {"evaluations_since": self._best["evaluations_since"] + 1}
         return self._out_of_patience()
@@ -341,9 +346,12 @@ class _Loop:
             f"the best was at step {self._best['step']:.0f}"
         )
 
+    def _description(self, step: int) -> Description:
+        return Description("checkpoint", self._config, self._metadata, step, best=self._best)
+
     def _save_checkpoint(self, step: int) -> None:
         path = self._run / "checkpoints" / f"step_{step}.safetensors"
-        save(path, self._state, self._config, self._metadata, step, self._best)
+        save_state(path, self._state, self._description(step))
         if jax.process_index() == 0:
             for old in checkpoints(self._run)[: -self._config.train.keep_checkpoints]:
                 old.unlink()

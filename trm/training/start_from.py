@@ -13,12 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from trm.checkpoints.format import Weights, load_weights, name_leaves
+from trm.checkpoints.format import load_weights
+from trm.checkpoints.tree import name_leaves
 from trm.configuration.schema import Config, ModelConfig
 from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
+from trm.model.weights import Weights
 from trm.puzzles.metadata import BLANK, read_identifiers, read_shared_identifiers
-from trm.training.step import TrainState
+from trm.training.state import TrainState
 
 
 class WarmStart(NamedTuple):

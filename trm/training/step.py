@@ -20,7 +20,6 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Float, Int, PyTree
 
 from trm.configuration.schema import Config
-from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
 from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, varying
 from trm.puzzles.metadata import Metadata
@@ -28,72 +27,14 @@ from trm.supervision.halting import Batch, Carry, Window, draw_min_halt_steps
 from trm.supervision.loss import Metrics
 from trm.supervision.step import supervision_step
 from trm.training.optim.assemble import make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
-
-
-class TrainState(eqx.Module):
-    """Everything that a resumed run needs."""
-
-    step: Int[Array, ""]
-    """Updates made so far."""
-    model: Reasoner
-    ema: Reasoner | None
-    """Moving average of what is trained; None in the place of constants, or altogether without EMA."""
-    optimizer: PyTree
-    puzzle_table: Float[Array, "identifiers row_size"]
-    carry: Carry
-    rows_taken: Int[Array, ""] | None = None
-    """Rows of the queue that sequences were made of; None without a queue."""
-
-
-def total_steps(config: Config, metadata: Metadata) -> int:
-    """Return the number of updates that `epochs` passes over the puzzle set make, a whole batch offered at each."""
-    return int(config.train.epochs * metadata.examples_per_epoch / config.train.global_batch_size)
-
-
-def make_state(config: Config, metadata: Metadata, mesh: Mesh) -> TrainState:
-    """Make the state before the first step, on the devices; a function of the configuration and its seed."""
-    check_divisible(config, mesh.size)
-    shardings = state_shardings(abstract_state(config, metadata), mesh)
-    return jax.jit(partial(_initial_state, config, metadata), out_shardings=shardings)()
-
-
-def abstract_state(config: Config, metadata: Metadata) -> TrainState:
-    """Return the shapes and dtypes of a state, without making one."""
-    return jax.eval_shape(partial(_initial_state, config, metadata))
-
-
-def _initial_state(config: Config, metadata: Metadata) -> TrainState:
-    model_key, _ = _keys(config)
-    batch, seq_len = config.train.global_batch_size, metadata.seq_len
-    model = Reasoner(config.model, metadata.vocab_size, seq_len, key=model_key)
-    params = eqx.filter(model, trainable(model))
-    tokens = jnp.zeros((batch, seq_len), jnp.int32)
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        model=model,
-        ema=params if config.optimizer.ema else None,
-        optimizer=make_optimizer(config.optimizer, total_steps(config, metadata)).init(params),
-        puzzle_table=jnp.zeros((metadata.num_puzzle_identifiers, config.model.row_size)),
-        carry=Carry.empty(model, Batch(tokens, tokens, jnp.zeros(batch, jnp.int32))),
-        rows_taken=jnp.zeros((), jnp.int32) if config.halting.refill == "queue" else None,
-    )
-
-
-def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
-    """Return where each array of a state lives: the carry split over the devices, the rest on all of them."""
-    replicated = jax.tree.map(lambda _: NamedSharding(mesh, REPLICATED), state)
-    split = jax.tree.map(lambda _: NamedSharding(mesh, SPLIT), state.carry)
-    return eqx.tree_at(lambda s: s.carry, replicated, split)
-
-
-def check_divisible(config: Config, devices: int) -> None:
-    """Raise InputError when the batch cannot be cut evenly over devices and microbatches."""
-    pieces = devices * config.train.microbatches
-    if config.train.global_batch_size % pieces:
-        raise InputError(
-            f"train.global_batch_size: found {config.train.global_batch_size}, expected a multiple of {pieces} "
-            f"({devices} devices x {config.train.microbatches} microbatches)"
-        )
+from trm.training.state import (
+    TrainState,
+    abstract_state,
+    check_divisible,
+    keys_of,
+    state_shardings,
+    total_steps,
+)
 
 
 @runtime_checkable
@@ -124,7 +65,7 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
         warmup_cosine(base, rules.lr_warmup_steps, steps, rules.lr_min_ratio)
         for base in (rules.lr, rules.puzzle_emb_lr)
     )
-    _, draws_key = _keys(config)
+    _, draws_key = keys_of(config)
     staged = config if cycles is None else dataclasses.replace(config, model=config.model.with_cycles(*cycles))
     # How many cycles it makes is part of a model's structure; its arrays are the same.
     structure = jax.tree.structure(abstract_state(staged, metadata).model)
@@ -255,9 +196,3 @@ def _gather_rows(
     bits = jnp.concatenate([jax.lax.bitcast_convert_type(rows, jnp.int32), identifiers[:, None]], axis=1)
     gathered = jax.lax.all_gather(bits, AXIS, tiled=True, to="invarying")
     return jax.lax.bitcast_convert_type(gathered[:, :-1], jnp.float32), gathered[:, -1]
-
-
-def _keys(config: Config) -> tuple[Array, Array]:
-    """Return the keys of the initial weights and of the draws in training."""
-    model_key, draws_key = jax.random.split(jax.random.key(config.train.seed))
-    return model_key, draws_key

@@ -1,0 +1,50 @@
+"""Files of earlier revisions still load, and runs of theirs go on."""
+
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from trm.checkpoints.description import FORMAT
+from trm.checkpoints.format import describe, load_weights
+from trm.configuration.schema import read_config
+from trm.parallel.mesh import make_mesh
+from trm.storage.safetensors import read_safetensors
+from trm.training.run import train
+from trm.training.state import load_state, trained_weights
+
+OLD = Path(__file__).parent / "revision_d54c609"
+
+
+def test_a_checkpoint_of_format_1():
+    path = OLD / "checkpoints" / "step_15.safetensors"
+    stored, text = read_safetensors(path)
+    assert '"format": "trm 1"' in text["trm"]
+    state, description = load_state(path)
+    assert (description.step, description.kind) == (15, "checkpoint")
+    assert description.best["step"] == 7
+    leaves = jax.tree.leaves(state)
+    assert len(leaves) == len(stored)
+    np.testing.assert_array_equal(state.model.lm_head, stored["model.lm_head"])
+    np.testing.assert_array_equal(state.carry.latents.z_L, stored["carry.latents.z_L"])
+
+
+def test_weights_of_format_1_are_the_average_of_the_checkpoint():
+    weights, description = load_weights(OLD / "weights.safetensors")
+    assert description.averaged is True
+    state, _ = load_state(OLD / "checkpoints" / "step_15.safetensors")
+    jax.tree.map(np.testing.assert_array_equal, weights, jax.device_get(trained_weights(state)))
+    assert description.identity == {}
+
+
+def test_a_run_of_format_1_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = shutil.copytree(OLD, tmp_path / "run")
+    monkeypatch.chdir(run)
+    config = read_config("config.toml", ["train.epochs=8"])
+    outcome = train(config, run, make_mesh(1), resume=True)
+    assert outcome.step == 20
+    newest = run / "checkpoints" / "step_20.safetensors"
+    assert f'"format": "{FORMAT}"' in read_safetensors(newest)[1]["trm"]
+    assert describe(newest)[0].step == 20

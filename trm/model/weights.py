@@ -1,0 +1,28 @@
+"""Weights: a trained network with the embeddings of the puzzles it was trained on."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from trm.configuration.schema import ModelConfig
+from trm.model.reasoner import Reasoner
+
+
+class Weights(eqx.Module):
+    """A trained model, on the devices or the host."""
+
+    model: Reasoner
+    puzzle_table: Float[Array | np.ndarray, "identifiers row_size"]
+    """Puzzle-embedding rows, one per puzzle identifier."""
+
+
+def abstract_weights(config: ModelConfig, vocab_size: int, seq_len: int, identifiers: int) -> Weights:
+    """Return the shapes and dtypes of weights, without making any."""
+
+    def make() -> Weights:
+        model = Reasoner(config, vocab_size, seq_len, key=jax.random.key(0))
+        return Weights(model, jnp.zeros((identifiers, config.row_size)))
+
+    return jax.eval_shape(make)

@@ -1,0 +1,93 @@
+"""Safetensors files: named arrays and text metadata, written whole or not at all.
+
+Entry: `write_safetensors`, `read_safetensors`, and `read_header` for a file's names without its numbers.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from trm.errors import InputError
+from trm.storage.files import replacing
+
+_DTYPES: dict[str, np.dtype] = {
+    "F32": np.dtype(np.float32),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "I32": np.dtype(np.int32),
+    "BOOL": np.dtype(bool),
+}
+
+
+class Header(NamedTuple):
+    """The names in a file, without the numbers."""
+
+    arrays: dict[str, tuple[str, tuple[int, ...]]]
+    """Name of the dtype, and shape, of each array."""
+    text: dict[str, str]
+    """Text metadata."""
+
+
+def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], text: Mapping[str, str]) -> None:
+    """Write named arrays and text metadata; the file appears whole or not at all."""
+    with replacing(path) as temporary:
+        try:
+            # From the arrays' own memory: a state of gigabytes is not held twice.
+            safetensors.numpy.save_file(dict(arrays), temporary, metadata=dict(text))
+        except safetensors.SafetensorError as error:
+            # The library's own error hides the system's: a full disk.
+            raise InputError(f"{path}: cannot write: {error}") from error
+
+
+def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Read named arrays and text metadata.
+
+    Raises InputError, naming the file, for one that is missing or damaged, and for dtypes other than float32, bfloat16,
+    int32 and bool.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        tensors = safetensors.deserialize(data)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror}") from error
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from error
+    arrays = {}
+    for name, tensor in tensors:
+        dtype = _dtype(path, name, tensor["dtype"])
+        arrays[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+    # The library gives the text metadata only through an open file; it stands in the header that it has checked.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return arrays, header.get("__metadata__", {})
+
+
+def read_header(path: str | Path) -> Header:
+    """Read names, dtypes, shapes and text metadata, and no numbers; errors as by `read_safetensors`."""
+    path = Path(path)
+    try:
+        # The library's own error for a file that it cannot open has no reason.
+        with path.open("rb"):
+            pass
+        with safetensors.safe_open(path, "numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}
+            arrays = {
+                name: (_dtype(path, name, part.get_dtype()).name, tuple(part.get_shape()))
+                for name, part in slices.items()
+            }
+            return Header(arrays, file.metadata() or {})
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
+    except safetensors.SafetensorError as error:
+        raise InputError(f"{path}: not a whole safetensors file: {error}") from error
+
+
+def _dtype(path: Path, name: str, found: str) -> np.dtype:
+    if found not in _DTYPES:
+        raise InputError(f"{path}: {name}: found dtype {found}, expected one of {', '.join(_DTYPES)}")
+    return _DTYPES[found]

@@ -1,0 +1,118 @@
+"""The training state: everything that a resumed run needs.
+
+Entry: `make_state`, `load_state`, `save_state`; `abstract_state` for its shapes, `state_shardings` for where it lies.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+from jaxtyping import Array, Float, Int, PyTree
+
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import read_checkpoint, save
+from trm.checkpoints.tree import fill
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.model.reasoner import Reasoner, trainable
+from trm.model.weights import Weights
+from trm.parallel.mesh import REPLICATED, SPLIT
+from trm.puzzles.metadata import Metadata
+from trm.supervision.halting import Batch, Carry
+from trm.training.optim.assemble import make_optimizer
+
+
+class TrainState(eqx.Module):
+    """Everything that a resumed run needs."""
+
+    step: Int[Array, ""]
+    """Updates made so far."""
+    model: Reasoner
+    ema: Reasoner | None
+    """Moving average of what is trained; None in the place of constants, or altogether without EMA."""
+    optimizer: PyTree
+    puzzle_table: Float[Array, "identifiers row_size"]
+    carry: Carry
+    rows_taken: Int[Array, ""] | None = None
+    """Rows of the queue that sequences were made of; None without a queue."""
+
+
+def total_steps(config: Config, metadata: Metadata) -> int:
+    """Return the number of updates that `epochs` passes over the puzzle set make, a whole batch offered at each."""
+    return int(config.train.epochs * metadata.examples_per_epoch / config.train.global_batch_size)
+
+
+def make_state(config: Config, metadata: Metadata, mesh: Mesh) -> TrainState:
+    """Make the state before the first step, on the devices; a function of the configuration and its seed."""
+    check_divisible(config, mesh.size)
+    shardings = state_shardings(abstract_state(config, metadata), mesh)
+    return jax.jit(partial(_initial_state, config, metadata), out_shardings=shardings)()
+
+
+def abstract_state(config: Config, metadata: Metadata) -> TrainState:
+    """Return the shapes and dtypes of a state, without making one."""
+    return jax.eval_shape(partial(_initial_state, config, metadata))
+
+
+def _initial_state(config: Config, metadata: Metadata) -> TrainState:
+    model_key, _ = keys_of(config)
+    batch, seq_len = config.train.global_batch_size, metadata.seq_len
+    model = Reasoner(config.model, metadata.vocab_size, seq_len, key=model_key)
+    params = eqx.filter(model, trainable(model))
+    tokens = jnp.zeros((batch, seq_len), jnp.int32)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        model=model,
+        ema=params if config.optimizer.ema else None,
+        optimizer=make_optimizer(config.optimizer, total_steps(config, metadata)).init(params),
+        puzzle_table=jnp.zeros((metadata.num_puzzle_identifiers, config.model.row_size)),
+        carry=Carry.empty(model, Batch(tokens, tokens, jnp.zeros(batch, jnp.int32))),
+        rows_taken=jnp.zeros((), jnp.int32) if config.halting.refill == "queue" else None,
+    )
+
+
+def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
+    """Return where each array of a state lives: the carry split over the devices, the rest on all of them."""
+    replicated = jax.tree.map(lambda _: NamedSharding(mesh, REPLICATED), state)
+    split = jax.tree.map(lambda _: NamedSharding(mesh, SPLIT), state.carry)
+    return eqx.tree_at(lambda s: s.carry, replicated, split)
+
+
+def check_divisible(config: Config, devices: int) -> None:
+    """Raise InputError when the batch cannot be cut evenly over devices and microbatches."""
+    pieces = devices * config.train.microbatches
+    if config.train.global_batch_size % pieces:
+        raise InputError(
+            f"train.global_batch_size: found {config.train.global_batch_size}, expected a multiple of {pieces} "
+            f"({devices} devices x {config.train.microbatches} microbatches)"
+        )
+
+
+def trained_weights(state: TrainState, averaged: bool = True) -> Weights:
+    """Return the weights of a state: the moving average where there is one and `averaged`, else the weights
+    themselves.
+    """
+    model = eqx.combine(state.ema, state.model) if averaged and state.ema is not None else state.model
+    return Weights(model, state.puzzle_table)
+
+
+def save_state(path: str | Path, state: TrainState, description: Description) -> None:
+    """Write a whole state, from which a run resumes."""
+    save(path, state, description)
+
+
+def load_state(path: str | Path) -> tuple[TrainState, Description]:
+    """Read a whole state, as host arrays; raise InputError, naming the file, for anything but such a file."""
+    arrays, description = read_checkpoint(path)
+    if description.kind != "checkpoint":
+        raise InputError(f"{path}: found weights alone, expected a checkpoint that can be resumed")
+    return fill(str(path), abstract_state(description.config, description.metadata), arrays), description
+
+
+def keys_of(config: Config) -> tuple[Array, Array]:
+    """Return the random keys of the initial weights and of the draws in training."""
+    model_key, draws_key = jax.random.split(jax.random.key(config.train.seed))
+    return model_key, draws_key
