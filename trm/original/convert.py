@@ -1,5 +1,6 @@
-"""Checkpoints of the original PyTorch program: what enters is a file of tensors, what leaves are weights of ours with
-the configuration that they need.
+"""Checkpoints of the original PyTorch program as weights of ours, with the configuration they need.
+
+Entry: `import_weights`.
 """
 
 import dataclasses
@@ -20,19 +21,19 @@ from trm.puzzles.metadata import Metadata, PuzzleSet
 from trm.solving.reason import reason
 
 SETTINGS_FILE = "all_config.yaml"
-"""What the original's training script writes beside its checkpoints."""
+"""Name of the file with settings that the original's training script writes beside its checkpoints."""
 
 
 def import_weights(
     path: str | Path, settings_file: str | Path | None, puzzles: PuzzleSet, data: str, overrides: Sequence[str] = ()
 ) -> tuple[Weights, Config, Metadata]:
-    """Read a checkpoint of the original, of any of its models, that was trained on a puzzle set.
+    """Read a checkpoint of any of the original's models that was trained on a puzzle set.
 
-    The configuration is what names and shapes of the tensors say, then what the settings file says if there is one,
-    then what `overrides` (`section.key=value`) say. The metadata is that of the puzzle set, with as many puzzle
-    identifiers as the file has puzzle embeddings.
+    The configuration comes from names and shapes of the tensors, then from the settings file if there is one, then from
+    `overrides` (`section.key=value`). The metadata is that of the puzzle set, with one puzzle identifier for each
+    puzzle-embedding row in the file.
 
-    Raises InputError, naming file and tensor or key, for what is missing, unknown or does not fit together.
+    Raises InputError, naming the file and the tensor or key, when something is missing, unknown or contradictory.
     """
     tensors = bare(read_state_dict(path))
     try:
@@ -66,8 +67,8 @@ def _configure(
 
 
 def _try(path: str | Path, weights: Weights, metadata: Metadata) -> None:
-    """Take a supervision step on an empty puzzle: the parts must fit together, and numbers come out."""
+    """Take a supervision step on an empty puzzle: the arrays must fit together, and the outputs must be finite."""
     inputs = jnp.full((1, metadata.seq_len), metadata.pad_id, jnp.int32)
     outputs = jax.jit(lambda weights: reason(weights, inputs, steps=1).outputs)(weights)
     if not all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(outputs)):
-        raise InputError(f"{path}: found weights that make no finite answer, expected a trained model")
+        raise InputError(f"{path}: found weights whose answer is not finite, expected a trained model")

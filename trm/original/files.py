@@ -1,7 +1,6 @@
-"""Files of tensors by name, as PyTorch programs exchange them: what enters is a file, what leaves are host arrays, and
-back. Nothing that a file says is executed.
+"""State dicts in files: tensors by name, as PyTorch programs exchange them. Nothing in a file is executed.
 
-Files of `torch.save` need torch (extra `torch`); safetensors files do not.
+Entry: `read_state_dict`, `write_state_dict`. Files of `torch.save` need torch (extra `torch`); safetensors files do not.
 """
 
 import zipfile
@@ -18,14 +17,14 @@ from trm.storage.files import replacing
 from trm.storage.safetensors import read_safetensors, write_safetensors
 
 _BEGINNINGS = (b"PK\x03\x04", b"\x80")
-"""Of a zip archive, as torch.save writes, and of the pickle that it used to write."""
+"""First bytes of a zip archive, which `torch.save` writes, and of the pickle that it wrote before 1.6."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read a state dict from a safetensors file or one of `torch.save`.
 
-    Raises InputError, naming the file, for one that is missing, not whole, holds anything but tensors by name, or says
-    that it unpacks to more than it holds.
+    Raises InputError, naming the file, when it is missing or damaged, holds anything but tensors by name, or would unpack
+    to more bytes than it has.
     """
     path = Path(path)
     try:
@@ -40,7 +39,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     _refuse_bombs(path)
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Strange bytes raise anything.
+    except Exception as error:  # Damaged bytes raise anything.
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise InputError(f"{path}: not a state dict of torch.save: {reason:.200}") from error
     tensors = values if isinstance(values, Mapping) else {}
@@ -49,7 +48,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: found {found}, expected a state dict: tensors by name")
     size = path.stat().st_size
     for name, tensor in tensors.items():
-        # A view can repeat few numbers without end.
+        # A view can repeat a few numbers without end.
         if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
             raise InputError(f"{path}: {name}: found shape {tuple(tensor.shape)}, more than a file of {size:,} bytes")
     arrays = {}
@@ -62,7 +61,7 @@ def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def write_state_dict(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a state dict: a safetensors file when the name ends so, else one of `torch.save`."""
+    """Write a state dict: a safetensors file when the name ends in .safetensors, else one of `torch.save`."""
     path = Path(path)
     if path.suffix == ".safetensors":
         write_safetensors(path, tensors, {"format": "pt"})
@@ -83,7 +82,7 @@ def _import_torch(path: Path) -> Any:
 
 
 def _refuse_bombs(path: Path) -> None:
-    """Refuse an archive that says it unpacks to more than it holds; torch.save packs nothing."""
+    """Refuse an archive that would unpack to more bytes than it has; `torch.save` does not compress."""
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -93,12 +92,14 @@ def _refuse_bombs(path: Path) -> None:
         raise InputError(f"{path}: not a whole archive: {error}") from error
     size = path.stat().st_size
     if unpacked > size:
-        raise InputError(f"{path}: found {unpacked:,} bytes packed into {size:,}, expected tensors that are not packed")
+        raise InputError(
+            f"{path}: found {unpacked:,} bytes compressed to {size:,}, expected tensors without compression"
+        )
 
 
 def _to_numpy(torch: ModuleType, tensor: Any) -> np.ndarray:
     tensor = tensor.detach().contiguous()
-    if tensor.dtype == torch.bfloat16:  # NumPy has no such numbers of its own.
+    if tensor.dtype == torch.bfloat16:  # NumPy has no bfloat16 of its own.
         return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
     return tensor.numpy()
 

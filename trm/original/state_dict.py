@@ -1,7 +1,7 @@
-"""Weights of the original PyTorch program: what enters is its state dict, what leaves are our weights, and back.
+"""State dicts of the original PyTorch program: its tensors as our weights, and back.
 
-One table leads from the paths of our tree to the original's keys, whatever the recursion. It holds for every tree of
-that shape: weights, gradients, moments, moving averages.
+Entry: `from_state_dict`, `to_state_dict`. One table maps the paths of our tree to the original's keys, for every
+recursion, and for every tree of that shape: weights, gradients, moments, moving averages.
 """
 
 import re
@@ -21,15 +21,15 @@ PUZZLE_TABLE = "inner.puzzle_emb.weights"
 
 
 COMPILED_PREFIX = "_orig_mod.model."
-"""How names begin in a checkpoint of the original: a compiled model inside its loss head."""
+"""Prefix of the names in a checkpoint of the original: a compiled model inside its loss head."""
 
 
 class Original(NamedTuple):
-    """Where the original keeps one of our arrays."""
+    """The place of one of our arrays in the original's state dict."""
 
     key: str
     transposed: bool = False
-    """The original stores every linear weight as (out, in); most of ours are (in, out)."""
+    """Whether to transpose: the original stores every linear weight as (out, in), we store most as (in, out)."""
 
 
 _NETWORKS = {"network": "L_level", "L_network": "L_level", "H_network": "H_level"}
@@ -62,7 +62,7 @@ _ORIGINALS = (
 
 
 def original_of(path: str) -> Original:
-    """Look up where the original keeps the array at a path of `Weights`, such as `model.q_head.bias`."""
+    """Return the original's place of the array at a path of `Weights`, such as `model.q_head.bias`."""
     block = re.search(r"(?<=\.blocks\.)\d+", path)
     if block is None:
         return _ORIGINALS[path]
@@ -71,15 +71,15 @@ def original_of(path: str) -> Original:
 
 
 def bare(state_dict: Mapping[str, T]) -> dict[str, T]:
-    """Name tensors as in a bare model, whatever wraps it: the loss head (`model.`), and a compiler (`_orig_mod.`)."""
+    """Drop the prefixes of the loss head (`model.`) and of torch.compile (`_orig_mod.`) from the names."""
     return {key.removeprefix("_orig_mod.").removeprefix("model."): tensor for key, tensor in state_dict.items()}
 
 
 def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weights:
     """Turn a state dict of the original into weights with the shapes and dtypes of `like`, as host arrays.
 
-    `like` may be abstract. Raises InputError, naming the tensor, for one that is missing, left over, of another shape,
-    or of a dtype that would lose digits.
+    `like` may be abstract. Raises InputError, naming the tensor, when it is missing, left over, of another shape, or of a
+    dtype that would lose digits.
     """
     tensors = bare(state_dict)
 

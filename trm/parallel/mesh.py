@@ -1,4 +1,7 @@
-"""Devices: the mesh with its one axis, `data`, and moving arrays between the host and it."""
+"""The device mesh, with one axis `data`, and moves of arrays between it and the host.
+
+Entry: `make_mesh`, `place`, `fetch`.
+"""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -20,7 +23,7 @@ REPLICATED = PartitionSpec()
 
 
 def make_mesh(devices: int | None = None) -> Mesh:
-    """Lay all devices, or the first few, out along the data axis; raise InputError when there are not that many."""
+    """Lay all devices, or the first `devices`, out along the data axis; raise InputError when there are fewer."""
     available = jax.devices()
     if devices is not None and not 1 <= devices <= len(available):
         raise InputError(f"--devices: found {devices}, expected 1 to {len(available)} ({available[0].platform})")
