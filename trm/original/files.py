@@ -1,6 +1,6 @@
 """State dicts in files: tensors by name, as PyTorch programs exchange them. Nothing in a file is executed.
 
-Entry: `read_state_dict`, `write_state_dict`. Files of `torch.save` need torch (extra `torch`); safetensors files do not.
+Entry: `read_state_dict`, `write_state_dict`. Files of `torch.save` need torch (extra `torch`), safetensors do not.
 """
 
 import zipfile
@@ -23,8 +23,8 @@ _BEGINNINGS = (b"PK\x03\x04", b"\x80")
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
     """Read a state dict from a safetensors file or one of `torch.save`.
 
-    Raises InputError, naming the file, when it is missing or damaged, holds anything but tensors by name, or would unpack
-    to more bytes than it has.
+    Raises InputError, naming the file, when it is missing or damaged, holds anything but tensors by name, or would
+    unpack to more bytes than it has.
     """
     path = Path(path)
     try:

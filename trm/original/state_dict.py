@@ -78,8 +78,8 @@ def bare(state_dict: Mapping[str, T]) -> dict[str, T]:
 def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weights:
     """Turn a state dict of the original into weights with the shapes and dtypes of `like`, as host arrays.
 
-    `like` may be abstract. Raises InputError, naming the tensor, when it is missing, left over, of another shape, or of a
-    dtype that would lose digits.
+    `like` may be abstract. Raises InputError, naming the tensor, when it is missing, left over, of another shape, or of
+    a dtype that would lose digits.
     """
     tensors = bare(state_dict)
 
