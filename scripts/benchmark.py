@@ -42,7 +42,7 @@ from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.loader import HostBatch, TrainLoader
 from trm.puzzles.metadata import Metadata, PuzzleSet
 from trm.storage.bundled import config_path
-from trm.supervision.halting import Batch, place_batch
+from trm.supervision.batch import Batch, place_batch
 from trm.training.estimate import compile_train_step
 from trm.training.state import make_state
 from trm.training.step import make_train_step

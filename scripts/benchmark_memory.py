@@ -26,7 +26,7 @@ from trm.puzzles.kinds.arc.grids import VOCAB_SIZE
 from trm.puzzles.kinds.sudoku.boards import metadata_of
 from trm.puzzles.metadata import Metadata
 from trm.storage.bundled import config_names, config_path
-from trm.training.estimate import Plan, plan
+from trm.training.estimate import Estimate, estimate
 
 memory_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 console = Console(soft_wrap=True)
@@ -60,8 +60,8 @@ def memory_command(
     mesh = described_mesh(gpu) if gpu else make_mesh(1)
     for name, config in experiments:
         metadata = similar_metadata(config, identifiers)
-        kept = plan(_with(config, remat=False), metadata, mesh)
-        again = plan(_with(config, remat=True), metadata, mesh)
+        kept = estimate(_with(config, remat=False), metadata, mesh)
+        again = estimate(_with(config, remat=True), metadata, mesh)
         size = config.train.global_batch_size
         ways = ((how, _gb(way)) for how, way in _ways(config, metadata, mesh, kept, again))
         how, total = next((way for way in ways if way[1] <= device_gb), ("nothing fits", float("nan")))
@@ -105,18 +105,20 @@ def _with(config: Config, remat: bool, pieces: int = 1) -> Config:
     )
 
 
-def _ways(config: Config, metadata: Metadata, mesh: Mesh, kept: Plan, again: Plan) -> Iterator[tuple[str, Plan]]:
+def _ways(
+    config: Config, metadata: Metadata, mesh: Mesh, kept: Estimate, again: Estimate
+) -> Iterator[tuple[str, Estimate]]:
     """Yield ways to take the step and what each needs, the fastest first."""
     yield "as it is", kept
     yield "remat", again
     pieces = 2
     while config.train.global_batch_size % pieces == 0:
-        yield f"remat, {pieces} pieces", plan(_with(config, remat=True, pieces=pieces), metadata, mesh)
+        yield f"remat, {pieces} pieces", estimate(_with(config, remat=True, pieces=pieces), metadata, mesh)
         pieces *= 2
 
 
-def _gb(plan: Plan) -> float:
-    return (plan.state_bytes + plan.temporary_bytes) / 1e9
+def _gb(size: Estimate) -> float:
+    return (size.state_bytes + size.temporary_bytes) / 1e9
 
 
 def similar_metadata(config: Config, identifiers: int) -> Metadata:

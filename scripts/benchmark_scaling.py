@@ -25,7 +25,7 @@ from trm.parallel.mesh import make_mesh
 from trm.puzzles.loader import TrainLoader
 from trm.puzzles.writing import make_split
 from trm.storage.bundled import config_path
-from trm.supervision.halting import place_batch
+from trm.supervision.batch import place_batch
 from trm.training.estimate import compile_train_step
 from trm.training.state import make_state
 

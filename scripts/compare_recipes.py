@@ -24,7 +24,7 @@ from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.kinds.sudoku.generate import generate_many
 from trm.puzzles.writing import write_puzzle_set
 from trm.storage.bundled import config_path
-from trm.storage.files import replacing
+from trm.storage.files import atomic_write
 from trm.training.run import train
 
 console = Console(soft_wrap=True, highlight=False)
@@ -171,7 +171,7 @@ def write_results(boards: Sequence[Board], curves: Sequence[Curve], out: Path) -
         "recipes.svg": draw(boards, curves),
     }
     for name, text in texts.items():
-        with replacing(out / name) as temporary:
+        with atomic_write(out / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

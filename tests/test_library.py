@@ -16,7 +16,8 @@ from trm.checkpoints.format import save
 from trm.configuration.schema import Config
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku.boards import metadata_of
-from trm.supervision.halting import Batch, Carry
+from trm.supervision.batch import Batch
+from trm.supervision.carry import Carry
 from trm.supervision.step import supervision_step
 from trm.training.state import make_state
 

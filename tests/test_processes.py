@@ -13,7 +13,7 @@ import pytest
 from conftest import tiny_config
 
 from trm.configuration.schema import config_to_toml
-from trm.training.run import newest_checkpoint
+from trm.training.checkpoints import newest_checkpoint
 from trm.training.state import load_state
 
 TRAIN = """

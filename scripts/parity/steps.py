@@ -18,7 +18,9 @@ from trm.model.weights import Weights
 from trm.original.settings import tables_from_settings
 from trm.original.state_dict import from_state_dict, to_state_dict
 from trm.puzzles.metadata import Metadata
-from trm.supervision.halting import Batch, Carry, q_continue_target
+from trm.supervision.batch import Batch
+from trm.supervision.carry import Carry
+from trm.supervision.halting import q_continue_target
 from trm.supervision.loss import Metrics
 from trm.supervision.step import supervision_step
 from trm.training.state import abstract_state

@@ -17,7 +17,8 @@ from trm.model.weights import Weights
 from trm.original.state_dict import to_state_dict
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.metadata import read_puzzle_set
-from trm.supervision.halting import Batch, Carry
+from trm.supervision.batch import Batch
+from trm.supervision.carry import Carry
 from trm.supervision.loss import Metrics, divide
 from trm.training.optim.assemble import update_ema, warmup_cosine
 from trm.training.state import TrainState, make_state, total_steps

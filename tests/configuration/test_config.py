@@ -14,7 +14,7 @@ from trm.puzzles.kinds.maze import boards as maze
 from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.metadata import read_puzzle_set
 from trm.storage.bundled import config_names, config_path
-from trm.training.estimate import lower_train_step, plan
+from trm.training.estimate import estimate, lower_train_step
 from trm.training.state import abstract_state, total_steps
 
 
@@ -182,7 +182,7 @@ def test_published_sizes():
 
 
 def test_plan_counts():
-    sizes = plan(tiny_config(), sudoku.metadata_of(20, 4), make_mesh(1))
+    sizes = estimate(tiny_config(), sudoku.metadata_of(20, 4), make_mesh(1))
     assert sizes.steps == 15
     assert sizes.examples == 15 * 8
     assert sizes.puzzle_table == 16

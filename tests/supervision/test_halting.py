@@ -6,7 +6,9 @@ import numpy as np
 from conftest import tiny_config
 
 from trm.model.reasoner import Outputs, Reasoner
-from trm.supervision.halting import Batch, Carry, Window, draw_min_halt_steps, q_continue_target
+from trm.supervision.batch import Batch, Window
+from trm.supervision.carry import Carry
+from trm.supervision.halting import draw_min_halt_steps, q_continue_target
 
 SEQ_LEN, VOCAB = 16, 6
 
@@ -43,16 +45,16 @@ def test_only_halted_slots_are_refilled():
         np.testing.assert_array_equal(z[0], before[0])
 
 
-def test_a_window_deals_its_rows_in_order():
+def test_a_window_assigns_its_rows_in_order():
     tokens = jnp.broadcast_to(jnp.arange(6)[:, None], (6, SEQ_LEN))
     window = Window(Batch(tokens, tokens + 10, jnp.arange(6) + 20), jnp.int32(100))
     halted = jnp.array([False, True, True, False, True])
-    batch, taken = window.deal(halted, jnp.int32(102))
-    assert taken == 105
+    batch, rows_used = window.assign_rows(halted, jnp.int32(102))
+    assert rows_used == 105
     assert batch.inputs[:, 0][halted].tolist() == [2, 3, 4]
     assert batch.labels[:, 0][halted].tolist() == [12, 13, 14]
     assert batch.puzzle_identifiers[halted].tolist() == [22, 23, 24]
-    assert window.deal(jnp.zeros(5, bool), jnp.int32(100))[1] == 100
+    assert window.assign_rows(jnp.zeros(5, bool), jnp.int32(100))[1] == 100
 
 
 def test_who_halts_in_training():

@@ -1,5 +1,6 @@
 """A run: killed or not, it ends with the same weights, leaves what it promises, and refuses what cannot go on."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from conftest import tiny_config
 from test_train_step import EXPLORING, assert_equal
 
+from trm.checkpoints.format import load_weights
 from trm.configuration.schema import Config, config_from_tables, config_to_tables, config_to_toml
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
@@ -24,7 +26,9 @@ from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.metadata import PuzzleSet, read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
-from trm.training.run import evaluation_steps, newest_checkpoint, read_sets, train
+from trm.training.checkpoints import newest_checkpoint
+from trm.training.run import train
+from trm.training.sets import evaluation_steps, open_sets
 from trm.training.state import load_state, total_steps
 from trm.training.step import make_train_step
 
@@ -43,7 +47,7 @@ def weights_of(run: Path) -> bytes:
 def test_a_run_leaves_what_it_promises(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)}, train={"checkpoint_interval_steps": 2})
     lines: list[dict] = []
-    outcome = train(config, tmp_path, make_mesh(1), on_metrics=lines.append)
+    outcome = train(config, tmp_path, make_mesh(1), hooks=[lines.append])
     assert outcome.step == 15
     assert outcome.stopped == ""
     assert [step for step, _ in losses(tmp_path)] == list(range(1, 16))
@@ -52,7 +56,7 @@ def test_a_run_leaves_what_it_promises(puzzle_dir: Path, tmp_path: Path):
         "step_15.safetensors",
     ]
     evaluated = [line["step"] for line in lines if "all/exact_accuracy" in line]
-    assert evaluated == [7, 15] == evaluation_steps(config, read_sets(config)[0].metadata, 15)
+    assert evaluated == [7, 15] == evaluation_steps(config, open_sets(config).train.metadata, 15)
     assert {p.name for p in tmp_path.iterdir()} == {
         "config.toml", "metrics.jsonl", "checkpoints", "best.safetensors", "weights.safetensors"
     }  # fmt: skip
@@ -134,7 +138,9 @@ def test_signals_save_and_exit_cleanly(uninterrupted: tuple[Config, Path], numbe
     wait_for_lines(run, 10, process)
     process.send_signal(number)
     code, out, err = finish(process)
-    assert code == 0, err
+    # A supervisor sees that it is not finished.
+    assert code == 128 + number, err
+    assert not (run / "weights.safetensors").exists()
     assert f"stopped: {number.name} at step" in out
     checkpoint = newest_checkpoint(run)
     assert checkpoint is not None
@@ -187,11 +193,11 @@ def test_all_options_of_the_fast_recipe_resume(puzzle_dir: Path, tmp_path: Path)
         halting=EXPLORING["halting"] | {"refill": "queue"},
     )
     lines: list[dict] = []
-    train(config, tmp_path / "whole", make_mesh(1), on_metrics=lines.append)
+    train(config, tmp_path / "whole", make_mesh(1), hooks=[lines.append])
     assert sum(line.get("train/rows", 0) for line in lines) < 15 * 8
 
-    class Broken(Exception):
-        pass
+    class Broken(BaseException):
+        """Ends the run at once, as an interrupt does."""
 
     def break_at(step: int) -> Callable[[dict], None]:
         def on_metrics(line: dict) -> None:
@@ -202,7 +208,7 @@ def test_all_options_of_the_fast_recipe_resume(puzzle_dir: Path, tmp_path: Path)
 
     for step in (3, 10):
         with pytest.raises(Broken):
-            train(config, tmp_path / "broken", make_mesh(1), resume=True, on_metrics=break_at(step))
+            train(config, tmp_path / "broken", make_mesh(1), resume=True, hooks=[break_at(step)])
     train(config, tmp_path / "broken", make_mesh(1), resume=True)
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
 
@@ -265,7 +271,9 @@ def test_without_labels_the_last_weights_are_the_best(puzzle_dir: Path, tmp_path
     config = tiny_config(data={"path": str(tmp_path / "set")}, train={"patience": 1, "eval_interval": 2})
     outcome = train(config, tmp_path / "run", make_mesh(1))
     assert (outcome.step, outcome.stopped) == (15, "")
-    assert (tmp_path / "run" / "best.safetensors").read_bytes() == weights_of(tmp_path / "run")
+    best, last = (load_weights(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "weights"))
+    assert_equal(best[0], last[0])
+    assert best[1] == dataclasses.replace(last[1], chosen_on="test")
 
 
 def test_a_refused_resume_changes_nothing(uninterrupted: tuple[Config, Path]):
@@ -298,7 +306,7 @@ def test_what_cannot_be_logged_is_one_line(puzzle_dir: Path, tmp_path: Path):
 def test_too_few_epochs_for_a_step(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)}, train={"epochs": 1, "global_batch_size": 64})
     with pytest.raises(InputError, match=r"train\.epochs: found 1, which make 0 steps"):
-        read_sets(config)
+        open_sets(config)
 
 
 def test_sets_that_do_not_go_together(puzzle_dir: Path, splits: dict[str, PuzzleSet], tmp_path: Path):
@@ -306,9 +314,9 @@ def test_sets_that_do_not_go_together(puzzle_dir: Path, splits: dict[str, Puzzle
     write_puzzle_set(tmp_path / "six", {"train": other, "test": other}, ["<blank>"])
     config = tiny_config(data={"path": str(puzzle_dir), "test_path": str(tmp_path / "six")})
     with pytest.raises(InputError, match="vocab_size: found 8, expected 6, as trained on"):
-        read_sets(config)
+        open_sets(config)
     with pytest.raises(InputError, match=r"data\.path: found nothing"):
-        read_sets(tiny_config())
+        open_sets(tiny_config())
 
 
 @pytest.mark.parametrize("devices", [3, DEVICES + 1])

@@ -16,7 +16,7 @@ from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.loader import TrainLoader
 from trm.puzzles.metadata import PuzzleSet
-from trm.supervision.halting import place_batch
+from trm.supervision.batch import place_batch
 from trm.training.curriculum import cycles_at
 from trm.training.estimate import compile_train_step, lower_train_step
 from trm.training.feed import open_feed

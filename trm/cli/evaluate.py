@@ -34,8 +34,8 @@ from trm.evaluation.solver import evaluate_thinking
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.metadata import read_puzzle_sets
 from trm.show.console import console, print_lines, print_rows
-from trm.storage.files import check_writable, replacing
-from trm.training.run import check_fits
+from trm.storage.files import atomic_write, check_writable
+from trm.training.sets import check_fits
 
 evaluate_app = typer.Typer()
 
@@ -201,12 +201,12 @@ def _write_answers(path: Path, batches: Sequence[Answered], pad_id: int) -> None
     arrays = Answered(*map(np.concatenate, zip(*batches, strict=True)))
     # What fills up a batch is padding alone.
     puzzles = (arrays.inputs != pad_id).any(axis=1)
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with atomic_write(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{name: array[puzzles] for name, array in arrays._asdict().items()})
 
 
 def _write_json(path: Path, values: Any) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(_without_nan(values)), encoding="utf-8")
 
 

@@ -28,9 +28,12 @@ from trm.puzzles.metadata import IGNORED_LABEL, PuzzleSet, read_identifiers
 from trm.show.console import console, print_lines, print_rows
 from trm.show.terminal import draw_example, side_by_side
 from trm.storage.bundled import ENDING, config_path, weights_names, weights_path
-from trm.training.estimate import plan
-from trm.training.run import read_sets, train
+from trm.training.estimate import estimate
+from trm.training.run import Outcome, train
+from trm.training.sets import open_sets
+from trm.training.signals import is_compiling
 from trm.training.start_from import WarmStart
+from trm.training.tracking.wandb import WandbTracker
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -94,7 +97,7 @@ def quickstart_command(
     devices: Devices = None,
     settings: Settings = None,
     overwrite: Overwrite = False,
-) -> None:
+) -> int:
     """Train a small network on 6x6 Sudokus in under three minutes and watch it solve one it has never seen.
 
     Example: `trm quickstart`
@@ -102,6 +105,7 @@ def quickstart_command(
     outcome = quickstart(out, devices, console, settings or [], overwrite)
     if outcome.stopped:
         print_lines(f"stopped: {outcome.stopped} (trm train {out} --resume)")
+    return _exit_code(outcome)
 
 
 @app.command("train")
@@ -132,8 +136,8 @@ def train_command(
     wandb: Annotated[
         str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (extra `wandb`).")
     ] = None,
-) -> None:
-    """Train a network, on all devices.
+) -> int:
+    """Train a network, on all devices. Stopped by a signal, it saves and exits with 128 + the signal's number.
 
     Example: `trm train sudoku_mlp --set data.path=data/sudoku`
     """
@@ -148,14 +152,17 @@ def train_command(
     mesh = make_mesh(devices)
     start = WarmStart(weights_path(init), init_data) if init else None
     if dry_run:
-        _print_plan(experiment, mesh)
-        return
-    outcome = train(experiment, out, mesh, resume, console, _wandb_log(wandb, out.name, experiment), start)
+        _print_estimate(experiment, mesh)
+        return 0
+    hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
+    outcome = train(experiment, out, mesh, resume, start, hooks, console=console)
     if outcome.stopped:
         print_lines(f"stopped: {outcome.stopped}")
-    print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
+    if outcome.weights_path:
+        print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
     for name, report in outcome.reports.items():
         print_report(name, report)
+    return _exit_code(outcome)
 
 
 @app.command("info")
@@ -174,9 +181,9 @@ def info_command(
         print_lines(config_to_toml(read_config(config_path(path))).rstrip())
 
 
-def _print_plan(config: Config, mesh: jax.sharding.Mesh) -> None:
-    train_set, _ = read_sets(config)
-    sizes = plan(config, train_set.metadata, mesh)
+def _print_estimate(config: Config, mesh: jax.sharding.Mesh) -> None:
+    train_set = open_sets(config).train
+    sizes = estimate(config, train_set.metadata, mesh)
     device = mesh.devices.flat[0]
     rows = {
         "parameters": f"{sizes.parameters:,}",
@@ -234,12 +241,11 @@ def _print_example(puzzles: PuzzleSet) -> None:
         console.print(side_by_side(drawings, console.width), highlight=False)
 
 
-def _wandb_log(project: str | None, name: str, config: Config) -> Any:
-    if project is None:
-        return None
-    try:
-        import wandb  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        raise InputError("--wandb: the package wandb is missing, expected `pip install 'trm[wandb]'`") from error
-    run = wandb.init(project=project, name=name, config=dataclasses.asdict(config))
-    return lambda values: run.log(values, step=values["step"])
+def _exit_code(outcome: Outcome) -> int:
+    """Return 0, or 128 + the signal that stopped a run, as a shell does: a supervisor sees that it is not finished."""
+    code = 128 + outcome.signal if outcome.signal else 0
+    if code and is_compiling():
+        # Python would wait for the compiler, or crash with it.
+        sys.stdout.flush()
+        os._exit(code)
+    return code

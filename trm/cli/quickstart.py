@@ -17,7 +17,8 @@ from trm.puzzles.writing import write_puzzle_set
 from trm.show.terminal import draw_reasoning
 from trm.solving.reason import answer
 from trm.storage.bundled import config_path
-from trm.training.run import Outcome, checkpoints, train
+from trm.training.checkpoints import list_checkpoints
+from trm.training.run import Outcome, train
 
 
 def quickstart(
@@ -39,8 +40,8 @@ def quickstart(
         highlight=False,
     )
     outcome = train(config, run, mesh, console=console)
-    if outcome.reports:
-        _show(outcome, config, console)
+    if outcome.reports and outcome.weights_path:
+        _show(outcome, outcome.weights_path, config, console)
     return outcome
 
 
@@ -51,7 +52,7 @@ def _clear(run: Path, overwrite: bool) -> None:
         raise InputError(f"{run}: found something that is no run, expected a new or empty folder (-o DIR)")
     if not overwrite:
         raise InputError(f"{run}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")
-    for path in [run / "metrics.jsonl", *checkpoints(run), run / "best.safetensors", run / "weights.safetensors"]:
+    for path in [run / "metrics.jsonl", *list_checkpoints(run), run / "best.safetensors", run / "weights.safetensors"]:
         path.unlink(missing_ok=True)
 
 
@@ -70,9 +71,9 @@ def _build_puzzles(directory: Path, console: Console) -> None:
     )
 
 
-def _show(outcome: Outcome, config: Config, console: Console) -> None:
+def _show(outcome: Outcome, weights_path: Path, config: Config, console: Console) -> None:
     report = outcome.reports["all"]
-    weights, _ = load_weights(outcome.weights_path)
+    weights, _ = load_weights(weights_path)
     test = read_puzzle_set(config.data.test_paths[0], "test")
     arrays, n = test.sets["all"], test.metadata.side
     assert n is not None
@@ -97,9 +98,9 @@ def _show(outcome: Outcome, config: Config, console: Console) -> None:
         highlight=False,
     )
     console.print(
-        f"\nThe trained network is in {outcome.weights_path}. Next:\n"
-        f"  trm solve {outcome.weights_path} {sudoku.format_board(board(tokens[0])[0])}\n"
-        f"  trm info {outcome.weights_path}\n"
+        f"\nThe trained network is in {weights_path}. Next:\n"
+        f"  trm solve {weights_path} {sudoku.format_board(board(tokens[0])[0])}\n"
+        f"  trm info {weights_path}\n"
         f"  trm train sudoku_mlp --set data.path=DIR --dry-run",
         highlight=False,
         markup=False,

@@ -23,7 +23,9 @@ from trm.model.weights import Weights
 from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, fetch, varying
 from trm.puzzles.loader import Prefetcher, load_test_batches
 from trm.puzzles.metadata import PuzzleSet
-from trm.supervision.halting import Batch, Carry, place_batch, select, wants_to_halt
+from trm.supervision.batch import Batch, place_batch
+from trm.supervision.carry import Carry, select
+from trm.supervision.halting import wants_to_halt
 from trm.supervision.loss import correctness, divide, loss_and_metrics
 from trm.supervision.step import supervision_step
 
@@ -143,7 +145,7 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sum
     start = _Progress(carry, zeros > 0, zeros.astype(jnp.float32), zeros, outputs, zeros)
     end, by_step = jax.lax.scan(step, start, length=rules.halt_max_steps)
     everyone = jnp.ones_like(end.halted)
-    _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss)
+    _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss, padding_counts=False)
     sums |= {
         "halting_steps": jnp.sum(jnp.where(labelled, end.halting_steps, 0)).astype(jnp.float32),
         "halting_exact_accuracy": jnp.sum(end.halting_exact),

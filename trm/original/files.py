@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 
 from trm.errors import InputError
-from trm.storage.files import replacing
+from trm.storage.files import atomic_write
 from trm.storage.safetensors import read_safetensors, write_safetensors
 
 _BEGINNINGS = (b"PK\x03\x04", b"\x80")
@@ -67,7 +67,7 @@ def write_state_dict(path: str | Path, tensors: Mapping[str, np.ndarray]) -> Non
         write_safetensors(path, tensors, {"format": "pt"})
         return
     torch = _import_torch(path)
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         torch.save({name: _from_numpy(torch, array) for name, array in tensors.items()}, temporary)
 
 

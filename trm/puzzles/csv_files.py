@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.storage.files import replacing
+from trm.storage.files import atomic_write
 
 HEADER = ["source", "question", "answer", "rating"]
 
@@ -104,7 +104,7 @@ def write_rows(path: str | Path, source: str, rows: Iterable[Row]) -> int:
         count += 1
         writer.writerow([source, *row])
     data = text.getvalue().encode()
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         # No time stamp inside: the same puzzles make the same file.
         temporary.write_bytes(gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
     return count

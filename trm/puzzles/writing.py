@@ -15,7 +15,7 @@ from jaxtyping import Integer, Num
 
 from trm.errors import InputError
 from trm.puzzles.metadata import BLANK, FIELDS, RATINGS, TOKENS, Metadata, PuzzleArrays, PuzzleSet
-from trm.storage.files import check_new_folder, replacing_folder
+from trm.storage.files import atomic_folder, check_new_folder
 
 
 def write_puzzle_set(
@@ -45,7 +45,7 @@ def write_puzzle_set(
 @contextmanager
 def new_puzzle_set(directory: str | Path, overwrite: bool = False) -> Iterator[Path]:
     """Yield an empty folder that becomes the puzzle set when the block succeeds; the functions below fill it."""
-    with replacing_folder(directory, _MARK, overwrite) as folder:
+    with atomic_folder(directory, _MARK, overwrite) as folder:
         yield folder
 
 

@@ -30,7 +30,8 @@ from trm.solving import selection
 from trm.solving.reason import confidence
 from trm.solving.selection import Method
 from trm.solving.views import Views
-from trm.supervision.halting import select, wants_to_halt
+from trm.supervision.carry import select
+from trm.supervision.halting import wants_to_halt
 
 NoiseOn = Literal["z_H", "z_L", "both"]
 

@@ -1,5 +1,10 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all.
 
+Entry: `atomic_write`, `atomic_folder`; `check_writable` and `check_new_folder` to find out before hours of work;
+`remove_leftovers` after a crash.
+"""
+
+import errno
 import os
 import re
 import shutil
@@ -9,14 +14,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trm.errors import InputError
+from trm.storage.alive import is_alive
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move what was written there into place when the block succeeds.
 
-    A crash at any moment leaves the old file or the new one, never a part; of a link it is the file that it leads to.
-    Raises InputError when it cannot be written.
+    A crash at any moment leaves the old file or the new one, never a part. A link stays, and the file it leads to is
+    replaced. Raises InputError when it cannot be written.
     """
     check_writable(path)
     path = _named(path)
@@ -29,18 +35,20 @@ def replacing(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
             _sync(path.parent)
     finally:
-        # What matters is the error above, if there was one.
+        # An error above matters more than this one.
         with suppress(OSError):
             temporary.unlink()
 
 
 @contextmanager
-def replacing_folder(path: str | Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
+def atomic_folder(path: str | Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; move it into place when the block succeeds.
 
-    Raises InputError when `path` exists and holds anything, unless `overwrite` and it holds a file named `mark`, which
-    tells that it is a folder of the same kind; and when it cannot be written.
+    A crash leaves the old folder or the new one; between two renames the old one may be left under a hidden name, from
+    which the next call restores it. Raises InputError when the folder cannot be written, and when `path` exists and is
+    not empty, unless `overwrite` is set and the folder holds a file named `mark`, which marks its kind.
     """
+    _recover(_named(path))
     check_new_folder(path, mark, overwrite)
     path = _named(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -49,6 +57,8 @@ def replacing_folder(path: str | Path, mark: str, overwrite: bool = False) -> It
         with writing(path):
             temporary.mkdir(parents=True)
             yield temporary
+            for part in [*temporary.rglob("*"), temporary]:
+                _sync(part)
             replaces = path.exists()
             if replaces:
                 os.replace(path, old)
@@ -66,7 +76,7 @@ def replacing_folder(path: str | Path, mark: str, overwrite: bool = False) -> It
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn what the system says against writing into an InputError that names the path."""
+    """Turn an error of the system into an InputError that names the path."""
     try:
         yield
     except OSError as error:
@@ -74,15 +84,15 @@ def writing(path: str | Path) -> Iterator[None]:
 
 
 def check_writable(path: str | Path) -> None:
-    """Raise InputError where a file could not be written, before hours go into what it is to hold."""
+    """Raise InputError when a file could not be written, before hours of work on its contents."""
     path = _named(path)
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: cannot write: found something that is no file, expected a new one or one to replace")
+        raise InputError(f"{path}: cannot write: found something that is no file, expected a file")
     _check_folder_of(path)
 
 
 def check_new_folder(path: str | Path, mark: str, overwrite: bool) -> None:
-    """Raise InputError where `replacing_folder` would."""
+    """Raise InputError where `atomic_folder` would."""
     path = _named(path)
     if path.exists() and not path.is_dir():
         raise InputError(f"{path}: found a file, expected a new or empty folder")
@@ -111,7 +121,7 @@ def read_standard_input() -> str:
 
 
 def _named(path: str | Path) -> Path:
-    """Return the path that is written to in the end: that of a link is another."""
+    """Return the path that is written to: for a link, the path it leads to."""
     path = Path(path)
     if path.name in ("", ".."):
         raise InputError(f"{path}: found no name, expected the path of a file or folder to write")
@@ -119,20 +129,49 @@ def _named(path: str | Path) -> Path:
 
 
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove temporary files and folders that a killed process left in a folder that no other process writes to."""
-    for path in list(Path(folder).glob(".*.tmp")):
-        # What is called otherwise is not ours.
-        if not re.fullmatch(r"\..+\.\d+\.tmp", path.name):
+    """Remove temporary files and folders that a killed process left in a folder that no other process writes to.
+
+    A folder that was being replaced is restored if the new one is not in place.
+    """
+    for path in list(Path(folder).glob(".*")):
+        # Other hidden files are not ours.
+        match = re.fullmatch(r"\.(.+)\.(\d+)\.(tmp|old)", path.name)
+        if match and match[3] == "old":
+            _recover(path.with_name(match[1]))
+        elif match:
+            _remove(path)
+
+
+def _recover(path: Path) -> None:
+    """Restore or remove old versions of a folder that killed processes left under hidden names."""
+    for old in list(path.parent.glob(".*.old")):
+        match = re.fullmatch(r"\.(.+)\.(\d+)\.old", old.name)
+        if match is None or match[1] != path.name or (int(match[2]) != os.getpid() and is_alive(int(match[2]))):
             continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            _remove(old)
         else:
-            path.unlink(missing_ok=True)
+            os.replace(old, path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+    """Have the system write a file or folder to the disk."""
+    is_folder = path.is_dir()
+    if is_folder and os.name == "nt":
+        return  # Windows does not open folders.
+    descriptor = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems cannot sync a folder.
+        if not (is_folder and error.errno in (errno.EINVAL, errno.ENOTSUP)):
+            raise
     finally:
         os.close(descriptor)

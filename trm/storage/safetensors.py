@@ -14,7 +14,7 @@ import safetensors
 import safetensors.numpy
 
 from trm.errors import InputError
-from trm.storage.files import replacing
+from trm.storage.files import atomic_write
 
 _DTYPES: dict[str, np.dtype] = {
     "F32": np.dtype(np.float32),
@@ -35,7 +35,7 @@ class Header(NamedTuple):
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], text: Mapping[str, str]) -> None:
     """Write named arrays and text metadata; the file appears whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             # From the arrays' own memory: a state of gigabytes is not held twice.
             safetensors.numpy.save_file(dict(arrays), temporary, metadata=dict(text))

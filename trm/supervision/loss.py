@@ -1,6 +1,8 @@
-"""Loss and metrics of one supervision step: what enters are outputs and labels, what leaves are sums over sequences.
+"""Loss and metrics of one supervision step, from its outputs and the labels.
 
 Sums, not means: they add up over devices, microbatches and test batches, and are divided once, where they are reported.
+
+Entry: `loss_and_metrics`, `divide`; `correctness` and `token_losses` are parts of it.
 """
 
 from collections.abc import Callable
@@ -60,7 +62,7 @@ def token_losses(
 
 
 class Correctness(NamedTuple):
-    """How right each sequence is."""
+    """Whether the answer to each sequence is right."""
 
     accuracy: Float[Array, "*batch"]
     """Share of the labelled tokens that are right; 0 without labels."""
@@ -88,18 +90,25 @@ def loss_and_metrics(
     halted: Bool[Array, " batch"],
     target_q_continue: Float[Array, " batch"] | None,
     config: LossConfig,
+    *,
+    padding_counts: bool = True,
 ) -> tuple[Float[Array, ""], Metrics]:
     """Return the loss summed over sequences, and the metrics.
 
     Per sequence: the mean token loss + `halting_weight` x (the binary cross entropy of q_halt against "every labelled
     token right" + that of q_continue against its target, if it has one), all of it x `step_decay ** (steps - 1)`.
     The losses among the metrics are not weighted.
+
+    A sequence without labels is right, and with `padding_counts` it has a loss of q_halt, as in the original. An
+    evaluation leaves it out: else the mean would depend on how far the last batch is padded.
     """
     valid = labels != IGNORED_LABEL
     per_token = token_losses(outputs.logits, labels, valid, config.type, config.label_smoothing)
     lm_loss = per_token.sum(-1) / jnp.maximum(valid.sum(-1), 1).astype(jnp.float32)
     accuracy, exact, labelled = correctness(outputs.predictions, labels)
     q_halt_loss = optax.sigmoid_binary_cross_entropy(outputs.q_halt_logits, exact.astype(jnp.float32))
+    if not padding_counts:
+        q_halt_loss = jnp.where(labelled, q_halt_loss, 0.0)
     losses = {"lm_loss": lm_loss, "q_halt_loss": q_halt_loss}
     if target_q_continue is not None:
         losses["q_continue_loss"] = optax.sigmoid_binary_cross_entropy(outputs.q_continue_logits, target_q_continue)

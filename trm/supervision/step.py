@@ -1,10 +1,14 @@
-"""One supervision step with its loss: what training differentiates and evaluation repeats."""
+"""One supervision step with its loss: training differentiates it, evaluation repeats it.
+
+Entry: `supervision_step`.
+"""
 
 from jaxtyping import Array, Float, Int
 
 from trm.configuration.schema import Config
 from trm.model.reasoner import Outputs, Reasoner
-from trm.supervision.halting import Carry, q_continue_target
+from trm.supervision.carry import Carry
+from trm.supervision.halting import q_continue_target
 from trm.supervision.loss import Metrics, loss_and_metrics
 
 
@@ -15,7 +19,8 @@ def supervision_step(
     config: Config,
     min_halt_steps: Int[Array, " batch"] | None,
 ) -> tuple[Float[Array, ""], tuple[Carry, Outputs, Metrics]]:
-    """Run one supervision step on a refilled carry; return the loss, summed over sequences, and what came of it.
+    """Run one supervision step on a refilled carry; return the loss, summed over sequences, and the new carry, outputs
+    and metrics.
 
     `rows` are the puzzle embeddings of the carry's puzzles. `min_halt_steps` holds the exploration draws in training
     and is None in evaluation.

@@ -1,4 +1,4 @@
-"""The curriculum of depths: what enters is a step of a run, what leaves is how many cycles it makes."""
+"""The curriculum of depths: how many cycles each training step makes. Entry: `cycles_at`."""
 
 from trm.configuration.schema import Config
 

@@ -1,4 +1,7 @@
-"""What a run will take, found out without training: parameters, steps, examples, memory."""
+"""An estimate of a run without training: parameters, steps, examples, memory.
+
+Entry: `estimate`; `compile_train_step`, `lower_train_step` for the program itself.
+"""
 
 from typing import NamedTuple, TypeVar
 
@@ -10,7 +13,7 @@ from trm.configuration.schema import Config
 from trm.model.reasoner import count_parameters
 from trm.parallel.mesh import REPLICATED, SPLIT
 from trm.puzzles.metadata import Metadata
-from trm.supervision.halting import Batch, Window
+from trm.supervision.batch import Batch, Window
 from trm.training.feed import WINDOW_BATCHES
 from trm.training.state import TrainState, abstract_state, state_shardings, total_steps
 from trm.training.step import make_train_step
@@ -18,8 +21,8 @@ from trm.training.step import make_train_step
 T = TypeVar("T")
 
 
-class Plan(NamedTuple):
-    """The size of a run. Bytes are per device, by the compiler's own account."""
+class Estimate(NamedTuple):
+    """The size of a run. Bytes are per device, as the compiler reports them."""
 
     parameters: int
     """Trained numbers without the puzzle table."""
@@ -27,21 +30,21 @@ class Plan(NamedTuple):
     """Numbers in the puzzle table."""
     steps: int
     examples: int
-    """Sequences that are offered in all."""
+    """Training rows that all steps are given."""
     state_bytes: int
-    """What stays between steps: weights, average, optimiser, carry, a batch."""
+    """Memory that stays between steps: weights, average, optimiser, carry, a batch."""
     temporary_bytes: int
-    """What a step needs besides."""
+    """Memory that a step needs besides."""
 
 
-def plan(config: Config, metadata: Metadata, mesh: Mesh) -> Plan:
-    """Compile a training step on abstract arrays and read off what it needs."""
+def estimate(config: Config, metadata: Metadata, mesh: Mesh) -> Estimate:
+    """Compile a training step on abstract arrays and read its memory off the program."""
     compiled = compile_train_step(config, metadata, mesh)
     state = abstract_state(config, metadata)
     memory = compiled.memory_analysis()
-    assert memory is not None  # CPU, GPU and TPU all have such an account.
+    assert memory is not None  # CPU, GPU and TPU all report it.
     steps = total_steps(config, metadata)
-    return Plan(
+    return Estimate(
         parameters=count_parameters(state.model),
         puzzle_table=state.puzzle_table.size,
         steps=steps,
@@ -64,11 +67,11 @@ def lower_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stag
         state,
         state_shardings(state, mesh),
     )
-    return make_train_step(config, metadata, mesh).lower(state, _abstract_offer(config, state, mesh))
+    return make_train_step(config, metadata, mesh).lower(state, _abstract_data(config, state, mesh))
 
 
-def _abstract_offer(config: Config, state: TrainState, mesh: Mesh) -> Batch | Window:
-    """Return what a step gets besides the state, on the devices."""
+def _abstract_data(config: Config, state: TrainState, mesh: Mesh) -> Batch | Window:
+    """Return what a step is given beside the state, on the devices."""
     if config.halting.refill == "slot":
         return _placed(state.carry.batch, NamedSharding(mesh, SPLIT))
 

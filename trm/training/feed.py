@@ -1,8 +1,10 @@
-"""What training steps are fed: what enters is a puzzle set, what leaves is a batch, or a window, for each step.
+"""The feed of training steps: a batch, or a window of the queue, for each step, prefetched on a thread.
 
-How many rows of the queue a step takes, only the device finds out, while the next step must be given its rows before it
-ends. So a step gets a window of more than it can need, and takes its rows by their place in the queue: what it takes
-depends on nothing but how many were taken before, and that is part of the state.
+Entry: `open_feed`.
+
+The device alone knows how many rows of the queue a step uses, and the next step must be given its rows before that step
+ends. So a step gets a window of more rows than it can need and picks its rows by their place in the queue. Which rows
+it uses depends only on how many were used before, and that number is part of the state.
 """
 
 import contextlib
@@ -17,28 +19,28 @@ from trm.configuration.schema import Config
 from trm.parallel.mesh import REPLICATED, place_array
 from trm.puzzles.loader import HostBatch, Prefetcher, TrainLoader
 from trm.puzzles.metadata import PuzzleSet
-from trm.supervision.halting import Batch, Window, place_batch
+from trm.supervision.batch import Batch, Window, place_batch
 
 Feed = Callable[[int], Batch | Window]
-"""Takes the number of rows that are known to be taken, which may leave out the last step; returns what the next step
-is to be called with."""
+"""Takes the number of rows that are known to be used, which may leave out the last step; returns the data of the next
+step."""
 
 WINDOW_BATCHES = 3
-"""In batches: one, because a window begins with the batch that holds the first row that is not known to be taken; one,
-for the step that may be under way; one, for the step that it is for."""
+"""Length of a window in batches: one for the batch that holds the first row not known to be used, one for the step that
+may still run, one for the step that gets the window."""
 
 
 @contextlib.contextmanager
-def open_feed(puzzles: PuzzleSet, config: Config, mesh: Mesh, start: int, taken: int) -> Iterator[Feed]:
-    """Feed the steps of a run after the first `start`, which took so many rows of the queue."""
+def open_feed(puzzles: PuzzleSet, config: Config, mesh: Mesh, start: int, rows_used: int) -> Iterator[Feed]:
+    """Feed the steps of a run after step `start`. Those before it used `rows_used` rows of the queue."""
     batch_size, seed = config.train.global_batch_size, config.train.seed
     if config.halting.refill == "slot":
         loader = TrainLoader(puzzles, batch_size, seed, jax.process_index(), jax.process_count())
         with Prefetcher(place_batch(loader.load(step), mesh) for step in itertools.count(start)) as batches:
-            yield lambda taken: next(batches)
+            yield lambda _: next(batches)
     else:
         # Any device may need any row: every process loads them all.
-        loader, first = TrainLoader(puzzles, batch_size, seed), taken // batch_size
+        loader, first = TrainLoader(puzzles, batch_size, seed), rows_used // batch_size
         with Prefetcher(loader.load(step) for step in itertools.count(first)) as batches:
             yield _Windows(batches, first, batch_size, mesh).holding
 
@@ -52,10 +54,10 @@ class _Windows:
         self._first = first
         self._window = self._place()
 
-    def holding(self, taken: int) -> Window:
-        """Return the window that begins with the batch of the first row that is not known to be taken."""
+    def holding(self, rows_used: int) -> Window:
+        """Return the window that begins with the batch of the first row not known to be used."""
         moved = False
-        while self._first < taken // self._batch_size:
+        while self._first < rows_used // self._batch_size:
             self._held = [*self._held[1:], next(self._batches)]
             self._first += 1
             moved = True
@@ -66,6 +68,6 @@ class _Windows:
     def _place(self) -> Window:
         rows = HostBatch(*(np.concatenate(fields) for fields in zip(*self._held, strict=True)))
         start = np.asarray(self._first * self._batch_size, np.int32)
-        # The loop that asks forbids what moves unasked; this is asked for.
+        # The training loop forbids transfers that nobody asked for; this one is asked for.
         with jax.transfer_guard("allow"):
             return Window(place_batch(rows, self._mesh, REPLICATED), place_array(start, self._mesh, REPLICATED))

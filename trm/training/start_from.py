@@ -1,5 +1,6 @@
-"""Starting from weights: what enters is a fresh state and a trained model, what leaves is a state that begins with
-that model.
+"""Start from trained weights: put a trained model into a fresh training state.
+
+Entry: `start_from`; `fit_rows` and `map_rows` for the table of puzzle embeddings.
 """
 
 import dataclasses

@@ -21,7 +21,8 @@ from trm.model.reasoner import Reasoner, trainable
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT
 from trm.puzzles.metadata import Metadata
-from trm.supervision.halting import Batch, Carry
+from trm.supervision.batch import Batch
+from trm.supervision.carry import Carry
 from trm.training.optim.assemble import make_optimizer
 
 

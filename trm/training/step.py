@@ -1,4 +1,6 @@
-"""The training step: what enters is a `TrainState` and a batch, what leaves is the next state and the step's metrics.
+"""The training step: from a `TrainState` and a batch to the next state and the metrics of the step.
+
+Entry: `make_train_step`.
 
 The state is replicated on all devices but for the carry, which is split like the batch. A device refills its part of
 the carry, differentiates its own sequences, and takes part in exactly two collectives: one all-reduce of the dense
@@ -23,7 +25,9 @@ from trm.configuration.schema import Config
 from trm.model.reasoner import Reasoner, trainable
 from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, varying
 from trm.puzzles.metadata import Metadata
-from trm.supervision.halting import Batch, Carry, Window, draw_min_halt_steps
+from trm.supervision.batch import Batch, Window
+from trm.supervision.carry import Carry
+from trm.supervision.halting import draw_min_halt_steps
 from trm.supervision.loss import Metrics
 from trm.supervision.step import supervision_step
 from trm.training.optim.assemble import make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
@@ -41,9 +45,9 @@ from trm.training.state import (
 class TrainStep(Protocol):
     """A compiled training step. It takes a batch, or a window where slots are refilled from a queue."""
 
-    def __call__(self, state: TrainState, offer: Batch | Window, /) -> tuple[TrainState, Metrics]: ...
+    def __call__(self, state: TrainState, data: Batch | Window, /) -> tuple[TrainState, Metrics]: ...
 
-    def lower(self, state: TrainState, offer: Batch | Window, /) -> jax.stages.Lowered:
+    def lower(self, state: TrainState, data: Batch | Window, /) -> jax.stages.Lowered:
         """Lower it for abstract arrays."""
         ...
 
@@ -55,7 +59,8 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
 
     Returns the sums of `trm.supervision.loss.Metrics`, and for this step `lr`, the learning rate, `gradient_norm`, the
     norm of the gradient of the mean loss, in which the puzzle row of each sequence counts by itself, `parameter_norm`,
-    that of the trained weights after the update, and with a queue `rows`, how many were taken.
+    the norm of the trained weights after the update, and with a queue `rows`, the number of rows used.
+
     """
     check_divisible(config, mesh.size)
     steps = total_steps(config, metadata)
@@ -80,9 +85,9 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
         out_specs=(SPLIT, REPLICATED),
     )
 
-    def train_step(state: TrainState, offer: Batch | Window) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, data: Batch | Window) -> tuple[TrainState, Metrics]:
         step = state.step + 1
-        batch, taken = _deal(state, offer, mesh) if isinstance(offer, Window) else (offer, None)
+        batch, rows_used = _assign_rows(state, data, mesh) if isinstance(data, Window) else (data, None)
         # Drawn for the global batch, then split with it: the same on any number of devices.
         draws = draw_min_halt_steps(jax.random.fold_in(draws_key, step), len(batch.inputs), config.halting)
         carry, (grads, metrics) = gradients(state.model, state.puzzle_table, state.carry, batch, draws)
@@ -101,26 +106,26 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
             # Tells of an update that ruins the weights at the step that made it, before anything is saved.
             "parameter_norm": optax.tree.norm(params),
         }
-        if taken is not None and state.rows_taken is not None:
-            metrics["rows"] = (taken - state.rows_taken).astype(jnp.float32)
+        if rows_used is not None and state.rows_taken is not None:
+            metrics["rows"] = (rows_used - state.rows_taken).astype(jnp.float32)
         ema = None if state.ema is None else update_ema(state.ema, params, rules.ema_rate)
         if ema is not None and rules.ema_start_step:
             ema = jax.tree.map(partial(jnp.where, step < rules.ema_start_step), params, ema)
         model = eqx.combine(params, constants)
-        return TrainState(step, model, ema, optimizer_state, table, carry, taken), metrics
+        return TrainState(step, model, ema, optimizer_state, table, carry, rows_used), metrics
 
     # Fixed, so that what comes out can go in again without a second compilation.
     shardings = state_shardings(abstract_state(config, metadata), mesh)
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, REPLICATED)))
 
 
-def _deal(state: TrainState, window: Window, mesh: Mesh) -> tuple[Batch, Int[Array, ""]]:
-    """Deal the rows of a window out to the slots of all devices."""
+def _assign_rows(state: TrainState, window: Window, mesh: Mesh) -> tuple[Batch, Int[Array, ""]]:
+    """Assign the rows of a window to the slots of all devices."""
     assert state.rows_taken is not None
     # Which row a slot gets depends on those before it, wherever they are; each device picks its own.
     halted = jax.lax.with_sharding_constraint(state.carry.halted, NamedSharding(mesh, REPLICATED))
-    batch, taken = window.deal(halted, state.rows_taken)
-    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, SPLIT)), taken
+    batch, rows_used = window.assign_rows(halted, state.rows_taken)
+    return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, SPLIT)), rows_used
 
 
 class _Gradients(NamedTuple):

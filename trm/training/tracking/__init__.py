@@ -1,1 +1,1 @@
-"""Metrics of a run."""
+"""Trackers: where the metrics of a run go."""

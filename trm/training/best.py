@@ -1,0 +1,46 @@
+"""The best weights of a run so far, and when to stop waiting for better ones.
+
+Entry: `Best`. It is stored with every checkpoint as `Description.best`.
+"""
+
+import math
+from typing import NamedTuple
+
+from trm.configuration.schema import TrainConfig
+
+
+class Best(NamedTuple):
+    """The best evaluation so far."""
+
+    score: float = math.nan
+    """Larger is better: the metric itself, or minus a loss. NaN: no evaluation so far, or none with labels."""
+    step: int = 0
+    """Step of that evaluation; 0 before the first."""
+    evaluations_since: int = 0
+    """Evaluations after it, none of them better."""
+
+    @staticmethod
+    def from_dict(values: dict[str, float]) -> "Best":
+        """Read what `to_dict` wrote."""
+        if not values:
+            return Best()
+        return Best(float(values["score"]), int(values["step"]), int(values["evaluations_since"]))
+
+    def to_dict(self) -> dict[str, float]:
+        """Return plain values; nothing before the first evaluation."""
+        return self._asdict() if self.step else {}
+
+    def after(self, score: float, step: int) -> "Best":
+        """Return the best after one more evaluation. Its `step` is the given one if that was the best.
+
+        Puzzles without labels have no score; then the last weights count as the best.
+        """
+        if not self.step or math.isnan(score) or score > self.score:
+            return Best(score, step)
+        return self._replace(evaluations_since=self.evaluations_since + 1)
+
+    def why_stop(self, rules: TrainConfig) -> str:
+        """Return why the run ends early, or nothing."""
+        if not rules.patience or self.evaluations_since < rules.patience:
+            return ""
+        return f"no better {rules.best_metric} in {rules.patience} evaluations; the best was at step {self.step}"

@@ -1,0 +1,112 @@
+"""The checkpoints of a run folder: find, write, prune, and load the newest that is whole.
+
+    RUN/checkpoints/step_N.safetensors            states from which the run resumes
+    RUN/checkpoints/step_N.safetensors.damaged    a file that could not be read, kept for a look
+
+Entry: `save_checkpoint`, `load_newest`, `newest_checkpoint`, `list_checkpoints`.
+"""
+
+import json
+import os
+import re
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from trm.checkpoints.description import KEY, READABLE, Description
+from trm.errors import InputError
+from trm.parallel.processes import decide_on_first, is_first
+from trm.storage.safetensors import read_header
+from trm.training.state import TrainState, load_state, save_state
+
+WAIT_SECONDS = 30
+"""Time that a network file system has to show every process the file that process 0 sees."""
+
+
+class Loaded(NamedTuple):
+    """A checkpoint, as host arrays."""
+
+    path: Path
+    state: TrainState
+    description: Description
+    damaged: list[str]
+    """One line about each newer file that could not be read."""
+
+
+def list_checkpoints(run: Path) -> list[Path]:
+    """List the checkpoints of a run folder, oldest first."""
+    numbered = [
+        (int(match[1]), path)
+        for path in (run / "checkpoints").glob("step_*.safetensors")
+        if (match := re.fullmatch(r"step_(\d+)", path.stem))
+    ]
+    return [path for _, path in sorted(numbered)]
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """Return the checkpoint of a run folder with the most steps."""
+    found = list_checkpoints(run)
+    return found[-1] if found else None
+
+
+def save_checkpoint(run: Path, state: TrainState, description: Description, keep: int) -> None:
+    """Write a checkpoint and remove all but the newest `keep`. With several processes all must call it."""
+    save_state(run / "checkpoints" / f"step_{description.step}.safetensors", state, description)
+    if is_first():
+        for old in list_checkpoints(run)[:-keep]:
+            old.unlink()
+
+
+def load_newest(run: Path) -> Loaded | None:
+    """Load the newest checkpoint of a run folder that is whole; None when the folder holds no checkpoint.
+
+    Damaged files that are newer get the ending `.damaged`. Raises InputError when no checkpoint is whole, and for one
+    that is no damage: a file of a later format, or one that may not be read. With several processes, process 0 decides.
+    """
+    loaded: list[Loaded] = []
+
+    def choose() -> str | None:
+        if found := _load_first_whole(list_checkpoints(run)[::-1]):
+            loaded.append(found)
+            return found.path.name
+        return None
+
+    name = decide_on_first(choose)
+    if name is None or loaded:
+        return loaded[0] if loaded else None
+    path = run / "checkpoints" / name
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return Loaded(path, *load_state(path), damaged=[])
+
+
+def _load_first_whole(paths: list[Path]) -> Loaded | None:
+    errors: dict[Path, InputError] = {}
+    for path in paths:
+        try:
+            state, description = load_state(path)
+        except InputError as error:
+            # Raised below if no older file is whole.
+            if isinstance(error.__cause__, OSError) or _is_of_another_format(path):
+                raise
+            errors[path] = error
+            continue
+        lines = []
+        for damaged, error in errors.items():
+            os.replace(damaged, damaged.with_name(f"{damaged.name}.damaged"))
+            lines.append(f"{error}; renamed to {damaged.name}.damaged, going back to {path.name}")
+        return Loaded(path, state, description, lines)
+    for error in errors.values():
+        raise error
+    return None
+
+
+def _is_of_another_format(path: Path) -> bool:
+    """Say whether a file is whole and names a format that this version does not know."""
+    try:
+        values = json.loads(read_header(path).text.get(KEY, ""))
+    except (InputError, ValueError):
+        # Nothing that can be read: it is damaged.
+        return False
+    return isinstance(values, dict) and isinstance(values.get("format"), str) and values["format"] not in READABLE

@@ -1,0 +1,97 @@
+"""Evaluators: puzzles that a run is evaluated on, and what an evaluation of them says.
+
+Entry: `Evaluator`; calling it with weights returns an `Evaluation`.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.sharding import Mesh
+
+from trm.configuration.schema import Config
+from trm.evaluation.arc import pass_at, voter_for
+from trm.evaluation.every_step import Answers, EvaluationStep, Sums, evaluate, make_evaluation_step
+from trm.evaluation.report import Answered, Report
+from trm.model.weights import Weights
+from trm.puzzles.metadata import PuzzleSet
+from trm.supervision.batch import Batch
+from trm.training.signals import StopRequest
+
+
+class Evaluation(NamedTuple):
+    """Accuracy of some weights on the puzzles of an evaluator."""
+
+    prefix: str
+    """Begins the names of its metrics."""
+    reports: dict[str, Report]
+    """By set."""
+    passed: dict[str, float]
+    """pass@K, for ARC with its tasks; else empty."""
+
+    def score(self, metric: str) -> float:
+        """Return a metric, larger is better; for several sets the mean, each counting once."""
+        score = self.passed.get(metric)
+        if score is None:
+            score = float(np.mean([report.metrics[metric] for report in self.reports.values()]))
+        return -score if metric.endswith("loss") else score
+
+    def lines(self, step: int) -> Iterator[dict[str, Any]]:
+        """Yield the lines of the metrics file."""
+        for name, report in self.reports.items():
+            yield {"step": step} | {f"{self.prefix}{name}/{key}": value for key, value in report.metrics.items()}
+        if self.passed:
+            yield {"step": step} | {f"{self.prefix}arc/{key}": value for key, value in self.passed.items()}
+
+    def texts(self, step: int) -> Iterator[str]:
+        """Yield the lines to print."""
+        for name, report in self.reports.items():
+            yield (
+                f"step {step}: {self.prefix}{name}: exact accuracy {report.metrics['exact_accuracy']:.4f}, "
+                f"token accuracy {report.metrics['accuracy']:.4f} on {report.examples} puzzles"
+            )
+        if self.passed:
+            yield (
+                f"step {step}: {self.prefix}arc: pass@1 {self.passed['pass@1']:.4f}, pass@2 {self.passed['pass@2']:.4f}"
+            )
+
+
+class Evaluator:
+    """Evaluates weights on puzzles, with one compiled program."""
+
+    def __init__(
+        self,
+        step: "CompiledEvaluation",
+        puzzles: PuzzleSet,
+        directories: Sequence[str],
+        prefix: str = "",
+    ):
+        self._step, self._puzzles, self._directories, self._prefix = step, puzzles, directories, prefix
+
+    def __call__(self, weights: Weights) -> Evaluation:
+        """Evaluate weights; raise Stopped when a signal comes before it is done."""
+        voter = voter_for(self._puzzles, self._directories)
+
+        def see(batch: Answered) -> None:
+            self._step.stop.check()
+            if voter:
+                voter.see(batch)
+
+        step = self._step
+        self._step.stop.check()
+        reports = evaluate(step, weights, self._puzzles, step.batch_size, step.mesh, see)
+        return Evaluation(self._prefix, reports, pass_at(voter.rankings()) if voter else {})
+
+
+class CompiledEvaluation:
+    """The evaluation of one batch, compiled when it is first used, so that a signal can stop the compilation."""
+
+    def __init__(self, config: Config, mesh: Mesh, stop: StopRequest):
+        self.mesh, self.stop, self.batch_size = mesh, stop, config.train.global_batch_size
+        self._jitted: Any = make_evaluation_step(config, mesh)
+        self._compiled: EvaluationStep | None = None
+
+    def __call__(self, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
+        if self._compiled is None:
+            self._compiled = self.stop.compile(self._jitted.lower(weights, batch))
+        return self._compiled(weights, batch)

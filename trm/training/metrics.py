@@ -1,0 +1,50 @@
+"""The metrics of training steps: fetched one step late, checked, and logged.
+
+Entry: `StepMetrics`.
+"""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from trm.parallel.mesh import fetch
+from trm.supervision.loss import Metrics, divide
+from trm.training.checkpoints import newest_checkpoint
+from trm.training.tracking.measured import Measured
+from trm.training.tracking.record import Record
+
+PER_STEP = ("lr", "gradient_norm", "parameter_norm", "rows")
+"""Metrics that are no sums over sequences."""
+
+
+class StepMetrics:
+    """Metrics of the last step, left on the device until the next step runs: the device never waits for the host."""
+
+    def __init__(self, batch_size: int, run: Path, record: Record, measured: Measured, rows_used: int):
+        self._batch_size, self._run, self._record, self._measured = batch_size, run, record, measured
+        self.rows_used = rows_used
+        """Rows of the queue that the reported steps used."""
+        self._pending: tuple[int, Metrics] | None = None
+
+    def add(self, step: int, sums: Metrics) -> None:
+        """Take the metrics of a step that was dispatched, after those of the step before were reported."""
+        self._pending = step, sums
+
+    def report(self) -> None:
+        """Log the metrics of the pending step, if there is one; raise FloatingPointError if one is not finite."""
+        if self._pending is None:
+            return
+        (step, sums), self._pending = self._pending, None
+        values = {name: float(value) for name, value in fetch(sums).items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                kept = newest_checkpoint(self._run)
+                raise FloatingPointError(
+                    f"step {step}: {name} is {value}; the run ends here. "
+                    + (f"The last good checkpoint is {kept}." if kept else "There is no checkpoint before this step.")
+                )
+        self.rows_used += int(values.get("rows", 0))
+        of_step = {name: values.pop(name) for name in PER_STEP if name in values}
+        means: dict[str, Any] = {"count": values["count"]} | divide(values, self._batch_size)
+        values = means | of_step | self._measured.step()
+        self._record.log({"step": step} | {f"train/{name}": value for name, value in values.items()})

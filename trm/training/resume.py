@@ -1,0 +1,131 @@
+"""The start of a run: fresh, from weights, or from the newest checkpoint; and the rules of what may differ then.
+
+Entry: `begin`.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from trm.checkpoints.description import Description
+from trm.configuration.schema import Config, config_to_tables
+from trm.errors import InputError
+from trm.parallel.mesh import fetch
+from trm.puzzles.metadata import Metadata
+from trm.training.best import Best
+from trm.training.checkpoints import Loaded, load_newest, newest_checkpoint
+from trm.training.start_from import WarmStart, start_from
+from trm.training.state import TrainState, abstract_state, make_state, state_shardings
+
+NEUTRAL = {"model": {"remat", "unroll", "fused_attention", "plain_derivatives"}, "train": {"microbatches"}}
+"""Keys that say how numbers are computed, not which: the same within rounding, in other memory and time."""
+
+MAY_CHANGE_ON_RESUME = {
+    "data": {"path", "test_path"},
+    "train": {
+        "epochs",
+        "eval_interval",
+        "min_eval_interval",
+        "checkpoint_interval_steps",
+        "keep_checkpoints",
+        "patience",
+    },
+}
+"""Keys that say where the data lies, how long to train and what to keep. Of these only `epochs` changes what a step
+computes, and only where the learning rate or a curriculum depends on the share of all steps that are done."""
+
+
+class Begin(NamedTuple):
+    """The state that a run begins with."""
+
+    state: TrainState
+    step: int
+    rows_used: int
+    """Rows of the queue that earlier steps used."""
+    best: Best
+    evaluation_due: bool
+    """Whether the evaluation after `step` is still to be made."""
+    notes: list[str]
+    """Lines to print."""
+
+
+def begin(
+    config: Config,
+    run: Path,
+    mesh: Mesh,
+    metadata: Metadata,
+    identity: Mapping[str, str],
+    resume: bool,
+    init: WarmStart | None,
+) -> Begin:
+    """Return the state of the newest checkpoint in the run folder, if there is one; else a fresh one.
+
+    Raises InputError for a folder that holds a run without `resume`, and for a run of another experiment.
+    """
+    newest = newest_checkpoint(run)
+    if newest and not resume:
+        raise InputError(f"{run}: already holds {newest.name}, expected a new run folder, or --resume to go on with it")
+    loaded = load_newest(run) if resume else None
+    if loaded:
+        return _go_on(loaded, config, mesh, metadata, identity)
+    state, notes = make_state(config, metadata, mesh), []
+    if init:
+        state = start_from(state, init, config)
+        notes.append(f"starting from {init.path}")
+    return Begin(state, 0, 0, Best(), False, notes)
+
+
+def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, identity: Mapping[str, str]) -> Begin:
+    path, state, description = loaded.path, loaded.state, loaded.description
+    notes = [*loaded.damaged, f"resuming from {path}"]
+    if neutral := check_same_experiment(path, description.config, config):
+        notes.append(f"{', '.join(neutral)}: changed; the numbers are the same within rounding, not bit for bit")
+    if metadata != description.metadata:
+        raise InputError(f"{config.data.path}: found another puzzle set than the one that {path} was trained on")
+    notes += check_same_puzzles(path, description, identity, str(config.data.path))
+    # Neutral settings are part of a model's structure; its arrays are the same.
+    state = jax.tree.unflatten(jax.tree.structure(abstract_state(config, metadata)), jax.tree.leaves(state))
+    placed = jax.tree.map(
+        # Every process has the whole state and gives each of its devices the part that belongs there.
+        lambda leaf, sharding: jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index]),
+        state,
+        state_shardings(state, mesh),
+    )
+    rows_used = 0 if placed.rows_taken is None else int(fetch(placed.rows_taken))
+    best = Best.from_dict(description.best)
+    return Begin(placed, description.step, rows_used, best, description.evaluation_due, notes)
+
+
+def check_same_experiment(path: Path, then: Config, now: Config) -> list[str]:
+    """Raise InputError when a run cannot go on with a configuration; return the neutral keys that differ."""
+    neutral = []
+    old, new = config_to_tables(then), config_to_tables(now)
+    for section in dataclasses.fields(Config):
+        keys = old.get(section.name, {}), new.get(section.name, {})
+        for key in keys[0].keys() | keys[1].keys():
+            expected, found = (table.get(key) for table in keys)
+            if found == expected or key in MAY_CHANGE_ON_RESUME.get(section.name, ()):
+                continue
+            if key not in NEUTRAL.get(section.name, ()):
+                raise InputError(f"{section.name}.{key}: found {found!r}, expected {expected!r}, as in {path}")
+            neutral.append(f"{section.name}.{key}")
+    return sorted(neutral)
+
+
+def check_same_puzzles(path: Path, description: Description, identity: Mapping[str, str], data: str) -> list[str]:
+    """Raise InputError when the puzzle set is another than a run began with; return a line when that is not known."""
+    if not description.identity:
+        return [
+            f"{path}: says nothing of its puzzle set (an earlier format): whether {data} is the same is not checked"
+        ]
+    differ = [name for name, digest in description.identity.items() if identity.get(name) != digest]
+    if differ:
+        raise InputError(
+            f"{data}: {', '.join(differ)}: found others than those that {path} was trained on, expected the same "
+            "puzzle set"
+        )
+    return []

@@ -1,0 +1,68 @@
+"""The puzzle sets of a run: what it trains on, what it is evaluated on, and when.
+
+Entry: `open_sets`; `check_fits` for a puzzle set that another model is to read; `evaluation_steps`.
+"""
+
+from typing import NamedTuple
+
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.evaluation.arc import knows_tasks
+from trm.puzzles.kinds.arc.grids import TEST_PUZZLES
+from trm.puzzles.metadata import Metadata, PuzzleSet, read_puzzle_sets, read_shared_identifiers
+from trm.training.state import total_steps
+
+
+class Sets(NamedTuple):
+    """The puzzle sets of a run."""
+
+    train: PuzzleSet
+    test: PuzzleSet
+    identity: dict[str, str]
+    """Fingerprints of the training puzzles."""
+
+
+def open_sets(config: Config) -> Sets:
+    """Open the puzzle sets of a configuration.
+
+    Raises InputError when they do not fit each other, or are too small for a single step.
+    """
+    if not config.data.path:
+        raise InputError("data.path: found nothing, expected the directory of a puzzle set (--set data.path=DIR)")
+    train_set = read_puzzle_sets(config.data.train_paths, "train")
+    if len(config.data.train_paths) > 1:
+        # Puzzles of two names would share a row of the puzzle table.
+        read_shared_identifiers(config.data.train_paths)
+    test_set = read_puzzle_sets(config.data.test_paths, "test")
+    check_fits(test_set, train_set.metadata)
+    steps, examples = total_steps(config, train_set.metadata), train_set.metadata.examples_per_epoch
+    if steps < 1:
+        raise InputError(
+            f"train.epochs: found {config.train.epochs}, which make {steps} steps of {config.train.global_batch_size} "
+            f"from {examples:g} examples an epoch, expected at least one step"
+        )
+    if config.train.best_metric == "pass@2" and not knows_tasks(test_set, config.data.test_paths):
+        raise InputError(
+            f"train.best_metric: found 'pass@2', expected a puzzle set of ARC with a {TEST_PUZZLES}: {test_set.name}"
+        )
+    return Sets(train_set, test_set, {})
+
+
+def check_fits(puzzles: PuzzleSet, trained_on: Metadata) -> None:
+    """Raise InputError when a model trained on one puzzle set cannot read another."""
+    for name in ("vocab_size", "seq_len"):
+        found, expected = getattr(puzzles.metadata, name), getattr(trained_on, name)
+        if found != expected:
+            raise InputError(f"{puzzles.name}: {name}: found {found}, expected {expected}, as trained on")
+    found, expected = puzzles.metadata.num_puzzle_identifiers, trained_on.num_puzzle_identifiers
+    if found > expected:
+        raise InputError(
+            f"{puzzles.name}: num_puzzle_identifiers: found {found}, expected at most {expected}, as trained on"
+        )
+
+
+def evaluation_steps(config: Config, metadata: Metadata, steps: int) -> list[int]:
+    """Return the steps after which to evaluate: the end of each interval, and the last step."""
+    per_interval = config.train.eval_interval * metadata.examples_per_epoch / config.train.global_batch_size
+    intervals = range(config.train.min_eval_interval + 1, int(steps / per_interval) + 1)
+    return sorted({max(1, int(i * per_interval)) for i in intervals} | {steps})

@@ -1,0 +1,102 @@
+"""Signals that stop a run: SIGINT and SIGTERM end it at the next safe point, between steps or evaluation batches.
+
+Entry: `catch_signals`. A second SIGINT interrupts at once.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+COMPILE_THREAD = "trm-compile"
+AGREE_EVERY = 8
+"""Steps between two agreements of several processes: each costs a collective, and the device waits for it."""
+
+
+class Stopped(Exception):
+    """A signal asked the run to stop."""
+
+
+class StopRequest:
+    """Whether a signal has asked the run to stop."""
+
+    def __init__(self):
+        self.number = 0
+        """The signal; 0: none."""
+
+    @property
+    def name(self) -> str:
+        return signal.Signals(self.number).name
+
+    def check(self, step: int | None = None) -> None:
+        """Raise Stopped when a signal came.
+
+        With several processes a signal to any of them stops all, so that none waits for another for ever: all must call
+        this at the same point. They ask each other at every call without `step`, else every few steps.
+        """
+        if jax.process_count() > 1:
+            if step is not None and step % AGREE_EVERY:
+                return
+            with jax.transfer_guard("allow"):
+                self.number = int(multihost_utils.process_allgather(np.int32(self.number)).max())
+        if self.number:
+            raise Stopped
+
+    def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+        """Compile a program; raise Stopped when a signal comes first.
+
+        The compiler does not look at signals for up to minutes, so it gets a thread of its own, which is left behind
+        when the run stops.
+        """
+        if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+            return lowered.compile()
+        results: list[jax.stages.Compiled | BaseException] = []
+
+        def work() -> None:
+            try:
+                results.append(lowered.compile())
+            except BaseException as error:
+                # Raised again below, on the thread that waits.
+                results.append(error)
+
+        thread = threading.Thread(target=work, daemon=True, name=COMPILE_THREAD)
+        thread.start()
+        while thread.is_alive():
+            thread.join(timeout=0.1)
+            if self.number:
+                raise Stopped
+        if isinstance(results[0], BaseException):
+            raise results[0]
+        return results[0]
+
+
+def is_compiling() -> bool:
+    """Say whether a compilation was left behind: until it ends, Python cannot end cleanly."""
+    return any(thread.name == COMPILE_THREAD for thread in threading.enumerate())
+
+
+@contextlib.contextmanager
+def catch_signals() -> Iterator[StopRequest]:
+    """Note the first SIGINT or SIGTERM instead of ending; a second SIGINT interrupts as usual."""
+    request = StopRequest()
+
+    def note(number: int, _frame: Any) -> None:
+        request.number = number
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:
+        # Python lets only the main thread set handlers; in another, whoever owns the main thread decides.
+        yield request
+        return
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,64 @@
+"""The metrics file of a run: one JSON object a line.
+
+Entry: `JsonLines`.
+"""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from trm.storage.files import atomic_write, writing
+
+
+class JsonLines:
+    """Appends lines to a file. A full disk costs lines, but leaves no part of one."""
+
+    def __init__(self, path: Path, start: int, evaluation_due: bool = False):
+        """Open the file and drop the lines after step `start`, which are to be written again.
+
+        `evaluation_due`: the evaluation after that step is to be made again, too. Raises InputError for a file that
+        cannot be written.
+        """
+        self.path = path
+        kept = []
+        with writing(path):
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+            for line in text.splitlines():
+                # A killed run can leave half a line at the end.
+                with contextlib.suppress(ValueError, TypeError, KeyError, AttributeError):
+                    if _is_before(json.loads(line), start, evaluation_due):
+                        kept.append(line)
+            with atomic_write(path) as temporary:
+                temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+            self._file = path.open("ab", buffering=0)
+
+    def log(self, metrics: dict[str, Any], /) -> None:
+        line = json.dumps(metrics).encode() + b"\n"
+        size = os.fstat(self._file.fileno()).st_size
+        with writing(self.path):
+            try:
+                written = self._file.write(line)
+                if written != len(line):
+                    raise OSError(0, "No space left on device")
+            except OSError:
+                os.ftruncate(self._file.fileno(), size)
+                raise
+
+    def reopen(self) -> None:
+        """Begin the file anew, after it was removed."""
+        self._file.close()
+        with writing(self.path):
+            self._file = self.path.open("ab", buffering=0)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _is_before(line: dict[str, Any], start: int, evaluation_due: bool) -> bool:
+    step = line["step"]
+    is_evaluation = not any(name.startswith("train/") for name in line)
+    # The test set is seen once, after the last step; a run that is resumed sees it again.
+    is_last = any(name.startswith("test/") for name in line)
+    return step < start or (step == start and not is_last and not (evaluation_due and is_evaluation))

@@ -1,0 +1,62 @@
+"""What is measured of the machine at each step: time, speed, memory.
+
+Entry: `Measured`. These values differ between two runs with the same numbers; `is_measured` tells them from the others.
+"""
+
+import datetime
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+
+MEASURED = (
+    "time",
+    "steps_per_second",
+    "puzzles_per_second",
+    "device_memory_bytes",
+    "host_memory_bytes",
+    "share_of_peak",
+)
+
+
+def is_measured(name: str) -> bool:
+    """Say whether a metric tells of the machine, not of the network."""
+    return name.rpartition("/")[2] in MEASURED
+
+
+def now() -> str:
+    """Return the time in UTC, as ISO 8601."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
+
+
+class Measured:
+    """Measures training steps."""
+
+    def __init__(self, batch_size: int, device: jax.Device):
+        self._batch_size, self._device = batch_size, device
+        self._previous = math.nan
+
+    def restart(self) -> None:
+        """Begin a new interval, after something that was no training step."""
+        self._previous = time.monotonic()
+
+    def step(self) -> dict[str, Any]:
+        """Return what is known when a step ends. The first has no speed: it was compiled."""
+        end = time.monotonic()
+        speed = 1 / max(end - self._previous, 1e-9)
+        self._previous = end
+        return {"steps_per_second": speed, "puzzles_per_second": speed * self._batch_size} | self._memory()
+
+    def _memory(self) -> dict[str, int]:
+        statistics = self._device.memory_stats() or {}
+        if "bytes_in_use" in statistics:
+            return {"device_memory_bytes": statistics["bytes_in_use"]}
+        try:
+            pages = int(Path("/proc/self/statm").read_text().split()[1])
+        except OSError:
+            # Only Linux has this file; memory is no reason to end a run.
+            return {}
+        return {"host_memory_bytes": pages * os.sysconf("SC_PAGE_SIZE")}
