@@ -1,0 +1,98 @@
+"""Registry: things of one kind by name, to which users add their own. Entry: `Registry`.
+
+A recursion, a puzzle kind and an optimiser are each registered in the file that defines them. A configuration names
+them, or names a user's own as `package.module:Attribute`.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from trm.errors import InputError
+
+T = TypeVar("T")
+Thing = TypeVar("Thing")
+
+
+class Registry(Generic[T]):
+    """Things of one kind by name; `registry["package.module:Attribute"]` imports one that is not registered."""
+
+    what: str
+    """Name of the kind in messages: "recursion"."""
+    base: type | None
+    """Class that everything registered is an instance or a subclass of; None: not checked."""
+
+    def __init__(self, what: str, base: type | None = None):
+        self.what = what
+        self.base = base
+        self._things: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[Thing], Thing]:
+        """Return a decorator that registers a class under a name."""
+
+        def decorate(thing: Any) -> Any:
+            self.add(name, thing)
+            return thing
+
+        return decorate
+
+    def add(self, name: str, thing: T) -> None:
+        """Register a thing under a name; raise ValueError where the name is another's."""
+        if ":" in name:
+            raise ValueError(f"{self.what} {name!r}: found a colon in the name, expected none")
+        # A cell of a notebook that is run again defines the same class again.
+        if name in self._things and _origin(self._things[name]) != _origin(thing):
+            raise ValueError(f"{self.what} {name!r}: the name is taken by {self._things[name]!r}")
+        self._require_base(name, thing)
+        self._things[name] = thing
+
+    def __getitem__(self, name: str) -> T:
+        """Return the thing of a name, or import it as `package.module:Attribute`; raise InputError for an unknown one.
+
+        An import runs the module. The current folder is searched first, as by `python -m`.
+        """
+        if name in self._things:
+            return self._things[name]
+        if ":" in name:
+            return self._import(name)
+        close = difflib.get_close_matches(name, self._things, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(self.names())}"
+        raise InputError(f"unknown {self.what} {name!r:.80}, {hint} (your own: package.module:Name)")
+
+    def __contains__(self, name: str) -> bool:
+        """Tell whether a name is registered."""
+        return name in self._things
+
+    def names(self) -> tuple[str, ...]:
+        """Return the registered names in the order of registration."""
+        return tuple(self._things)
+
+    def _import(self, name: str) -> T:
+        module_name, _, attribute = name.partition(":")
+        if not (attribute.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
+            raise InputError(f"{self.what} {name!r:.80}: expected package.module:Name")
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        try:
+            module = importlib.import_module(module_name)
+        except ImportError as error:
+            raise InputError(f"{self.what} {name!r}: cannot import {module_name}: {error}") from error
+        if not hasattr(module, attribute):
+            raise InputError(f"{self.what} {name!r}: found no {attribute} in {module.__file__ or module_name}")
+        thing = getattr(module, attribute)
+        self._require_base(name, thing)
+        return thing
+
+    def _require_base(self, name: str, thing: Any) -> None:
+        if self.base is None or isinstance(thing, self.base):
+            return
+        if not (isinstance(thing, type) and issubclass(thing, self.base)):
+            raise InputError(f"{self.what} {name!r}: found {thing!r:.80}, expected a {self.base.__name__}")
+
+
+def _origin(thing: Any) -> Any:
+    """Return what stays the same where the code that defines a thing runs again."""
+    return getattr(thing, "__qualname__", type(thing).__qualname__)
