@@ -34,9 +34,7 @@ def test_registered_things_are_found_by_name():
 
 
 def test_a_class_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "own_shapes.py").write_text(
-        f"import sys\nShape = sys.modules[{__name__!r}].Shape\nclass Star(Shape): pass\nnumber = 3\n"
-    )
+    (tmp_path / "own_shapes.py").write_text(f"from {__name__} import Shape\nclass Star(Shape): pass\nnumber = 3\n")
     (tmp_path / "own_broken.py").write_text("import there_is_no_such_module\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -46,8 +44,8 @@ def test_a_class_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.Mon
     assert issubclass(star, Shape)
     assert registry["own_shapes:Star"] is star
     for name, message in {
-        "own_shapes:Moon": "found no Moon in .*own_shapes.py",
-        "own_shapes:number": "found 3, expected a Shape",
+        "own_shapes:Moon": "but no Moon in .*own_shapes.py",
+        "own_shapes:number": "which is 3, expected a Shape",
         "own_broken:Star": "cannot import own_broken: No module named 'there_is_no_such_module'",
         "own_nowhere:Star": "cannot import own_nowhere: No module named 'own_nowhere'",
         ":Star": "expected package.module:Name",
@@ -62,15 +60,17 @@ def test_a_class_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_unknown_name_gets_a_hint():
     registry = make_registry()
-    with pytest.raises(InputError, match="unknown shape 'sqare', did you mean 'square'"):
+    with pytest.raises(InputError, match="shape: found 'sqare', did you mean 'square'"):
         registry["sqare"]
-    with pytest.raises(InputError, match="unknown shape 'xyz', expected one of round, square"):
+    with pytest.raises(
+        InputError, match="shape: found 'xyz', expected one of 'round', 'square' or package.module:Name"
+    ):
         registry["xyz"]
 
 
 def test_a_name_belongs_to_one_thing():
     registry = make_registry()
-    with pytest.raises(ValueError, match="'round': the name is taken by"):
+    with pytest.raises(ValueError, match="'round' registered twice"):
         registry.add("round", type("Other", (Shape,), {}))
     with pytest.raises(ValueError, match="found a colon in the name"):
         registry.add("a:b", Shape)

@@ -21,7 +21,7 @@ class Registry(Generic[T]):
     """Things of one kind by name; `registry["package.module:Attribute"]` imports one that is not registered."""
 
     what: str
-    """Name of the kind in messages: "recursion"."""
+    """Configuration key, or kind of thing, that messages begin with: "model.recursion"."""
     base: type | None
     """Class that everything registered is an instance or a subclass of; None: not checked."""
 
@@ -42,10 +42,10 @@ class Registry(Generic[T]):
     def add(self, name: str, thing: T) -> None:
         """Register a thing under a name; raise ValueError where the name is another's."""
         if ":" in name:
-            raise ValueError(f"{self.what} {name!r}: found a colon in the name, expected none")
+            raise ValueError(f"{self.what}: found a colon in the name {name!r}, expected none")
         # A cell of a notebook that is run again defines the same class again.
         if name in self._things and _origin(self._things[name]) != _origin(thing):
-            raise ValueError(f"{self.what} {name!r}: the name is taken by {self._things[name]!r}")
+            raise ValueError(f"{self.what}: found {name!r} registered twice, first for {self._things[name]!r}")
         self._require_base(name, thing)
         self._things[name] = thing
 
@@ -59,8 +59,9 @@ class Registry(Generic[T]):
         if ":" in name:
             return self._import(name)
         close = difflib.get_close_matches(name, self._things, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(self.names())}"
-        raise InputError(f"unknown {self.what} {name!r:.80}, {hint} (your own: package.module:Name)")
+        names = ", ".join(map(repr, self.names()))
+        hint = f"did you mean {close[0]!r}?" if close else f"expected one of {names} or package.module:Name"
+        raise InputError(f"{self.what}: found {_short(name)}, {hint}")
 
     def __contains__(self, name: str) -> bool:
         """Tell whether a name is registered."""
@@ -73,15 +74,17 @@ class Registry(Generic[T]):
     def _import(self, name: str) -> T:
         module_name, _, attribute = name.partition(":")
         if not (attribute.isidentifier() and all(part.isidentifier() for part in module_name.split("."))):
-            raise InputError(f"{self.what} {name!r:.80}: expected package.module:Name")
+            raise InputError(f"{self.what}: found {_short(name)}, expected package.module:Name")
         if os.getcwd() not in sys.path:
             sys.path.insert(0, os.getcwd())
         try:
             module = importlib.import_module(module_name)
         except ImportError as error:
-            raise InputError(f"{self.what} {name!r}: cannot import {module_name}: {error}") from error
+            raise InputError(f"{self.what}: found {name!r}, cannot import {module_name}: {error}") from error
         if not hasattr(module, attribute):
-            raise InputError(f"{self.what} {name!r}: found no {attribute} in {module.__file__ or module_name}")
+            raise InputError(
+                f"{self.what}: found {name!r}, but no {attribute} in {getattr(module, '__file__', module_name)}"
+            )
         thing = getattr(module, attribute)
         self._require_base(name, thing)
         return thing
@@ -90,7 +93,12 @@ class Registry(Generic[T]):
         if self.base is None or isinstance(thing, self.base):
             return
         if not (isinstance(thing, type) and issubclass(thing, self.base)):
-            raise InputError(f"{self.what} {name!r}: found {thing!r:.80}, expected a {self.base.__name__}")
+            shown = repr(thing)[:80]
+            raise InputError(f"{self.what}: found {name!r}, which is {shown}, expected a {self.base.__name__}")
+
+
+def _short(name: str) -> str:
+    return repr(name[:80])
 
 
 def _origin(thing: Any) -> Any:
