@@ -1,9 +1,9 @@
-"""The original PyTorch program, to be timed beside ours: what enters is a clone of it, what leaves are seconds.
+"""The original PyTorch program, timed beside ours. Entries: `check_clone`, `Original`.
 
-It runs in processes of its own, eager and compiled, each of which waits until it is told to take a step: so programs
-can take turns, and nothing but this file, run as a program, needs torch. The clone's models, losses, moving average and
-optimiser of puzzle rows are used as they are; in the place of its AdamATan2, which needs CUDA, stands torch's fused
-AdamW, which reads and writes the same arrays.
+It runs in a process of its own, eager or compiled, which takes a step when it is told to: so programs can take turns,
+and only this file, run as a program, needs torch. The clone's models, losses, moving average and optimiser of puzzle
+embeddings are used as they are. Its AdamATan2 needs CUDA; torch's fused AdamW, which reads and writes the same arrays,
+replaces it.
 """
 
 import importlib
@@ -33,7 +33,7 @@ def check_clone(clone: Path) -> None:
 
 
 class Original:
-    """A process that runs the original on the batches of a training run, over and over."""
+    """A process that runs the original on the batches of a training run, again and again."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Original:
         compiled: bool,
     ):
         size = config.train.global_batch_size
-        # The original asks for the sizes that it has no use for too.
+        # The original also requires the sizes that it does not use.
         settings = dict.fromkeys(UNUSED[config.model.recursion], 0) | settings_from_config(config)
         settings |= {
             "batch_size": size,
@@ -75,13 +75,13 @@ class Original:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            # What torch.compile kept from an earlier run would make this one's compilation look fast.
+            # The cache of an earlier run would make this run's compilation look fast.
             env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(Path(self._folder.name) / "compiled")},
         )
         self.build_seconds = self._read()
 
     def step(self, name: str) -> float:
-        """Take the next supervision step, "train" or "evaluate"; return the seconds it took."""
+        """Take the next supervision step, "train" or "evaluate", and return its seconds."""
         assert self._process.stdin
         print(name, file=self._process.stdin, flush=True)
         return self._read()
@@ -104,16 +104,17 @@ class Original:
         return float(line)
 
 
-# The process. All imports of torch, and of the clone, are below.
+# The process: all imports of torch and of the clone are below
 
 
 class _Loop:
-    """Training and evaluation as the original's training script does it, a step at a time."""
+    """Training and evaluation as in the original's training script, one step per call."""
 
     def __init__(self, request: dict[str, Any], batches: dict[str, np.ndarray]):
         import torch
 
-        sys.path.insert(0, request["clone"])
+        # In place of this folder, whose modules have common names.
+        sys.path[0] = request["clone"]
         torch.manual_seed(0)
         settings, rules, device = request["settings"], request["optimizer"], request["device"]
         module = importlib.import_module(f"models.recursive_reasoning.{request['recursion']}")
@@ -156,7 +157,7 @@ class _Loop:
         self.steps = 0
 
     def take(self, name: str) -> None:
-        """Take a supervision step, and wait for its end."""
+        """Take a supervision step and wait for its end."""
         import torch
 
         batch = self.batches[self.steps % len(self.batches)]
@@ -183,7 +184,7 @@ class _Loop:
 
 def _serve() -> None:
     request, folder = json.loads(sys.argv[1]), Path(sys.argv[2])
-    # Answers alone go to the pipe: what the clone prints goes where errors go.
+    # Only answers go to the pipe; the prints of the clone go to standard error.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     start = time.perf_counter()

@@ -1,9 +1,7 @@
-"""Memory of a training step: what enters are configurations, what leaves is a table, by the compiler's own account.
+"""Memory of a training step, by the compiler's own account. Entries: `memory_command`, `described_mesh`.
 
-    python scripts/benchmark.py memory
-
-Nothing is trained: programs are compiled for the whole batch of a configuration, on one device, on abstract arrays. The
-compiler is that of the machine this runs on, or, with `--gpu`, that of a GPU which need not be there.
+Nothing is trained: the step is compiled for the whole batch of a configuration, on one device, with abstract arrays.
+The compiler is that of this machine or, with `--gpu`, that of a described GPU.
 """
 
 import dataclasses
@@ -16,9 +14,10 @@ import jax
 import typer
 from jax.experimental import topologies
 from jax.sharding import Mesh
-from rich.console import Console
-from rich.table import Table
+from records import Recorder, hardware
 
+from benchmark.options import GPU_HELP, Configs, JsonOut, Settings
+from benchmark.printing import print_table
 from trm.configuration.schema import Config, read_config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh, mesh_of
@@ -28,65 +27,52 @@ from trm.puzzles.metadata import Metadata
 from trm.storage.bundled import config_names, config_path
 from trm.training.estimate import Estimate, estimate
 
-memory_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True)
 
-
-@memory_app.command("memory", epilog="Example: python scripts/benchmark.py memory sudoku_mlp arc1_att")
 def memory_command(
-    configs: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[CONFIG]...", help="Names or files.", show_default="all that come with trm"),
-    ] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
-    ] = None,
-    device_gb: Annotated[float, typer.Option(help="Memory of the device that a step is to fit on.", min=1)] = 80,
-    identifiers: Annotated[int, typer.Option(help="Rows of the puzzle table of an ARC set.", min=1)] = 1_000_000,
-    gpu: Annotated[
-        Path | None,
-        typer.Option(
-            help="Text proto that describes a GPU, like scripts/h100.textproto: ask the compiler for that one. Needs "
-            "pip install 'jax[cuda12]', no GPU."
-        ),
-    ] = None,
+    configs: Configs = None,
+    settings: Settings = None,
+    device_gb: Annotated[float, typer.Option(help="Memory of the device, in GB.", min=1)] = 80,
+    identifiers: Annotated[int, typer.Option(help="Puzzle-embedding rows of an ARC set.", min=1)] = 1_000_000,
+    gpu: Annotated[Path | None, typer.Option(help=GPU_HELP)] = None,
+    json_out: JsonOut = None,
 ) -> None:
-    """Tabulate what a training step takes: keeping what the backward pass needs, computing it again, and in pieces."""
+    """Tabulate the memory of a training step: as configured, with remat, and the first way that fits the device."""
     experiments = [(name, read_config(config_path(name), settings or [])) for name in configs or config_names()]
-    table = Table(box=None)
-    table.add_column("configuration", no_wrap=True)
-    for title in ("batch", "positions", "state, GB", "MB per puzzle", "with remat", f"in {device_gb:g} GB", "all, GB"):
-        table.add_column(title, justify="right")
+    titles = ("batch", "positions", "state, GB", "MB per puzzle", "with remat", f"in {device_gb:g} GB", "all, GB")
+    rows = []
     mesh = described_mesh(gpu) if gpu else make_mesh(1)
+    recorder = Recorder("memory", json_out, hardware(mesh, described=gpu is not None))
     for name, config in experiments:
         metadata = similar_metadata(config, identifiers)
         kept = estimate(_with(config, remat=False), metadata, mesh)
         again = estimate(_with(config, remat=True), metadata, mesh)
         size = config.train.global_batch_size
         ways = ((how, _gb(way)) for how, way in _ways(config, metadata, mesh, kept, again))
-        how, total = next((way for way in ways if way[1] <= device_gb), ("nothing fits", float("nan")))
-        table.add_row(
-            name,
-            str(size),
-            str(metadata.seq_len + config.model.prefix_len),
-            f"{kept.state_bytes / 1e9:.2f}",
-            f"{kept.temporary_bytes / size / 1e6:.1f}",
-            f"{again.temporary_bytes / size / 1e6:.1f}",
-            how,
-            f"{total:.1f}",
-        )
-    console.print(table, highlight=False)
+        how, total = next((way for way in ways if way[1] <= device_gb), ("nothing fits", None))
+        figures = {
+            "positions": metadata.seq_len + config.model.prefix_len,
+            "state_gb": kept.state_bytes / 1e9,
+            "temporary_mb_per_puzzle": kept.temporary_bytes / size / 1e6,
+            "temporary_mb_per_puzzle_with_remat": again.temporary_bytes / size / 1e6,
+            "fits_with": how,
+            "total_gb": total,
+        }
+        about = {"batch_size": size, "device_gb": device_gb, "identifiers": metadata.num_puzzle_identifiers}
+        recorder.add(figures, config=name, settings=settings or [], **about)
+        numbers = [f"{value:.2f}" if isinstance(value, float) else str(value or "") for value in figures.values()]
+        rows.append((name, size, *numbers))
+    print_table(("configuration", *titles), rows)
 
 
 def described_mesh(path: Path) -> Mesh:
-    """Lay out one GPU that is described and need not be there; raise InputError where that cannot be."""
+    """Return a mesh of one GPU that a file describes; raise InputError where that is not possible."""
     try:
         description = path.read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--gpu: {path}: cannot read: {error}") from error
-    # The tiles of Triton's products are found by trying them, on the device.
+    # XLA tries Triton's tiles on the device to find the fastest; here there is no device.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_enable_triton_gemm=false"
-    # The device is not used either, should there be one.
+    # A GPU of this machine is not used either.
     jax.config.update("jax_platforms", "cpu")
     try:
         topology = topologies.get_topology_desc(platform="cuda", topology="1x1x1", target_config=description)
@@ -108,8 +94,8 @@ def _with(config: Config, remat: bool, pieces: int = 1) -> Config:
 def _ways(
     config: Config, metadata: Metadata, mesh: Mesh, kept: Estimate, again: Estimate
 ) -> Iterator[tuple[str, Estimate]]:
-    """Yield ways to take the step and what each needs, the fastest first."""
-    yield "as it is", kept
+    """Yield ways to take the step and the memory of each, the fastest first."""
+    yield "as configured", kept
     yield "remat", again
     pieces = 2
     while config.train.global_batch_size % pieces == 0:
@@ -122,7 +108,7 @@ def _gb(size: Estimate) -> float:
 
 
 def similar_metadata(config: Config, identifiers: int) -> Metadata:
-    """Describe a puzzle set like the one that a configuration names, which need not be there."""
+    """Describe a puzzle set of the sizes of the one that a configuration names; the set itself is not read."""
     path = config.data.train_paths[0]
     side = 6 if not path else 9 if "sudoku" in path or "maze-small" in path else 30
     metadata = metadata_of(1000, side)

@@ -1,36 +1,20 @@
-"""Kernels of a training step on a GPU: what enters is a configuration, what leaves are bytes, FLOPs, a bound of time.
+"""Kernels of a compiled GPU program, read from its text. Entries: `parse`, `kernels`.
 
-    python scripts/benchmark.py kernels sudoku_mlp --gpu scripts/h100.textproto
-
-Nothing runs and no GPU is needed: the compiled program is read. Every kernel is taken to read what it is given and to
-write what it makes once, at the memory's full rate, or to multiply at that of the matrix units, whichever takes longer.
-A real one falls short of both rates and waits between its kernels; only what stays in a cache is read faster.
+Every kernel is taken to read its operands and to write its result once. Only the slice counts of an array that a kernel
+slices or updates; the workspace of library kernels does not count.
 """
 
 import json
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Annotated, NamedTuple
-
-import typer
-from benchmark_memory import described_mesh, similar_metadata
-from rich.console import Console
-from rich.table import Table
-
-from trm.configuration.schema import read_config
-from trm.storage.bundled import config_path
-from trm.training.estimate import compile_train_step
-
-kernels_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True)
+from collections.abc import Iterator
+from typing import NamedTuple
 
 KERNEL_LESS = set("parameter constant tuple get-tuple-element bitcast after-all partition-id conditional".split())
-"""Instructions that move nothing, and what only chooses between kernels that hardly ever run."""
+"""Instructions that move nothing, and the conditional, whose kernels hardly ever run."""
 CUDNN_PRODUCTS = {"__cudnn$fmhaSoftmax": 2, "__cudnn$fmhaSoftmaxBackward": 5}
-"""Products of (position, head_size) with (head_size, position), or the like, in a kernel of attention."""
+"""Products of positions x head_size x positions in one kernel of attention."""
 
 
 class Instruction(NamedTuple):
@@ -38,7 +22,7 @@ class Instruction(NamedTuple):
 
     name: str
     shape: str
-    """As in the text, of the result: `bf16[768,97,512]{2,1,0}`, or several in brackets."""
+    """Shape of the result, as in the text: `bf16[768,97,512]{2,1,0}`, or several in brackets."""
     opcode: str
     operands: list[str]
     line: str
@@ -49,60 +33,18 @@ Program = dict[str, list[Instruction]]
 
 
 class Kernel(NamedTuple):
-    """A launch, or many of the same."""
+    """A launch, or several equal ones."""
 
     kind: str
     times: int
     bytes: int
     flops: int
     result: str
-    """Its shape, as in the program."""
-
-
-EXAMPLE = "python scripts/benchmark.py kernels maze_att --gpu scripts/h100.textproto"
-
-
-@kernels_app.command("kernels", epilog=f"Example: {EXAMPLE}")
-def kernels_command(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="Name or file.")],
-    gpu: Annotated[Path, typer.Option(help="Text proto that describes the GPU; needs pip install 'jax[cuda12]'.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
-    ] = None,
-    terabytes: Annotated[float, typer.Option(help="Rate of its memory, TB/s (H100).", min=0.001)] = 3.35,
-    teraflops: Annotated[float, typer.Option(help="Rate of its matrix units, TFLOP/s (H100).", min=0.001)] = 989.0,
-    shown: Annotated[int, typer.Option(help="How many sorts to tell apart by their result, too.", min=0)] = 8,
-) -> None:
-    """Tabulate the kernels of a training step by kind."""
-    experiment = read_config(config_path(config), settings or [])
-    compiled = compile_train_step(experiment, similar_metadata(experiment, 1_000_000), described_mesh(gpu))
-    program, entry = parse(compiled.as_text() or "")
-    launched = list(kernels(program, entry))
-
-    def seconds(kernel: Kernel) -> float:
-        return kernel.times * max(kernel.bytes / (terabytes * 1e12), kernel.flops / (teraflops * 1e12))
-
-    def heaviest_first(name: Callable[[Kernel], str]) -> list[tuple[str, list[Kernel]]]:
-        groups: dict[str, list[Kernel]] = defaultdict(list)
-        for kernel in launched:
-            groups[name(kernel)].append(kernel)
-        return sorted(groups.items(), key=lambda group: -sum(map(seconds, group[1])))
-
-    kinds = heaviest_first(lambda kernel: kernel.kind)
-    results = heaviest_first(lambda kernel: f"{kernel.kind}: {kernel.result}")[:shown]
-    table = Table(box=None)
-    table.add_column("kernels", no_wrap=True)
-    for title in ("launches", "GB moved", "TFLOP", "ms at least"):
-        table.add_column(title, justify="right")
-    for name, group in [("all", launched), *kinds, *results]:
-        moved, flops = sum(k.times * k.bytes for k in group), sum(k.times * k.flops for k in group)
-        figures = (f"{moved / 1e9:,.1f}", f"{flops / 1e12:,.2f}", f"{sum(map(seconds, group)) * 1e3:,.1f}")
-        table.add_row(name, f"{sum(k.times for k in group):,}", *figures)
-    console.print(table, highlight=False)
+    """Shape of the result, as in the program."""
 
 
 def parse(text: str) -> tuple[Program, str]:
-    """Read a compiled program; return its computations and the name of the one that is called."""
+    """Read a compiled program; return its computations and the name of the entry computation."""
     program: Program = {}
     current = entry = ""
     for line in text.splitlines():
@@ -117,7 +59,7 @@ def parse(text: str) -> tuple[Program, str]:
 
 
 def kernels(program: Program, computation: str, times: int = 1) -> Iterator[Kernel]:
-    """Yield what a computation launches, in loops as often as they turn."""
+    """Yield the kernels that a computation launches; those of a loop, multiplied by its iterations."""
     shapes = {instruction.name: instruction.shape for instruction in program[computation]}
     for instruction in program[computation]:
         given = [shapes[name] for name in instruction.operands]
@@ -144,7 +86,7 @@ def _called(instruction: Instruction, role: str) -> str:
 
 
 def _library_kernel(instruction: Instruction, given: list[str], times: int) -> Kernel:
-    """Account for a kernel of cuBLAS or cuDNN; what it works in counts as nothing."""
+    """Count a kernel of cuBLAS or cuDNN; its workspace does not count."""
     found = re.search(r'custom_call_target="([^"]*)"', instruction.line)
     assert found
     made = [shape for shape in _arrays(instruction.shape) if not shape.startswith("s8")]
@@ -160,7 +102,7 @@ def _library_kernel(instruction: Instruction, given: list[str], times: int) -> K
 
 
 def _flops(dot: Instruction, computation: list[Instruction]) -> int:
-    """Count the operations of a product inside a fusion."""
+    """Count the FLOPs of a product inside a fusion."""
     (lhs,) = (instruction.shape for instruction in computation if instruction.name == dot.operands[0])
     contracted = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", dot.line)
     assert contracted
@@ -169,7 +111,7 @@ def _flops(dot: Instruction, computation: list[Instruction]) -> int:
 
 
 def _fused_bytes(computation: list[Instruction]) -> int:
-    """Count what a fusion reads and writes: of an array that it only takes a slice of, or replaces one, that slice."""
+    """Count the bytes that a fusion reads and writes; of an array that it slices or updates, only the slice."""
     by_name = {instruction.name: instruction for instruction in computation}
     users: dict[str, list[Instruction]] = defaultdict(list)
     for instruction in computation:

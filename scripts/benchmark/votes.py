@@ -1,22 +1,19 @@
-"""Measure the counting of votes on ARC: what leaves is the time that a whole evaluation's predictions take.
+"""Time of counting a whole ARC evaluation's votes. Entry: `votes_command`.
 
-    python scripts/benchmark.py votes
-
-The tasks are made up: grids of random sizes and colours, each seen through as many augmentations. Half of the
-predictions are right, the others differ in a few cells, so that there are many candidates to tell apart.
+The tasks are random: grids of random sizes and colours, each with the same number of augmentations. Half of the
+predictions are right; the others differ in a few cells, so that there are many candidates to count.
 """
 
-import json
-import os
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
+from records import Recorder, cpu_hardware
 
+from benchmark.options import JsonOut
+from benchmark.printing import console
 from trm.evaluation.arc import count_votes, merge, pass_at, rank, submission
 from trm.evaluation.report import Answered
 from trm.puzzles.kinds.arc.grids import (
@@ -31,21 +28,19 @@ from trm.puzzles.kinds.arc.grids import (
 )
 from trm.puzzles.kinds.dihedral import TRANSFORMS
 
-votes_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True)
-
 WRONG_CELLS = 0.003
 """Share of cells that differ in a wrong prediction."""
 
 
-@votes_app.command("votes", epilog="Example: python scripts/benchmark.py votes --tasks 400 --views 1000")
 def votes_command(
     tasks: Annotated[int, typer.Option(help="Tasks, each with one test input.", min=1)] = 400,
-    views: Annotated[int, typer.Option(help="Augmentations of each.", min=1)] = 1000,
-    batch_size: Annotated[int, typer.Option(help="Predictions that are counted at a time.", min=1)] = 768,
-    seed: Annotated[int, typer.Option(help="Of tasks and predictions.", min=0)] = 0,
+    views: Annotated[int, typer.Option(help="Augmentations of each task.", min=1)] = 1000,
+    batch_size: Annotated[int, typer.Option(help="Predictions counted at a time.", min=1)] = 768,
+    seed: Annotated[int, typer.Option(help="Seed of tasks and predictions.", min=0)] = 0,
+    json_out: JsonOut = None,
 ) -> None:
-    """Time the votes of a set of tasks: counting batch by batch, merging, ranking, pass@K and the submission."""
+    """Time the votes of random tasks: counting batch by batch, merging, ranking, pass@K and the submission."""
+    recorder = Recorder("votes", json_out, cpu_hardware())
     rng = np.random.default_rng(seed)
     made = [Task(f"task{i}", [Pair(_grid(rng), _grid(rng), True)], {}) for i in range(tasks)]
     parts, counting = [], 0.0
@@ -58,16 +53,15 @@ def votes_command(
     passed = pass_at(rankings)
     submission(rankings)
     ranking = time.perf_counter() - start
-    figures = {
+    figures: dict[str, float] = {
         "predictions": tasks * views,
         "candidates": sum(len(test.candidates) for tests in rankings.values() for test in tests),
-        "counting_seconds": round(counting, 2),
-        "ranking_seconds": round(ranking, 2),
-        "seconds": round(counting + ranking, 2),
+        "counting_seconds": counting,
+        "ranking_seconds": ranking,
+        "seconds": counting + ranking,
     }
-    console.print(", ".join(f"{key.replace('_', ' ')}: {value:,}" for key, value in figures.items()), highlight=False)
-    machine = {"cpu_cores": os.cpu_count(), "date": datetime.now().astimezone().isoformat(timespec="seconds")}
-    print(json.dumps(figures | passed | machine))
+    recorder.add(figures | passed, seed=seed, tasks=tasks, views=views, batch_size=batch_size)
+    console.print(", ".join(f"{key.replace('_', ' ')}: {value:,.6g}" for key, value in (figures | passed).items()))
 
 
 def _grid(rng: np.random.Generator) -> Grid:

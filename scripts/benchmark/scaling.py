@@ -1,10 +1,8 @@
-"""How a training step scales: what enters is a configuration, what leaves are tables of seconds and bytes.
+"""How a training step scales with its sizes. Entry: `scaling_command`.
 
-    python scripts/benchmark.py scaling
-
-One size grows at a time: devices, batch, positions, layers, rows of the puzzle table, puzzles in the set. On a CPU,
-devices are virtual ones that share its cores: what they show is what splitting costs, not what it gains. Bytes of
-collectives are counted in the compiled program.
+One size grows at a time: devices, batch, positions, layers, puzzle-embedding rows, puzzles in the set. On a CPU the
+devices are virtual and share its cores, so they show the cost of splitting, not its gain. Bytes of collectives are
+counted in the compiled program.
 """
 
 import dataclasses
@@ -17,10 +15,12 @@ from typing import Annotated, Any, NamedTuple
 import jax
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
+from records import Recorder, hardware, spread
 
+from benchmark.options import JsonOut, Settings
+from benchmark.printing import console, print_table
 from trm.configuration.schema import Config, read_config
+from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.loader import TrainLoader
 from trm.puzzles.writing import make_split
@@ -29,12 +29,9 @@ from trm.supervision.batch import place_batch
 from trm.training.estimate import compile_train_step
 from trm.training.state import make_state
 
-scaling_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True)
-
 
 class Case(NamedTuple):
-    """What is measured; a table grows one of its sizes."""
+    """The sizes of one measurement; a table grows one of them."""
 
     config: Config
     devices: int = 1
@@ -44,40 +41,50 @@ class Case(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """What was measured of a case."""
+    """Figures of a case."""
 
-    milliseconds: float
-    """Of the fastest step, with loading its batch."""
+    seconds: dict[str, float]
+    """Spread of the timed steps, each with loading its batch."""
     puzzles_per_second: float
+    """By the fastest step."""
     temporary_mb_per_device: float
     collectives: int
     collective_mb: float
-    """What every device holds of their results in a step."""
+    """Size of their results on each device, per step."""
 
 
-@scaling_app.command("scaling", epilog="Example: python scripts/benchmark.py scaling sudoku_mlp --steps 5")
 def scaling_command(
-    config: Annotated[
-        str, typer.Argument(help="Name of a configuration that comes with trm, or a file.")
-    ] = "sudoku_att",
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key, of a network small enough for a CPU."),
+    config: Annotated[str, typer.Argument(help="Name of a bundled configuration, or a TOML file.")] = "sudoku_att",
+    settings: Settings = None,
+    steps: Annotated[int, typer.Option(help="Timed steps, after one that is not timed.", min=1)] = 10,
+    sizes: Annotated[
+        list[str] | None, typer.Option("--size", help="Size that grows; may be repeated.", show_default="all")
     ] = None,
-    steps: Annotated[int, typer.Option(help="Steps that are timed, after one that is not.", min=1)] = 10,
+    json_out: JsonOut = None,
 ) -> None:
-    """Time a training step while devices, batch, positions, layers, the puzzle table or the puzzle set grow."""
-    # Before JAX looks for devices; where there is a GPU, the CPU's are not used.
+    """Time a training step while devices, batch, positions, layers, puzzle-embedding rows or puzzles grow.
+
+    The network is small enough for a CPU (width 128, batch 16) unless --set says otherwise.
+    """
+    # Before JAX looks for devices. Where there is a GPU, the CPU's devices are not used.
     jax.config.update("jax_num_cpu_devices", max(_DEVICES))
     base = read_config(config_path(config), [*_SMALL, *(settings or [])])
-    available = len(jax.devices())
-    for title, cases in _cases(base, available):
-        table = Table(title, *(name.replace("_", " ") for name in Figures._fields), box=None)
-        for column in table.columns:
-            column.justify = "right"
+    tables = dict(_cases(base, len(jax.devices())))
+    if unknown := set(sizes or []) - tables.keys():
+        raise InputError(f"--size: found {min(unknown)}, expected one of {', '.join(tables)}")
+    recorder = Recorder("scaling", json_out, hardware(make_mesh(1)))
+    for name, cases in tables.items():
+        if sizes and name not in sizes:
+            continue
+        rows = []
         for size, case in cases:
-            table.add_row(f"{size:,}", *(f"{value:,.1f}" for value in _measure(case, steps)))
-        console.print(table, "", highlight=False)
+            figures = _measure(case, steps)
+            about = {"size": name, "value": size, "width": base.model.hidden_size}
+            recorder.add(figures._asdict(), config=config, settings=settings or [], seed=base.train.seed, **about)
+            numbers = (1e3 * figures.seconds["min"], *figures[1:])
+            rows.append((f"{size:,}", *(f"{number:,.1f}" for number in numbers)))
+        print_table((name, "ms, fastest", *(field.replace("_", " ") for field in Figures._fields[1:])), rows)
+        console.print()
 
 
 _DEVICES = (1, 2, 4)
@@ -94,7 +101,7 @@ def _cases(base: Config, available: int) -> Iterator[tuple[str, list[tuple[int, 
     yield "positions", [(n, Case(base, positions=n)) for n in (50, 100, 200)]
     layers = [(n, dataclasses.replace(base, model=dataclasses.replace(model, L_layers=n))) for n in (1, 2, 4)]
     yield "layers", [(n, Case(config)) for n, config in layers]
-    yield "rows of the puzzle table", [(n, Case(base, table_rows=n)) for n in (1, 1000, 1_000_000)]
+    yield "puzzle-embedding rows", [(n, Case(base, table_rows=n)) for n in (1, 1000, 1_000_000)]
     yield "puzzles in the set", [(n, Case(base, stored_puzzles=n)) for n in (1000, 10_000, 100_000)]
 
 
@@ -117,10 +124,10 @@ def _measure(case: Case, steps: int) -> Figures:
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - start)
     results = _collective_results(train_step.as_text())
-    fastest = min(seconds[1:])
+    timed_seconds = spread(seconds[1:])
     return Figures(
-        milliseconds=1e3 * fastest,
-        puzzles_per_second=batch_size / fastest,
+        seconds=timed_seconds,
+        puzzles_per_second=batch_size / timed_seconds["min"],
         temporary_mb_per_device=train_step.memory_analysis().temp_size_in_bytes / 1e6,
         collectives=len(results),
         collective_mb=sum(map(_count_bytes, results)) / 1e6,
@@ -131,7 +138,7 @@ _COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatt
 
 
 def _collective_results(program: str) -> list[str]:
-    """Return the types of what the collectives of a compiled program result in."""
+    """Return the result types of the collectives in a compiled program."""
     return re.findall(rf"= (\(.*?\)|\S+) (?:{_COLLECTIVES})(?:-start)?\(", program)
 
 

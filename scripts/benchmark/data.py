@@ -1,14 +1,11 @@
-"""Measure the builders of puzzle sets and the loader: what enters are sources, what leaves are tables and JSON.
+"""Time, memory and disk of the puzzle-set builders, and the speed of the loader. Entry: `data_command`.
 
-    python scripts/benchmark.py data --arc PREFIX --original CLONE
-
-Every builder runs as a command of its own, so that its peak memory is its own: the resident memory of the command and
-of the processes it started, added up, as Linux counts it. With `--original`, a clone of the original program builds the
-same sets right after ours; it needs its own packages (argdantic, pydantic, tqdm, huggingface_hub).
+Every builder runs as a command of its own. Its peak memory is the sum of the resident memory of the command and its
+child processes, as Linux counts it. With `--original`, a clone of the original builds the same sets right after ours;
+it needs its own packages (argdantic, pydantic, tqdm, huggingface_hub).
 """
 
 import gzip
-import json
 import os
 import shutil
 import statistics
@@ -17,44 +14,41 @@ import sys
 import tempfile
 import threading
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from records import Recorder, cpu_hardware
 
+from benchmark.options import JsonOut
+from benchmark.printing import console, print_table
 from trm.errors import InputError
 from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.loader import TrainLoader
 from trm.puzzles.metadata import read_puzzle_set
 
-data_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console(soft_wrap=True)
-
 ARC = {
     "ARC-1": ("training,evaluation,concept", "evaluation"),
     "ARC-2": ("training2,evaluation2,concept", "evaluation2"),
 }
-"""Subsets, and the one whose test pairs are the test."""
+"""Subsets of each set, and the subset whose test pairs are the test split."""
 
 
 class BuilderFigures(NamedTuple):
-    """What one build took."""
+    """Figures of one build."""
 
     builder: str
     seconds: float
     peak_memory_mb: float
     disk_mb: float
-    rows: int
-    """Examples of both splits, as a user of the set sees them."""
-    rows_per_second: float
+    examples: int
+    """Examples of both splits, augmentations included."""
+    examples_per_second: float
 
 
 class LoaderFigures(NamedTuple):
-    """What a loader delivers, on one core."""
+    """Figures of a loader on one core."""
 
     loader: str
     batch_size: int
@@ -62,20 +56,19 @@ class LoaderFigures(NamedTuple):
     batches_per_second: float
 
 
-@data_app.command("data", epilog="Example: python scripts/benchmark.py data --arc kaggle/combined/arc-agi")
 def data_command(
-    arc: Annotated[str | None, typer.Option(help="Prefix of ARC's Kaggle files; without it ARC is left out.")] = None,
-    original: Annotated[Path | None, typer.Option(help="Clone of the original, to measure beside ours.")] = None,
+    arc: Annotated[str | None, typer.Option(help="Prefix of ARC's Kaggle files.", show_default="no ARC")] = None,
+    original: Annotated[Path | None, typer.Option(help="Clone of the original, measured after ours.")] = None,
     num_aug: Annotated[int, typer.Option(help="Augmentations of each puzzle.", min=1)] = 1000,
-    puzzles: Annotated[int, typer.Option(help="Sudokus to augment.", min=1)] = 1000,
+    puzzles: Annotated[int, typer.Option(help="Sudokus.", min=1)] = 1000,
     batch_size: Annotated[int, typer.Option(help="Examples in a batch of the loader.", min=1)] = 768,
-    batches: Annotated[int, typer.Option(help="Batches that are timed.", min=1)] = 200,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Append the lines of JSON to a file too.")] = None,
+    batches: Annotated[int, typer.Option(help="Timed batches.", min=1)] = 200,
+    json_out: JsonOut = None,
 ) -> None:
-    """Time the builders on the 9x9 Sudokus that come with the package and on ARC, and the loader on what they built."""
+    """Time the builders on the bundled 9x9 Sudokus and on ARC, and the loader on the sets they built."""
     if original and not (original / "dataset" / "build_arc_dataset.py").is_file():
         raise InputError(f"--original: {original}: found no dataset/build_arc_dataset.py, expected a clone")
-    results = _Results(json_out)
+    results = _Results(Recorder("data", json_out, cpu_hardware()), num_aug)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
 
@@ -83,8 +76,8 @@ def data_command(
             out = folder / "original"
             try:
                 results.add(_build(f"{name}, original", out, command))
-            except InputError as error:  # It may take more memory than there is; what is ours is measured all the same.
-                console.print(f"{name}, original: {error}", highlight=False)
+            except InputError as error:  # It may need more memory than there is; ours is measured nevertheless.
+                console.print(f"{name}, original: {error}")
             shutil.rmtree(out, ignore_errors=True)
 
         sudokus = ["trm", "data", "sudoku", "--subsample-size", str(puzzles)]
@@ -93,8 +86,8 @@ def data_command(
         if original:
             build_original("Sudoku", _original_sudoku(original, folder / "original", puzzles, num_aug))
         results.add(_build("Sudoku, online", online, [*sudokus, str(online), "--online-aug"]))
-        for path in (stored, online):
-            results.add(_load(path.name, path, batch_size, batches))
+        for name, path in (("Sudoku", stored), ("Sudoku, online", online)):
+            results.add(_load(name, path, batch_size, batches))
         for name, (subsets, test_set) in ARC.items():
             if arc is None:
                 continue
@@ -109,24 +102,26 @@ def data_command(
             results.add(_load(f"{name}, compact", compact, batch_size, batches))
             shutil.rmtree(compact)
     for kind in (BuilderFigures, LoaderFigures):
-        _print_table([figures for figures in results.all if isinstance(figures, kind)])
+        rows = [figures for figures in results.all if isinstance(figures, kind)]
+        print_table(
+            [name.replace("_", " ") for name in kind._fields],
+            [[value if isinstance(value, str) else f"{value:,.1f}" for value in row] for row in rows],
+        )
 
 
 class _Results:
-    """Writes every result down as soon as there is one: the original takes long, and may take all memory."""
+    """Keeps results for the tables, and records each at once: the original takes long, and may take all memory."""
 
-    def __init__(self, json_out: Path | None):
+    def __init__(self, recorder: Recorder, num_aug: int):
         self.all: list[BuilderFigures | LoaderFigures] = []
-        self._json_out = json_out
+        self._recorder, self._num_aug = recorder, num_aug
 
     def add(self, figures: BuilderFigures | LoaderFigures) -> None:
         self.all.append(figures)
-        machine = {"cpu_cores": os.cpu_count(), "date": datetime.now().astimezone().isoformat(timespec="seconds")}
-        line = json.dumps(figures._asdict() | machine)
-        print(line, flush=True)
-        if self._json_out:
-            with self._json_out.open("a", encoding="utf-8") as file:
-                file.write(line + "\n")
+        what, *numbers = figures._fields
+        about = {what: figures[0], "num_aug": self._num_aug}
+        self._recorder.add({name: getattr(figures, name) for name in numbers}, seed=0, **about)
+        console.print(", ".join(f"{name}: {value}" for name, value in figures._asdict().items()))
 
 
 def _build(name: str, out: Path, command: list[str]) -> BuilderFigures:
@@ -141,12 +136,12 @@ def _build(name: str, out: Path, command: list[str]) -> BuilderFigures:
             output.seek(0)
             raise InputError(f"{name}: found exit code {process.returncode}: {output.read().strip()[-500:]}")
     disk = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    rows = sum(read_puzzle_set(out, split).examples for split in ("train", "test"))
-    return BuilderFigures(name, seconds, peak / 1e6, disk / 1e6, rows, rows / seconds)
+    examples = sum(read_puzzle_set(out, split).examples for split in ("train", "test"))
+    return BuilderFigures(name, seconds, peak / 1e6, disk / 1e6, examples, examples / seconds)
 
 
 def _watch_memory(process: subprocess.Popen) -> int:
-    """Wait for a process; return the most bytes that it and its descendants held at a time."""
+    """Wait for a process; return the peak resident bytes of it and its descendants."""
     peak, done = 0, threading.Event()
 
     def watch() -> None:
@@ -175,7 +170,7 @@ def _family(pid: int) -> list[int]:
 
 def _resident_bytes(pid: int) -> int:
     try:
-        # Pages that processes share count for each of them: to count them once takes so long that it slows them down.
+        # Shared pages count once for each process: counting them exactly is slow enough to slow the builder down.
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
         return 0  # It has just ended.
@@ -185,7 +180,7 @@ def _resident_bytes(pid: int) -> int:
 
 
 def _original_sudoku(clone: Path, out: Path, puzzles: int, num_aug: int) -> list[str]:
-    """Run the original's builder on files of this machine instead of the hub's."""
+    """Return a command that runs the original's builder on local files instead of the hub's."""
     files = out.parent / "source"
     files.mkdir()
     for split in ("train", "test"):
@@ -233,10 +228,3 @@ def _load(name: str, directory: Path, batch_size: int, batches: int) -> LoaderFi
         loader.load(step)
         seconds.append(time.perf_counter() - start)
     return LoaderFigures(name, batch_size, 1e3 * opened, 1 / statistics.median(seconds))
-
-
-def _print_table(rows: list) -> None:
-    table = Table(*(name.replace("_", " ") for name in rows[0]._fields), box=None)
-    for row in rows:
-        table.add_row(*(value if isinstance(value, str) else f"{value:,.1f}" for value in row))
-    console.print(table, highlight=False)

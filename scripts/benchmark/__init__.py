@@ -1,0 +1,1 @@
+"""Benchmarks: `python scripts/benchmark COMMAND`."""
