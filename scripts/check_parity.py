@@ -1,10 +1,11 @@
-"""Compare our code with recorded results of the original program: what enters are case folders, what leaves is a table.
+"""Compare our code with recorded results of the original program. Entry: `python scripts/check_parity.py CASE_DIR...`.
 
-What `case.json` and the names of the tensors say decides what is run; no size, seed or folder name is written here.
-Each line gives the largest error of a run in units of its tolerance, how many results were compared, and the worst one.
+`case.json` and the names of the tensors decide what is run; no size, seed or folder name is written here. Each line
+gives the largest error of a run in units of its tolerance, the number of compared results, and the worst result.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -19,9 +20,11 @@ from parity.parts import LOSSES, check_layers, check_losses, check_optimizers
 from parity.steps import check_model
 from parity.training import check_evaluation, check_trajectory
 from parity.voting import check_voting
+from records import Recorder, hardware
 
 from trm.configuration.schema import RecursionName
 from trm.errors import InputError
+from trm.parallel.mesh import make_mesh
 from trm.puzzles.metadata import Metadata
 
 app = typer.Typer(add_completion=False)
@@ -30,6 +33,9 @@ app = typer.Typer(add_completion=False)
 @app.command(epilog="Example: python scripts/check_parity.py tests/golden/trm_*")
 def main(
     cases: Annotated[list[Path], typer.Argument(metavar="CASE_DIR", help="Folders with a case.json each.")],
+    json_out: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Append the result of each case, as a line of JSON.")
+    ] = None,
 ) -> None:
     """Run our code on recorded cases and compare everything that is recorded.
 
@@ -39,14 +45,18 @@ def main(
     0: everything agrees.
     """
     device = jax.devices()[0]
+    recorder = Recorder("parity", json_out, hardware(make_mesh(1)))
     print(f"device: {device.device_kind} ({device.platform}), jax {jax.__version__}")
     failed = unknown = False
     for folder in cases:
         try:
             case = read_case(folder)
+            comparisons = []
             for comparison in checker_of(case)(case):
                 failed |= not comparison.passed
+                comparisons.append(comparison)
                 print(describe(folder, comparison), flush=True)
+            recorder.add(summarize(comparisons), case=folder.resolve().name)
         except InputError as error:
             unknown = True
             print(f"ERROR  {folder}: {error}", flush=True)
@@ -57,7 +67,7 @@ def main(
 
 
 def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
-    """Tell the kind of a case from what is in it; raise InputError when it is none that we know."""
+    """Tell the kind of a case from what is in it; raise InputError for an unknown kind."""
     values = case.values
     if "layers" in values:
         return check_layers
@@ -88,6 +98,19 @@ def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
     if "not_in_checkpoint" in values:
         return check_checkpoint
     raise InputError(f"unknown kind of case: {values.get('case')!r}, arch {values.get('arch')!r}")
+
+
+def summarize(comparisons: Sequence[Comparison]) -> dict[str, float | str | None]:
+    """Return the figures of a case: its largest error as a multiple of the tolerance, None where that is not finite."""
+    compared = [comparison for comparison in comparisons if not comparison.skipped]
+    worst = max(compared, key=lambda comparison: comparison.worst, default=Comparison(""))
+    return {
+        "error_per_tolerance": worst.worst if math.isfinite(worst.worst) else None,
+        "worst": f"{worst.run}: {worst.what}",
+        "runs": len(compared),
+        "compared": sum(comparison.compared for comparison in compared),
+        "failed": sum(not comparison.passed for comparison in compared),
+    }
 
 
 def describe(folder: Path, comparison: Comparison) -> str:

@@ -1,6 +1,9 @@
-"""Configurations that were tried on the original: each works here, or is refused in one line that names a setting."""
+"""Configurations that were tried on the original. Entry: `check_failures`.
 
-from collections.abc import Iterator
+Each works here, or is refused in one line that names a setting.
+"""
+
+from collections.abc import Callable, Iterator
 from typing import get_args
 
 import jax
@@ -19,7 +22,7 @@ from .steps import Step, configure_settings, differentiate_step, take_step
 
 
 def check_failures(case: Case) -> Iterator[Comparison]:
-    """Check that every attempt ends well: what works in the original must work, what fails there may be refused."""
+    """Check every attempt: what works in the original must work here; what fails there may be refused."""
     for attempt in case.values["attempts"]:
         comparison = Comparison(attempt["title"])
         if "arch" not in attempt:
@@ -43,7 +46,7 @@ def check_failures(case: Case) -> Iterator[Comparison]:
 
 
 def trace_step(config: Config, metadata: Metadata, training: bool) -> Step:
-    """Trace a step, with gradients in training, on abstract arrays: whatever does not go together comes to light."""
+    """Trace a step, with gradients in training, on abstract arrays, so that incompatible settings raise."""
 
     def step(state: TrainState) -> Step:
         weights, batch = Weights(state.model, state.puzzle_table), state.carry.batch
@@ -55,12 +58,29 @@ def trace_step(config: Config, metadata: Metadata, training: bool) -> Step:
 
 
 def _check_sliced_loss(comparison: Comparison) -> None:
-    """Check the token losses of logits that were cut off behind a prefix."""
+    """Check the token losses of logits that were sliced after a prefix, against float64 sums written out here."""
     rng = np.random.default_rng(0)
-    logits = jnp.asarray(rng.normal(size=(2, 20, 12)), jnp.float32)
-    labels = jnp.asarray(rng.integers(12, size=(2, 16)), jnp.int32)
-    valid = labels > 0
+    logits = rng.normal(scale=3, size=(2, 20, 12)).astype(np.float32)
+    labels = rng.integers(12, size=(2, 16)).astype(np.int32)
+    expected = {name: _cross_entropies(logits[:, 4:], labels, scores) for name, scores in _SCORES.items()}
+    sliced = jnp.asarray(logits)[:, 4:]
     for loss_type in get_args(LossType):
-        cut = token_losses(logits[:, 4:], labels, valid, loss_type)
-        copied = token_losses(jnp.array(np.array(logits)[:, 4:].copy()), labels, valid, loss_type)
-        comparison.close(loss_type, cut, copied, FORWARD["float32"])
+        found = token_losses(sliced, jnp.asarray(labels), jnp.asarray(labels > 0), loss_type)
+        comparison.close(loss_type, found, expected[loss_type], FORWARD["float32"])
+
+
+_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "softmax_cross_entropy": np.exp,
+    "stablemax_cross_entropy": lambda v: np.where(v >= 0, v + 1, 1 / (1 - np.minimum(v, 0))),
+}
+"""The positive score s(v) of a logit v; a probability is s / sum s."""
+
+
+def _cross_entropies(logits: np.ndarray, labels: np.ndarray, scores: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return -log(s(v of the label) / sum s) of each token, 0 where the label is 0."""
+    losses = np.zeros(labels.shape)
+    for place in np.ndindex(*labels.shape):
+        if label := labels[place]:
+            of_token = scores(logits[place].astype(np.float64))
+            losses[place] = -np.log(of_token[label] / of_token.sum())
+    return losses
