@@ -56,7 +56,8 @@ def main(
                 failed |= not comparison.passed
                 comparisons.append(comparison)
                 print(describe(folder, comparison), flush=True)
-            recorder.add(summarize(comparisons), case=folder.resolve().name)
+            command = f"python scripts/check_parity.py {folder}"
+            recorder.add(summarize(comparisons), command=command, case=folder.resolve().name)
         except InputError as error:
             unknown = True
             print(f"ERROR  {folder}: {error}", flush=True)

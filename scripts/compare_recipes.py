@@ -1,10 +1,8 @@
-"""Compare the plain recipe with the fast one on small Sudokus: what enters are sizes and seeds, what leaves is a folder
-with runs, a table and a plot.
+"""Compare the plain recipe with the fast one on small Sudokus. Entry: `python scripts/compare_recipes.py OUT`.
 
-    python scripts/compare_recipes.py runs/recipes
-
-Both recipes train the network of the quickstart on the same puzzles, each with a schedule that ends where it ends: the
-fast one after half the steps. What is there already is not trained again.
+Both recipes train the network of the quickstart on the same puzzles, each with a schedule as long as its run; the fast
+one takes half the steps. Finished runs in OUT are not trained again. `--json` records each run; `python
+scripts/tables.py` makes the table.
 """
 
 import json
@@ -15,6 +13,8 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
+from jax.sharding import Mesh
+from records import Recorder, hardware
 from rich.console import Console
 
 from trm.configuration.schema import Config, read_config
@@ -35,7 +35,7 @@ class Board(NamedTuple):
 
     size: int
     clues: int
-    """As many as are kept; 0: as few as leave one solution."""
+    """Clues of each puzzle; 0: as few as leave one solution."""
     plain_steps: int
     """Steps of the plain recipe, in multiples of twice the steps of an epoch."""
 
@@ -50,7 +50,7 @@ BOARDS = (Board(4, 0, 120), Board(6, 16, 300), Board(9, 62, 150))
 EVALUATIONS = 5
 
 PLAIN = ()
-"""The quickstart as it is: AdamATan2, stablemax, a cosine to a tenth, a moving average."""
+"""Settings of the plain recipe: the quickstart's own (AdamATan2, stablemax, a cosine to a tenth, a moving average)."""
 FAST = (
     "model.gate=norm",
     "model.register=true",
@@ -59,7 +59,7 @@ FAST = (
     "loss.label_smoothing=0.2",
     "loss.halting_weight=0.05",
     "optimizer.type=muon",
-    # Of width 512 and 8,000 steps: 0.02, 1e-4 and 1.0.
+    # At width 512 and 8,000 steps these three are 0.02, 1e-4 and 1.0.
     "optimizer.muon_lr=0.08",
     "optimizer.lr=1e-2",
     "optimizer.weight_decay=0.1",
@@ -68,16 +68,16 @@ FAST = (
     "optimizer.lr_min_ratio=0.0",
     "optimizer.ema_rate=0.9",
 )
-"""`sudoku_fast` with rates for a small network and few steps."""
+"""Settings of the fast recipe: those of `sudoku_fast`, with rates for a small network and few steps."""
 
 
 class Recipe(NamedTuple):
-    """A way to train."""
+    """Settings of a training run, with a name."""
 
     name: str
     settings: Sequence[str]
     share: float
-    """Of the plain recipe's steps."""
+    """Steps, as a share of the plain recipe's."""
     color: str
 
 
@@ -95,27 +95,42 @@ class Curve(NamedTuple):
 
 
 def main(
-    out: Annotated[Path, typer.Argument(help="Folder for puzzles, runs, table and plot.")],
+    out: Annotated[Path, typer.Argument(help="Folder for puzzles, runs and plot.")],
     sizes: Annotated[list[int] | None, typer.Option("--size", help="May be repeated.", show_default="4 6 9")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each recipe.", min=1)] = 3,
+    json_out: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Append the result of each run, as a line of JSON.")
+    ] = None,
 ) -> None:
-    """Train both recipes with several seeds and write OUT/recipes.md, OUT/recipes.svg and OUT/recipes.json."""
+    """Train both recipes with several seeds, print exact accuracies and draw OUT/recipes.svg."""
     known = [board.size for board in BOARDS]
     if unknown := [size for size in sizes or [] if size not in known]:
         raise InputError(f"--size: found {unknown[0]}, expected one of {', '.join(map(str, known))}")
     boards = [board for board in BOARDS if not sizes or board.size in sizes]
+    mesh = make_mesh(1)
+    recorder = Recorder("recipes", json_out, hardware(mesh))
     curves = []
     for board in boards:
         data = build_puzzles(board, out)
         for seed in range(seeds):
             for recipe in RECIPES:
-                curves.append(run(board, recipe, seed, data, out))
-                write_results(boards, curves, out)
-    console.print((out / "recipes.md").read_text())
+                curve = run(board, recipe, seed, data, out, mesh)
+                curves.append(curve)
+                figures = {
+                    "steps": curve.steps[-1],
+                    "exact_accuracy": curve.exact_accuracy[-1],
+                    "evaluations": list(zip(curve.steps, curve.exact_accuracy, strict=True)),
+                    "puzzles": TEST_PUZZLES,
+                }
+                about = {"board": board.name, "clues": board.clues, "recipe": recipe.name}
+                recorder.add(figures, config="quickstart", settings=recipe.settings, seed=seed, **about)
+                console.print(f"{curve.exact_accuracy[-1]:.1%} exact after {curve.steps[-1]} steps")
+    with atomic_write(out / "recipes.svg") as temporary:
+        temporary.write_text(draw(boards, curves), encoding="utf-8")
 
 
 def build_puzzles(board: Board, out: Path) -> Path:
-    """Generate puzzles, all different, unless they are there."""
+    """Generate different puzzles, unless the set exists."""
     directory = out / "data" / board.name
     if not directory.exists():
         puzzles = list(generate_many(board.size, TRAIN_PUZZLES + TEST_PUZZLES, seed=0, keep_clues=board.clues))
@@ -134,11 +149,11 @@ def build_puzzles(board: Board, out: Path) -> Path:
     return directory
 
 
-def run(board: Board, recipe: Recipe, seed: int, data: Path, out: Path) -> Curve:
-    """Train one recipe with one seed, or go on where that was broken off."""
+def run(board: Board, recipe: Recipe, seed: int, data: Path, out: Path, mesh: Mesh) -> Curve:
+    """Train one recipe with one seed; resume a run that was interrupted."""
     folder = out / f"{board.name}-{recipe.name}-{seed}"
     console.print(f"{folder}: {round(board.plain_steps * recipe.share)} steps")
-    train(configure(board, recipe, seed, data), folder, make_mesh(1), resume=True, console=Console(quiet=True))
+    train(configure(board, recipe, seed, data), folder, mesh, resume=True, console=Console(quiet=True))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     evaluated = {line["step"]: line["all/exact_accuracy"] for line in lines if "all/exact_accuracy" in line}
     return Curve(board.name, recipe.name, seed, list(evaluated), list(evaluated.values()))
@@ -160,45 +175,7 @@ def configure(board: Board, recipe: Recipe, seed: int, data: Path) -> Config:
     return read_config(config_path("quickstart"), [*lines, *recipe.settings])
 
 
-# Results
-
-
-def write_results(boards: Sequence[Board], curves: Sequence[Curve], out: Path) -> None:
-    """Write what there is so far."""
-    texts = {
-        "recipes.json": json.dumps([curve._asdict() for curve in curves], indent=1),
-        "recipes.md": make_table(boards, curves),
-        "recipes.svg": draw(boards, curves),
-    }
-    for name, text in texts.items():
-        with atomic_write(out / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-
-
-def make_table(boards: Sequence[Board], curves: Sequence[Curve]) -> str:
-    """Return a table in Markdown: what each recipe ends with, and when the fast one has that of the plain one."""
-    lines = [
-        "| board | seed | plain: steps | exact | fast: steps | exact | as good as plain after |",
-        "| --- " * 7 + "|",
-    ]
-    for board in boards:
-        of_board = {(curve.recipe, curve.seed): curve for curve in curves if curve.board == board.name}
-        for seed in sorted({seed for _, seed in of_board}):
-            plain, fast = (of_board.get((recipe.name, seed)) for recipe in RECIPES)
-            if plain and fast:
-                lines.append(f"| {board.name} | {seed} | {_end(plain)} | {_end(fast)} | {_caught_up(plain, fast)} |")
-    return "\n".join(lines) + "\n"
-
-
-def _end(curve: Curve) -> str:
-    return f"{curve.steps[-1]} | {curve.exact_accuracy[-1]:.1%}"
-
-
-def _caught_up(plain: Curve, fast: Curve) -> str:
-    """Return the first evaluation of the fast recipe that reaches the last one of the plain recipe."""
-    points = zip(fast.steps, fast.exact_accuracy, strict=True)
-    reached = [step for step, accuracy in points if accuracy >= plain.exact_accuracy[-1]]
-    return f"{reached[0]} steps ({reached[0] / plain.steps[-1]:.0%})" if reached else "not reached"
+# Drawing
 
 
 WIDTH, HEIGHT, MARGIN = 260, 200, 46

@@ -77,9 +77,13 @@ class Recorder:
         config: str = "",
         settings: Sequence[str] = (),
         seed: int | None = None,
+        command: str = "",
         **case: Any,
     ) -> Record:
-        """Append a record at once, so that a later failure does not lose it; return it."""
+        """Append a record at once, so that a later failure does not lose it; return it.
+
+        `command`: what measures this one record, where that is not the whole command line.
+        """
         record = Record(
             benchmark=self._benchmark,
             config=config,
@@ -90,7 +94,7 @@ class Recorder:
             hardware=self._hardware,
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
             versions=self._versions,
-            command=command_line(sys.argv),
+            command=command or command_line(sys.argv),
         )
         if self._json_out:
             with self._json_out.open("a", encoding="utf-8") as file:

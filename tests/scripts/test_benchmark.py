@@ -3,10 +3,13 @@
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
-from benchmark import cli, peak
+import records
+from benchmark import cli, comparison, peak
+from benchmark.timing import take_turns
 from conftest import tiny_config
 from records import Record, read_records
 
@@ -188,3 +191,44 @@ def puzzle_weights(puzzle_dir: Path, tmp_path: Path) -> Path:
     path = tmp_path / "weights.safetensors"
     save(path, weights, Description("weights", config, metadata, step=1, averaged=True))
     return path
+
+
+def test_programs_take_turns():
+    order = []
+    programs = {name: partial(lambda name: order.append(name) or len(order), name) for name in "ab"}
+    assert take_turns(programs, 3) == {"a": [1, 3, 5], "b": [2, 4, 6]}
+    assert order == list("ababab")
+
+
+@pytest.mark.slow
+def test_comparison(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    """With a stand-in for the process that runs the original: its answers are known numbers."""
+
+    class StandIn:
+        def __init__(self, clone: Path, *arguments: object, device: str, compiled: bool):
+            self.build_seconds, self.compiled, self.taken = 100.0, compiled, 0
+
+        def step(self, name: str) -> float:
+            self.taken += 1
+            return self.taken + (0.5 if self.compiled else 0)
+
+        def close(self) -> None:
+            pass
+
+    clone = tmp_path / "clone"
+    (clone / "models").mkdir(parents=True)
+    (clone / "models" / "losses.py").touch()
+    monkeypatch.setattr(comparison, "Original", StandIn)
+    monkeypatch.setattr(peak, "_REPEATS", 2)
+    monkeypatch.setattr(records, "version", lambda name: "0")
+    arguments = ["step", "sudoku_mlp", *SET_TINY, "--devices", 1, "--repeats", 3, "--against", clone]
+    alone, ours, eager, compiled = measure(capsys, tmp_path / "step.jsonl", *arguments)
+    assert [record.benchmark for record in (alone, ours, eager, compiled)] == ["step"] + ["comparison"] * 3
+    programs = [record.case["program"] for record in (ours, eager, compiled)]
+    assert programs == ["ours", "original", "compiled original"]
+    # Five steps of training, then five of evaluation; the first two of each warm up.
+    assert eager.figures["train_seconds"] == {"median": 4, "min": 3, "max": 5, "n": 3}
+    assert compiled.figures["evaluate_seconds"] == {"median": 9.5, "min": 8.5, "max": 10.5, "n": 3}
+    assert eager.figures["first_20_train_steps_seconds"] == 100 + 1 + 2 + 18 * 4
+    assert ours.figures["train_seconds"]["n"] == 3
+    assert "torch" in ours.versions

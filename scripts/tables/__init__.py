@@ -1,0 +1,1 @@
+"""Tables of the READMEs, made from records: `python scripts/tables`."""

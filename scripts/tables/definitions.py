@@ -1,0 +1,249 @@
+"""The tables that a README can hold, by name. Entry: `TABLES`."""
+
+from collections.abc import Sequence
+
+from records import Record
+
+from tables.render import Cell, Column, Table, case, configuration, figure
+from trm.evaluation.report import wilson_interval
+
+CASES = {
+    "layers": "norm, SwiGLU, attention, rope, embeddings, heads, with gradients, float32 and bfloat16",
+    "losses": "stablemax and softmax, with gradients",
+    "optim": "AdamATan2, sign SGD, schedule, moving average, initialisation (the spread of the draws)",
+    "trm_att_step": "a supervision step in six modes, exploration included",
+    "trm_att_loss": "losses, metrics and all gradients",
+    "trm_att_bf16": "the same in bfloat16 (tolerance 2 % forward, 5 % gradients)",
+    "trm_mlp_t": "the MLP mixer",
+    "trm_learned_pos": "learned positions",
+    "trm_puzzle_pad": "a puzzle embedding that is padded",
+    "trm_no_puzzle": "no puzzle embedding",
+    "trm_act_continue": "q_continue learned",
+    "trm_att_eval16": "sixteen steps of evaluation",
+    "train_trajectory": "three training steps: weights, moments, average, puzzle embeddings, carry",
+    "train_trajectory_frozen": "only the puzzle embeddings learn",
+    "evaluate_loop": "evaluation of a set of two",
+    "hrm_att": "HRM with attention, q_continue, all gradients",
+    "hrm_mlp_t": "HRM with the MLP mixer, q_continue, all gradients",
+    "trm_singlez": "one latent, all gradients",
+    "trm_hier6": "six latents, all gradients",
+    "trm_hier6_l4": "six latents, four L cycles, all gradients",
+    "transformers_baseline": "the baseline and its options, all gradients",
+    "checkpoint": "a checkpoint read and written, byte for byte; its puzzle embeddings in tables of other sizes",
+    "reference_failures": "configurations that mostly fail in the original: they work or are refused in one line",
+    "sudoku_small": "a Sudoku set built from the recorded files and draws, and read",
+    "maze_small": "a maze set built from the recorded files and draws, and read",
+    "arc_small": "an ARC set built from the recorded files and draws, and read",
+    "arc_functions": "ARC grids, frames, crops, augmentations, duplicates",
+    "arc_evaluator": "votes, ranks, pass@K and submissions of seven evaluations, one process and two",
+    "batches_sudoku": "training and test batches of Sudokus, one process and two",
+    "batches_maze": "training and test batches of mazes, one process and two",
+    "batches_arc": "training and test batches of ARC, one process and two",
+}
+"""What the parity cases hold."""
+
+BUILDERS = {
+    "Sudoku": "Sudoku, 1,000 puzzles",
+    "ARC-1": "ARC-AGI-1 and ConceptARC",
+    "ARC-2": "ARC-AGI-2 and ConceptARC",
+}
+VARIANTS = {"original": "the original", "online": "ours, `--online-aug`", "compact": "ours, `--compact`", "": "ours"}
+PROGRAMS = {"ours": "ours", "original": "the original, eager", "compiled original": "the original, `torch.compile`"}
+
+
+def _error(group: Sequence[Record]) -> str:
+    (record,) = group
+    error = record.figures["error_per_tolerance"]
+    return "exact" if error == 0 else "above the tolerance" if error is None else f"{error:.2g}"
+
+
+def _solved(group: Sequence[Record]) -> str:
+    (record,) = group
+    solved, puzzles = record.figures["solved"], record.figures["puzzles"]
+    low, high = wilson_interval(solved / puzzles, puzzles)
+    return f"{solved} of {puzzles} ({low:.1%} to {high:.1%})"
+
+
+def _variant(name: str) -> Cell:
+    """Return a cell that names the variant of a built set."""
+    return lambda group: VARIANTS[group[0].case[name].partition(", ")[2]]
+
+
+def _of_recipe(recipe: str, cell: Cell) -> Cell:
+    """Return a cell of the records of one recipe, in the order of their seeds."""
+
+    def of_recipe(group: Sequence[Record]) -> str:
+        chosen = [record for record in group if record.case["recipe"] == recipe]
+        return cell(sorted(chosen, key=lambda record: record.seed or 0))
+
+    return of_recipe
+
+
+def _once(cell: Cell) -> Cell:
+    """Return a cell of the first record alone, for what is equal in a line."""
+    return lambda group: cell(group[:1])
+
+
+def _caught_up(group: Sequence[Record]) -> str:
+    """Say at which share of the plain recipe's steps the fast one first reaches the plain one's end."""
+    runs = {(record.case["recipe"], record.seed): record.figures for record in group}
+    shares = []
+    for seed in sorted(seed or 0 for recipe, seed in runs if recipe == "fast"):
+        plain, fast = runs["plain", seed], runs["fast", seed]
+        reached = [step for step, accuracy in fast["evaluations"] if accuracy >= plain["exact_accuracy"]]
+        shares.append(f"{reached[0] / plain['steps']:.0%}" if reached else "not reached")
+    return ", ".join(shares)
+
+
+def _solver(config: str) -> Table:
+    columns = (
+        Column("options", case("way")),
+        Column("solved, with 95 % interval", _solved),
+        Column("steps per puzzle", figure("steps_per_puzzle")),
+        Column("puzzles/s", figure("puzzles_per_second", "{:,.3g}")),
+    )
+    return Table("solver", columns, keep=lambda record: record.config == config)
+
+
+TABLES = {
+    "parity": Table(
+        "parity",
+        (
+            Column("case", lambda group: f"`{group[0].case['case']}`"),
+            Column("what it holds", lambda group: CASES.get(group[0].case["case"], "")),
+            Column("results", figure("compared", "{:,}")),
+            Column("largest error / tolerance", _error),
+        ),
+    ),
+    "comparison": Table(
+        "comparison",
+        (
+            Column("configuration", configuration),
+            Column("program", lambda group: PROGRAMS[group[0].case["program"]]),
+            Column("training, s", figure("train_seconds", "{:.2f}")),
+            Column("evaluation, s", figure("evaluate_seconds", "{:.2f}")),
+            Column("first training step, s", figure("train_first_seconds")),
+            Column("first 20 training steps, from the start, s", figure("first_20_train_steps_seconds", "{:.0f}")),
+        ),
+    ),
+    "step": Table(
+        "step",
+        (
+            Column("configuration", configuration),
+            Column("batch", case("batch_size")),
+            Column("training, s", figure("train_seconds", "{:.3g}")),
+            Column("evaluation, s", figure("evaluation_seconds", "{:.3g}")),
+            Column("GFLOP/s in training", figure("train_gflop_per_second", "{:,.0f}")),
+            Column("share of peak", figure("train_share_of_peak", "{:.0%}")),
+            Column("compilation of both, s", lambda group: ", ".join(_compilations(group[0]))),
+        ),
+    ),
+    "kernels": Table(
+        "kernels",
+        (
+            Column("configuration", configuration),
+            Column("batch", case("batch_size")),
+            Column("at least, ms", figure("bound_ms", "{:,.0f}")),
+            Column("multiplying alone, ms", figure("products_ms", "{:,.0f}")),
+        ),
+    ),
+    "memory": Table(
+        "memory",
+        (
+            Column("configuration", configuration),
+            Column("batch", case("batch_size")),
+            Column("positions", figure("positions", "{:,}")),
+            Column("state, GB", figure("state_gb", "{:.2f}")),
+            Column("temporary MB per puzzle", figure("temporary_mb_per_puzzle")),
+            Column("with `remat`", figure("temporary_mb_per_puzzle_with_remat")),
+            Column("in 80 GB", figure("fits_with")),
+            Column("GB in all", figure("total_gb")),
+        ),
+        keep=lambda record: record.case["device_gb"] == 80,
+    ),
+    "scaling": Table(
+        "scaling",
+        (
+            Column("size", _once(case("size"))),
+            Column("values", case("value", "{:,}")),
+            Column("ms per step, fastest", figure("seconds", "{:,.0f}", scale=1e3, of="min")),
+            Column("temporary MB per device", figure("temporary_mb_per_device", "{:,.0f}")),
+            Column("MB exchanged", figure("collective_mb")),
+        ),
+        row=lambda record: [record.config, record.settings, record.case["width"], record.case["size"]],
+    ),
+    "builders": Table(
+        "data",
+        (
+            Column("set", lambda group: BUILDERS[group[0].case["builder"].partition(", ")[0]]),
+            Column("augmentations", case("num_aug", "{:,}")),
+            Column("program", _variant("builder")),
+            Column("seconds", figure("seconds", "{:,.3g}")),
+            Column("peak memory, MB", figure("peak_memory_mb", "{:,.0f}")),
+            Column("disk, MB", figure("disk_mb", "{:,.4g}")),
+            Column("examples, millions", figure("examples", "{:,.1f}", scale=1e-6)),
+        ),
+        keep=lambda record: "builder" in record.case,
+    ),
+    "loader": Table(
+        "data",
+        (
+            Column("set", lambda group: BUILDERS[group[0].case["loader"].partition(", ")[0]]),
+            Column("program", _variant("loader")),
+            Column("batch", figure("batch_size", "{:,}")),
+            Column("batches/s", figure("batches_per_second", "{:,.0f}")),
+            Column("opening the set, ms", figure("open_milliseconds", "{:,.0f}")),
+        ),
+        keep=lambda record: "loader" in record.case,
+    ),
+    "generator": Table(
+        "data",
+        (
+            Column("puzzles", case("generator")),
+            Column("number", figure("count", "{:,}")),
+            Column("seconds, start included", figure("seconds")),
+            Column("puzzles/s", figure("per_second")),
+        ),
+        keep=lambda record: "generator" in record.case,
+    ),
+    "solver-quickstart": _solver("runs/quickstart/weights.safetensors"),
+    "solver-sudoku": _solver("sudoku"),
+    "votes": Table(
+        "votes",
+        (
+            Column("tasks", case("tasks", "{:,}")),
+            Column("augmentations of each", case("views", "{:,}")),
+            Column("predictions", figure("predictions", "{:,}")),
+            Column("seconds", figure("seconds", "{:,.3g}")),
+        ),
+    ),
+    "recipes": Table(
+        "recipes",
+        (
+            Column("board", _once(case("board"))),
+            Column("clues", _once(lambda group: str(group[0].case["clues"] or "as few as can be"))),
+            Column("plain: steps", _of_recipe("plain", _once(figure("steps", "{:,}")))),
+            Column("exact accuracy", _of_recipe("plain", figure("exact_accuracy", "{:.0%}"))),
+            Column("fast: steps", _of_recipe("fast", _once(figure("steps", "{:,}")))),
+            Column("exact accuracy", _of_recipe("fast", figure("exact_accuracy", "{:.0%}"))),
+            Column("as good as plain at its end after", _caught_up),
+        ),
+        row=lambda record: [record.case["board"], record.case["clues"]],
+    ),
+    "quickstart": Table(
+        "quickstart",
+        (
+            Column("seconds, from the command to the drawn puzzle", figure("seconds", "{:,.0f}")),
+            Column("steps", figure("steps", "{:,}")),
+            Column("steps/s", figure("steps_per_second", "{:.0f}")),
+            Column("parameters", figure("parameters", "{:,}")),
+            Column("solved, with 95 % interval", _solved),
+            Column("right cells", figure("accuracy", "{:.1%}")),
+        ),
+    ),
+}
+
+
+def _compilations(record: Record) -> list[str]:
+    names = ("train_compile_seconds", "evaluation_compile_seconds")
+    return [f"{record.figures[name]:.1f}" for name in names if name in record.figures]
