@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from beartype.door import is_bearable
 from jax.sharding import Mesh
@@ -128,12 +128,12 @@ def cpu_hardware() -> dict[str, Any]:
 def hardware(mesh: Mesh, described: bool = False) -> dict[str, Any]:
     """Describe the devices of a mesh; `described`: they need not be there, a compiler works for them."""
     device = mesh.devices.flat[0]
+    found = {"device": device.device_kind, "platform": device.platform, "devices": mesh.size}
+    if described:
+        return found | {"described": True}
     if device.platform == "cpu":
         return cpu_hardware() | {"devices": mesh.size}
-    found = cpu_hardware() | {"device": device.device_kind, "platform": device.platform, "devices": mesh.size}
-    if described:
-        found = {"device": device.device_kind, "platform": device.platform, "devices": mesh.size, "described": True}
-    return found
+    return cpu_hardware() | found
 
 
 def _cpu_info() -> dict[str, str]:
@@ -189,12 +189,13 @@ def _parse(where: str, line: str) -> Record:
     if not isinstance(values, dict):
         raise InputError(f"{where}: found {type(values).__name__}, expected an object")
     fields = {field.name: field for field in dataclasses.fields(Record)}
+    types = get_type_hints(Record)
     for name in values.keys() - fields.keys():
         raise InputError(f"{where}: {name}: unknown field, expected {', '.join(fields)}")
     for name, field in fields.items():
         needed = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if name not in values and needed:
             raise InputError(f"{where}: {name}: missing")
-        if name in values and not is_bearable(values[name], field.type):
+        if name in values and not is_bearable(values[name], types[name]):
             raise InputError(f"{where}: {name}: found {values[name]!r:.40}, expected {field.type}")
     return Record(**values)

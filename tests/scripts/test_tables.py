@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -24,8 +25,9 @@ GPU = {"device": "A GPU", "platform": "gpu", "devices": 1}
 TEXT = "before\n<!-- table: step -->\nold\n<!-- end of table -->\nafter\n"
 
 
-def record(seconds: object, hardware: dict = CPU, date: str = "2026-01-02", **changes: object) -> Record:
-    values = {
+def record(seconds: Any, hardware: dict = CPU, date: str = "2026-01-02", **changes: Any) -> Record:
+    """Return a record of a training step that took some seconds."""
+    values: dict[str, Any] = {
         "benchmark": "step",
         "figures": {"train_seconds": seconds},
         "hardware": hardware,
