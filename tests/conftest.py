@@ -1,17 +1,19 @@
 """Settings for all tests: four CPU devices, strict types and ranks, and the small things that many tests need."""
 
+import atexit
 import os
+import shutil
 import tempfile
 
-# A program that several tests compile, in this process or in one that they start, is compiled once.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="trm-compiled-")
+# Processes of these tests share one cache of compiled programs: pytest's, its workers' and those that tests start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="trm-compiled-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # Before JAX looks for devices. A GPU, where there is one, is used as it is.
 os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
-import atexit
-import shutil
 import sys
 from pathlib import Path
 
@@ -26,7 +28,6 @@ from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.puzzles.metadata import PuzzleSet
 from trm.puzzles.writing import write_puzzle_set
 
-atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
