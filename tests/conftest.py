@@ -12,7 +12,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 # Before JAX looks for devices. A GPU, where there is one, is used as it is.
-os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+if "--xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
 
 import sys
 from pathlib import Path
@@ -49,6 +50,11 @@ TINY = {
     "train": {"global_batch_size": 8, "epochs": 6, "eval_interval": 3},
 }
 """A network that compiles in seconds."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return the number of worker processes: one for each CPU, of which each needs 1.5 GB of memory."""
+    return min(os.cpu_count() or 1, 8)
 
 
 def tiny_config(**sections: dict) -> Config:

@@ -24,7 +24,13 @@ from trm.configuration.schema import Config, config_from_tables, config_to_table
 from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.original.files import read_state_dict, write_state_dict
-from trm.original.settings import recursion_of, settings_from_config, tables_from_settings, tables_from_tensors
+from trm.original.settings import (
+    read_settings,
+    recursion_of,
+    settings_from_config,
+    tables_from_settings,
+    tables_from_tensors,
+)
 from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku import boards as sudoku
@@ -125,8 +131,9 @@ def test_shapes_say_what_they_can(kind: str):
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokens = np.random.default_rng(0).integers(1, 6, size=(8, 16))
     split = make_split(tokens, tokens, 6, num_puzzle_identifiers=1)
-    write_puzzle_set(tmp_path_factory.mktemp("data") / "set", {"train": split, "test": split})
-    return tmp_path_factory.getbasetemp() / "data0" / "set"
+    folder = tmp_path_factory.mktemp("data") / "set"
+    write_puzzle_set(folder, {"train": split, "test": split})
+    return folder
 
 
 @pytest.mark.parametrize("kind", RECURSIONS)
@@ -281,6 +288,13 @@ def test_settings_that_are_none(text: str, says: str, data: Path, tmp_path: Path
     (tmp_path / "all_config.yaml").write_text(text)
     command = ["import", str(tmp_path / "m.safetensors"), "--data", str(data), "-o", str(tmp_path / "out.safetensors")]
     check_mistake(capsys, command, says)
+
+
+def test_without_yaml_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    settings_file(configure("trm"), tmp_path / "all_config.yaml")
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(InputError, match=r"all_config\.yaml: the package pyyaml is missing, .*'trm\[original\]'"):
+        read_settings(tmp_path / "all_config.yaml")
 
 
 # Files of torch.save

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from trm.configuration.schema import UNUSED, Config, ModelConfig, RecursionName
 from trm.errors import InputError
@@ -46,6 +45,10 @@ _FREE_PREFIX = ("trm", "trm_singlez", "trm_hier6")
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """Read `all_config.yaml`; raise InputError for a file that is none."""
+    try:
+        import yaml
+    except ImportError as error:
+        raise InputError(f"{path}: the package pyyaml is missing, expected `pip install 'trm[original]'`") from error
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
