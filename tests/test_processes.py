@@ -68,6 +68,8 @@ def run_processes(processes: int, config: Path, run: Path) -> None:
         assert process.returncode == 0, err
 
 
+@pytest.mark.slow
+@pytest.mark.processes
 @pytest.mark.parametrize("refill", ["slot", "queue"])
 def test_two_processes_train_like_one(refill: str, puzzle_dir: Path, tmp_path: Path):
     path = tmp_path / "tiny.toml"

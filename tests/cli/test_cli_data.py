@@ -97,7 +97,7 @@ def build_arc(out: Path, capsys: pytest.CaptureFixture) -> None:
 BUILDERS = {"maze": build_maze, "arc": build_arc}
 
 
-@pytest.mark.parametrize("kind", BUILDERS)
+@pytest.mark.parametrize("kind", ["maze", pytest.param("arc", marks=pytest.mark.slow)])
 def test_from_data_to_a_report(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     """Build, look, train for a few steps, evaluate."""
     directory, run = tmp_path / "set", tmp_path / "run"

@@ -5,9 +5,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from conftest import tiny_config
 from test_train_step import EXPLORING, assert_equal
 
 from trm.checkpoints.format import load_weights
-from trm.configuration.schema import Config, config_from_tables, config_to_tables, config_to_toml
+from trm.configuration.schema import Config, config_from_tables, config_to_tables
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.csv_files import bundled_csv
@@ -44,6 +41,26 @@ def weights_of(run: Path) -> bytes:
     return (run / "weights.safetensors").read_bytes()
 
 
+def assert_same_run(run: Path, whole: Path) -> None:
+    """Require the same losses, weights, state and best score, bit for bit."""
+    assert losses(run) == losses(whole)
+    assert weights_of(run) == weights_of(whole)
+    (state, description), (expected, expected_description) = (
+        load_state(newest_checkpoint(folder) or folder) for folder in (run, whole)
+    )
+    assert_equal(state, expected)
+    assert description.best == expected_description.best
+
+
+@pytest.fixture(scope="module")
+def finished(puzzle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
+    """Return a configuration and the folder of its run."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    config = tiny_config(data={"path": str(puzzle_dir)}, halting=EXPLORING["halting"])
+    train(config, run, make_mesh(1))
+    return config, run
+
+
 def test_a_run_leaves_what_it_promises(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)}, train={"checkpoint_interval_steps": 2})
     lines: list[dict] = []
@@ -64,122 +81,24 @@ def test_a_run_leaves_what_it_promises(puzzle_dir: Path, tmp_path: Path):
         train(config, tmp_path, make_mesh(1))
 
 
-def train_in_subprocess(config: Config, run: Path, *options: str, **environment: str) -> subprocess.Popen:
-    """Start `trm train` in a process of its own."""
-    path = run.parent / f"{run.name}.toml"
-    path.write_text(config_to_toml(config))
-    command = [sys.executable, "-m", "trm", "train", str(path), "--out", str(run), *options]
-    return subprocess.Popen(
-        command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def test_signals_save_and_the_run_goes_on(puzzle_dir: Path, tmp_path: Path):
+    """A run that a signal stops ends with a checkpoint of its last step, and goes on from there."""
+    config = tiny_config(data={"path": str(puzzle_dir)}, halting=EXPLORING["halting"])
+    train(config, tmp_path / "whole", make_mesh(1))
 
+    def signal_at(step: int, number: signal.Signals) -> Callable[[dict], None]:
+        return lambda line: os.kill(os.getpid(), number) if line["step"] == step else None
 
-def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(puzzle_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, Path]:
-    """Return a configuration and the folder of its run from start to end, in a process of its own."""
-    run = tmp_path_factory.mktemp("runs") / "whole"
-    config = tiny_config(
-        data={"path": str(puzzle_dir)},
-        halting=EXPLORING["halting"],
-        train={"checkpoint_interval_steps": 7, "epochs": 100, "eval_interval": 25},
-    )
-    code, _, err = finish(train_in_subprocess(config, run))
-    assert code == 0, err
-    return config, run
-
-
-def wait_for_lines(run: Path, count: int, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 240
-    path = run / "metrics.jsonl"
-    while time.monotonic() < deadline and process.poll() is None:
-        if path.exists() and len(path.read_text().splitlines()) >= count:
-            return
-        time.sleep(0.005)
-    raise AssertionError(f"no {count} lines in {path}: {finish(process)}")
-
-
-def assert_same_run(run: Path, whole: Path) -> None:
-    assert losses(run) == losses(whole)
-    assert weights_of(run) == weights_of(whole)
-    (state, description), (expected, expected_description) = (
-        load_state(newest_checkpoint(folder) or folder) for folder in (run, whole)
-    )
-    assert_equal(state, expected)
-    assert description.best == expected_description.best
-
-
-@pytest.mark.parametrize("lines", [3, 20, 150])
-def test_killed_and_resumed_is_bit_identical(uninterrupted: tuple[Config, Path], lines: int, tmp_path: Path):
-    """kill -9, before the first checkpoint, after it, and after an evaluation; then go on."""
-    config, whole = uninterrupted
-    run = tmp_path / "killed"
-    process = train_in_subprocess(config, run)
-    wait_for_lines(run, lines, process)
-    process.kill()
-    finish(process)
-    # A killed run can leave half a line.
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 9999, "tr')
-    code, _, err = finish(train_in_subprocess(config, run, "--resume"))
-    assert code == 0, err
-    assert_same_run(run, whole)
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_save_and_exit_cleanly(uninterrupted: tuple[Config, Path], number: signal.Signals, tmp_path: Path):
-    config, whole = uninterrupted
-    run = tmp_path / "stopped"
-    process = train_in_subprocess(config, run)
-    wait_for_lines(run, 10, process)
-    process.send_signal(number)
-    code, out, err = finish(process)
-    # A supervisor sees that it is not finished.
-    assert code == 128 + number, err
-    assert not (run / "weights.safetensors").exists()
-    assert f"stopped: {number.name} at step" in out
-    checkpoint = newest_checkpoint(run)
-    assert checkpoint is not None
-    assert f"step_{losses(run)[-1][0]}." in checkpoint.name
-    code, _, err = finish(train_in_subprocess(config, run, "--resume"))
-    assert code == 0, err
-    assert_same_run(run, whole)
-
-
-KILL_WHILE_SAVING = """
-import os, signal, sys
-import trm.storage.files
-replace = os.replace
-def killed(source, target):
-    if str(target).endswith("step_14.safetensors"):
-        os.kill(os.getpid(), signal.SIGKILL)
-    replace(source, target)
-trm.storage.files.os.replace = killed
-from trm.cli.main import main
-sys.argv[0] = "trm"
-main()
-"""
-
-
-def test_killed_while_saving_keeps_the_checkpoint_before(uninterrupted: tuple[Config, Path], tmp_path: Path):
-    """kill -9 between writing a checkpoint and moving it into place."""
-    config, whole = uninterrupted
-    run, path = tmp_path / "killed", tmp_path / "killed.toml"
-    path.write_text(config_to_toml(config))
-    command = [sys.executable, "-c", KILL_WHILE_SAVING, "train", str(path), "--out", str(run)]
-    assert subprocess.run(command, capture_output=True, timeout=300, check=False).returncode == -signal.SIGKILL
-    newest = newest_checkpoint(run)
-    assert newest is not None
-    assert newest.name == "step_7.safetensors"
-    assert list(run.rglob(".*.tmp"))
-    code, _, err = finish(train_in_subprocess(config, run, "--resume"))
-    assert code == 0, err
-    assert_same_run(run, whole)
-    assert not list(run.rglob(".*.tmp"))
+    for step, number in ((4, signal.SIGTERM), (10, signal.SIGINT)):
+        hooks = [signal_at(step, number)]
+        outcome = train(config, tmp_path / "stopped", make_mesh(1), resume=True, hooks=hooks)
+        assert outcome.stopped.startswith(f"{number.name} at step {outcome.step}")
+        assert step <= outcome.step <= step + 1
+        checkpoint = newest_checkpoint(tmp_path / "stopped")
+        assert checkpoint is not None
+        assert checkpoint.name == f"step_{outcome.step}.safetensors"
+    train(config, tmp_path / "stopped", make_mesh(1), resume=True)
+    assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
 def test_all_options_of_the_fast_recipe_resume(puzzle_dir: Path, tmp_path: Path):
@@ -213,8 +132,8 @@ def test_all_options_of_the_fast_recipe_resume(puzzle_dir: Path, tmp_path: Path)
     assert_same_run(tmp_path / "broken", tmp_path / "whole")
 
 
-def test_resume_refuses_another_experiment(uninterrupted: tuple[Config, Path]):
-    config, whole = uninterrupted
+def test_resume_refuses_another_experiment(finished: tuple[Config, Path]):
+    config, whole = finished
     other = tiny_config(data={"path": config.data.path}, halting=EXPLORING["halting"], optimizer={"lr": 0.5})
     with pytest.raises(InputError, match=r"optimizer\.lr: found 0\.5, expected 0\.001, as in"):
         train(other, whole, make_mesh(1), resume=True)
@@ -276,8 +195,8 @@ def test_without_labels_the_last_weights_are_the_best(puzzle_dir: Path, tmp_path
     assert best[1] == dataclasses.replace(last[1], chosen_on="test")
 
 
-def test_a_refused_resume_changes_nothing(uninterrupted: tuple[Config, Path]):
-    config, whole = uninterrupted
+def test_a_refused_resume_changes_nothing(finished: tuple[Config, Path]):
+    config, whole = finished
     before = (whole / "config.toml").read_bytes()
     pieces = config_from_tables(config_to_tables(config), ["train.microbatches=8"])
     with pytest.raises(InputError, match=r"train\.global_batch_size: found 8, expected a multiple of 16"):

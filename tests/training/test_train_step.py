@@ -1,6 +1,7 @@
 """The training step: one device or many, whole or in pieces, from slots or from a queue, the numbers are the same."""
 
 import re
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -63,7 +64,7 @@ EXPLORING = {"halting": {"halt_exploration_prob": 0.5, "halt_max_steps": 3}}
 
 @pytest.mark.skipif(DEVICES < 4, reason="needs four devices")
 @pytest.mark.parametrize("steps", [1, 6])
-@pytest.mark.parametrize("q_continue", ["unused", "learned"])
+@pytest.mark.parametrize("q_continue", ["unused", pytest.param("learned", marks=pytest.mark.slow)])
 def test_one_two_and_four_devices_agree(splits: dict[str, PuzzleSet], q_continue: str, steps: int):
     config = tiny_config(halting=EXPLORING["halting"] | {"q_continue": q_continue})
     one, metrics_of_one = run_steps(config, splits["train"], 1, steps)
@@ -122,6 +123,7 @@ def test_no_row_of_the_queue_is_lost(splits: dict[str, PuzzleSet]):
     assert len(set(counts)) > 3
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(DEVICES < 4, reason="needs four devices")
 def test_a_queue_is_dealt_out_to_devices_and_pieces_as_to_one(splits: dict[str, PuzzleSet]):
     one, begun, _ = run_from_queue(tiny_config(**QUEUED), splits["train"], 1, steps=6)
@@ -147,7 +149,8 @@ def test_stages_of_a_curriculum():
     assert cycles_at(tiny_config(), 1, 10) == (2, 2)
 
 
-@pytest.mark.parametrize("mixer", [{}, {"mixer": "mlp", "positions": "none"}])
+@pytest.mark.compiler
+@pytest.mark.parametrize("mixer", [{}, pytest.param({"mixer": "mlp", "positions": "none"}, marks=pytest.mark.slow)])
 def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[str, PuzzleSet], mixer: dict):
     puzzles = splits["train"]
     kept, again = (
@@ -163,7 +166,10 @@ def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[
     assert a_metrics[0]["lm_loss"] == pytest.approx(b_metrics[0]["lm_loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize("recursion", ["trm", "trm_singlez", "trm_hier6"])
+@pytest.mark.compiler
+@pytest.mark.parametrize(
+    "recursion", ["trm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("trm_singlez", "trm_hier6"))]
+)
 def test_unrolled_cycles_are_no_loop_and_change_no_number(splits: dict[str, PuzzleSet], recursion: str):
     puzzles = splits["train"]
     rolled, unrolled = (tiny_config(model={"recursion": recursion, "unroll": unroll}) for unroll in (False, True))
@@ -178,7 +184,11 @@ def test_unrolled_cycles_are_no_loop_and_change_no_number(splits: dict[str, Puzz
     assert a_metrics[0]["lm_loss"] == pytest.approx(b_metrics[0]["lm_loss"], rel=1e-6)
 
 
-@pytest.mark.parametrize(("model", "microbatches"), [({}, 1), ({}, 2), ({"puzzle_emb_ndim": 0}, 1)])
+@pytest.mark.compiler
+@pytest.mark.parametrize(
+    ("model", "microbatches"),
+    [({}, 2), *(pytest.param(*case, marks=pytest.mark.slow) for case in (({}, 1), ({"puzzle_emb_ndim": 0}, 1)))],
+)
 def test_collectives_in_the_compiled_step(model: dict, microbatches: int):
     """One all-reduce and one all-gather (none without puzzle embeddings), neither inside a loop."""
     if DEVICES < 2:
@@ -194,6 +204,7 @@ def test_collectives_in_the_compiled_step(model: dict, microbatches: int):
     assert sorted(re.findall(rf"= \S+ {names}", entry[0])) == everywhere
 
 
+@pytest.mark.compiler
 def test_state_is_donated():
     """The memory of the old state is that of the new one."""
     memory = compile_train_step(tiny_config(), sudoku.metadata_of(20, 4), make_mesh(1)).memory_analysis()
@@ -229,6 +240,7 @@ def test_average_equals_the_weights_before_its_start(splits: dict[str, PuzzleSet
     assert (after[0] != after[1]).all()
 
 
+@pytest.mark.compiler
 def test_nothing_is_compiled_after_the_first_step(splits: dict[str, PuzzleSet]):
     config, puzzles, mesh = tiny_config(), splits["train"], make_mesh(min(2, DEVICES))
     state, train_step = make_state(config, puzzles.metadata, mesh), make_train_step(config, puzzles.metadata, mesh)
@@ -240,17 +252,18 @@ def test_nothing_is_compiled_after_the_first_step(splits: dict[str, PuzzleSet]):
 
 
 NO_CYCLES = {"L_layers": 0, "H_cycles": 0, "L_cycles": 0}
+slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize(
     ("model", "q_continue", "lr", "steps"),
     [
         ({"mixer": "mlp", "positions": "none"}, "unused", 5e-3, 400),
-        ({"recursion": "hrm", "H_layers": 1, "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
-        ({"recursion": "trm_singlez", "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
-        ({"recursion": "trm_hier6", "mixer": "mlp", "positions": "none"}, "unused", 5e-3, 250),
+        slow({"recursion": "hrm", "H_layers": 1, "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
+        slow({"recursion": "trm_singlez", "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
+        slow({"recursion": "trm_hier6", "mixer": "mlp", "positions": "none"}, "unused", 5e-3, 250),
         # Without recursion it takes twice as long.
-        (
+        slow(
             {"recursion": "transformers_baseline", "H_layers": 2, "positions": "learned"} | NO_CYCLES,
             "compared",
             3e-3,

@@ -130,6 +130,7 @@ def test_names_of_another_set(trained: tuple[Path, Weights], tmp_path: Path):
         start_from(state, WarmStart(trained[0], tmp_path / "new"), config)
 
 
+@pytest.mark.slow
 def test_fine_tuning_in_the_published_order(
     trained: tuple[Path, Weights], tmp_path: Path, capsys: pytest.CaptureFixture
 ):
