@@ -63,7 +63,7 @@ def test_an_unknown_name_gets_a_hint():
     with pytest.raises(InputError, match="shape: found 'sqare', did you mean 'square'"):
         registry["sqare"]
     with pytest.raises(
-        InputError, match="shape: found 'xyz', expected one of 'round', 'square' or package.module:Name"
+        InputError, match=r"shape: found 'xyz', expected one of 'round', 'square' or package\.module:Name"
     ):
         registry["xyz"]
 

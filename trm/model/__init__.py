@@ -1,0 +1,1 @@
+"""The network: embeddings, recursion, blocks, heads."""
