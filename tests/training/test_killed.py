@@ -13,7 +13,8 @@ from test_train_step import EXPLORING
 
 from trm.configuration.schema import config_to_toml
 from trm.parallel.mesh import make_mesh
-from trm.training.run import newest_checkpoint, train
+from trm.training.checkpoints import newest_checkpoint
+from trm.training.run import train
 
 pytestmark = [pytest.mark.slow, pytest.mark.processes]
 
