@@ -175,7 +175,7 @@ class _StagedTrainStep:
             # It is made of constants, which are not the loop's.
             with jax.transfer_guard("allow"):
                 lowered = make_train_step(self._config, self._metadata, self._mesh, cycles).lower(state, data)
-                self._compiled = self._stop.compile(lowered)
+                self._compiled = self._stop.wait_for(lowered.compile)
             self._cycles = cycles
         return self._compiled(state, data)
 

@@ -6,12 +6,14 @@ Entry: `catch_signals`. A second SIGINT interrupts at once.
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+T = TypeVar("T")
 
 COMPILE_THREAD = "trm-compile"
 AGREE_EVERY = 8
@@ -47,22 +49,23 @@ class StopRequest:
         if self.number:
             raise Stopped
 
-    def compile(self, lowered: jax.stages.Lowered) -> jax.stages.Compiled:
+    def wait_for(self, compile: Callable[[], T]) -> T:
         """Compile a program; raise Stopped when a signal comes first.
 
         The compiler does not look at signals for up to minutes, so it gets a thread of its own, which is left behind
         when the run stops.
         """
         if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
-            return lowered.compile()
-        results: list[jax.stages.Compiled | BaseException] = []
+            return compile()
+        results: list[T] = []
+        errors: list[BaseException] = []
 
         def work() -> None:
             try:
-                results.append(lowered.compile())
+                results.append(compile())
             except BaseException as error:
                 # Raised again below, on the thread that waits.
-                results.append(error)
+                errors.append(error)
 
         thread = threading.Thread(target=work, daemon=True, name=COMPILE_THREAD)
         thread.start()
@@ -70,8 +73,8 @@ class StopRequest:
             thread.join(timeout=0.1)
             if self.number:
                 raise Stopped
-        if isinstance(results[0], BaseException):
-            raise results[0]
+        for error in errors:
+            raise error
         return results[0]
 
 
