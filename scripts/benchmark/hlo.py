@@ -119,10 +119,11 @@ def _fused_bytes(computation: list[Instruction]) -> int:
             users[name].append(instruction)
 
     def read(parameter: Instruction) -> int:
-        opcodes = {user.opcode for user in users[parameter.name]}
-        if opcodes == {"dynamic-slice"}:
+        # The first operand is the array that is sliced or updated; the others are the update and the indices.
+        uses = {(user.opcode, user.operands[0] == parameter.name) for user in users[parameter.name]}
+        if uses == {("dynamic-slice", True)}:
             return sum(_bytes(user.shape) for user in users[parameter.name])
-        return 0 if opcodes == {"dynamic-update-slice"} else _bytes(parameter.shape)
+        return 0 if uses == {("dynamic-update-slice", True)} else _bytes(parameter.shape)
 
     def written(result: Instruction) -> int:
         if result.opcode in ("tuple", "bitcast"):
