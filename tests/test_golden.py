@@ -14,15 +14,37 @@ from typer.testing import CliRunner
 from trm.storage.safetensors import read_safetensors, write_safetensors
 
 CASES = sorted(path.parent for path in GOLDEN.glob("*/case.json"))
+# A main case compares the same modules; these are its variants.
+SLOW = {
+    "train_trajectory_frozen": "train_trajectory",
+    "reference_failures": "trm_att_step",
+    "trm_att_loss": "trm_att_step",
+    "trm_hier6_l4": "trm_hier6",
+    "trm_puzzle_pad": "trm_att_step",
+    "trm_no_puzzle": "trm_mlp_t",
+    "trm_act_continue": "trm_singlez",
+    "trm_att_eval16": "evaluate_loop",
+    "hrm_mlp_t": "hrm_att",
+}
 
 
-@pytest.mark.parametrize("folder", CASES, ids=lambda folder: folder.name)
+@pytest.mark.golden
+@pytest.mark.parametrize(
+    "folder",
+    [pytest.param(path, marks=[pytest.mark.slow] if path.name in SLOW else [], id=path.name) for path in CASES],
+)
 def test_parity(folder: Path):
     case = read_case(folder)
     comparisons = list(checker_of(case)(case))
     assert sum(comparison.compared for comparison in comparisons) > 0
     failed = [f"{c.run}: {c.worst:.2f} of the tolerance: {c.what}" for c in comparisons if not c.passed]
     assert not failed
+
+
+def test_main_cases_are_fast():
+    names = {folder.name for folder in CASES}
+    assert SLOW.keys() <= names
+    assert set(SLOW.values()) <= names - SLOW.keys()
 
 
 def run(*folders: Path) -> tuple[int, str]:

@@ -26,6 +26,14 @@ def code_block(says: str) -> str:
     return block
 
 
+def with_changes(code: str, changes: dict[str, str]) -> str:
+    """Replace words, each of which must stand in the code once."""
+    for old, new in changes.items():
+        assert code.count(old) == 1
+        code = code.replace(old, new)
+    return code
+
+
 def test_a_recursion_of_your_own(monkeypatch: pytest.MonkeyPatch):
     names = dict(vars(trm.model.recursion))
     exec(code_block("class Interleaved"), names)
@@ -43,8 +51,7 @@ def test_a_recursion_of_your_own(monkeypatch: pytest.MonkeyPatch):
 
 def test_puzzles_from_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     monkeypatch.chdir(tmp_path)
-    code = code_block("make_split").replace('"epochs": 20', '"epochs": 2').replace('interval": 10', 'interval": 1')
-    exec(code, {})
+    exec(with_changes(code_block("make_split"), {'"epochs": 20': '"epochs": 2', 'interval": 10': 'interval": 1'}), {})
     assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 1
     code, out, _ = run_trm(capsys, "data", "check", "data/reverse")
     assert code == 0

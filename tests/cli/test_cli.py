@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -224,9 +225,84 @@ def test_dry_run_trains_nothing(puzzle_dir: Path, tmp_path: Path, capsys: pytest
     (tmp_path / "tiny.toml").write_text(config_to_toml(tiny_config(data={"path": str(puzzle_dir)})))
     code, out, _ = run_trm(capsys, "train", tmp_path / "tiny.toml", "-o", tmp_path / "run", "--dry-run", "--devices", 1)
     assert code == 0
-    for word in ("parameters", "steps", "15", "examples", "120", "memory"):
-        assert word in out
+    rows = dict(re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in out.splitlines() if "  " in line.strip())
+    # Attention, SwiGLU of width 256, embeddings and head of 6 tokens, the halting head. The puzzle table is apart.
+    assert rows["parameters"] == f"{16 * 48 + 16 * 16 + 3 * 16 * 256 + 2 * 6 * 16 + 16 * 2 + 2:,}"
+    assert rows["puzzle embeddings"] == "16"
+    # 6 epochs of 20 puzzles, 8 a step; of each puzzle the original and 3 rearrangements are stored.
+    assert rows["steps"] == "15"
+    assert rows["examples"].startswith("120 of 80 stored, 20 an epoch")
+    assert rows["memory, a step"].endswith(" MB per device")
     assert not (tmp_path / "run").exists()
+
+
+WANDB = """
+\"\"\"Stands in for the package wandb: writes what it is told to a file.\"\"\"
+import json, pathlib
+class Run:
+    def log(self, values, step):
+        with open("wandb.jsonl", "a") as file:
+            print(json.dumps([step, values]), file=file)
+    def finish(self, *arguments, **options):
+        pass
+def init(**options):
+    pathlib.Path("wandb.json").write_text(json.dumps(options))
+    return Run()
+"""
+
+
+def test_metrics_go_to_wandb(
+    puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    """What metrics.jsonl holds is what wandb is told, step for step."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "packages").mkdir()
+    (tmp_path / "packages" / "wandb.py").write_text(WANDB)
+    monkeypatch.syspath_prepend(tmp_path / "packages")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    Path("tiny.toml").write_text(config_to_toml(tiny_config(data={"path": str(puzzle_dir)}, train={"epochs": 3})))
+    code, _, err = run_trm(capsys, "train", "tiny.toml", "-o", "first", "--devices", 1, "--wandb", "puzzles")
+    monkeypatch.delitem(sys.modules, "wandb", raising=False)
+    assert code == 0, err
+    options = json.loads(Path("wandb.json").read_text())
+    assert (options["project"], options["name"]) == ("puzzles", "first")
+    assert options["config"]["model"]["hidden_size"] == 16
+    told = [json.loads(line) for line in Path("wandb.jsonl").read_text().splitlines()]
+    written = [json.loads(line) for line in Path("first/metrics.jsonl").read_text().splitlines()]
+    assert [(step, values.get("train/lm_loss")) for step, values in told] == [
+        (line["step"], line.get("train/lm_loss")) for line in written
+    ]
+    assert sum("all/exact_accuracy" in values for _, values in told) == 1
+
+
+def test_wandb_that_is_not_installed(trained: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    command = ["train", str(trained.parent / "tiny.toml"), "-o", str(trained.parent / "new"), "--wandb", "puzzles"]
+    check_mistake(capsys, command, "--wandb: the package wandb is missing, expected `pip install 'trm[wandb]'`")
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_quickstart_from_start_to_end(tmp_path: Path):
+    """The command, and the commands that it offers next."""
+
+    def run(*arguments: str) -> str:
+        command = [sys.executable, "-m", "trm", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=900, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    out = run("quickstart")
+    (solved,) = re.findall(r"Unseen puzzles solved exactly: ([\d.]+)%", out)
+    assert float(solved) > 90
+    solve, info, plan = re.findall(r"^  trm (.+)$", out, re.MULTILINE)
+    question, answer = (
+        np.array(list(board.replace(".", "0"))).astype(int).reshape(1, 6, 6)
+        for board in (solve.split()[-1], run(*solve.split(), "--format", "plain").strip())
+    )
+    assert sudoku.obeys_rules(question, answer).all()
+    assert "forward_dtype" in run(*info.split())
+    assert plan.startswith("train sudoku_mlp")
 
 
 def wrong(*arguments: object, says: str):

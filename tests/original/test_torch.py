@@ -22,7 +22,7 @@ from trm.checkpoints.description import Description
 from trm.checkpoints.format import load_weights, save
 from trm.configuration.schema import Config, config_from_tables, config_to_tables
 from trm.errors import InputError
-from trm.model.weights import Weights
+from trm.model.weights import Weights, abstract_weights
 from trm.original.files import read_state_dict, write_state_dict
 from trm.original.settings import (
     read_settings,
@@ -78,10 +78,10 @@ def configure(kind: str, dtype: str = "bfloat16") -> Config:
 
 
 def make_weights(config: Config) -> Weights:
-    state = fetch(make_state(config, METADATA, make_mesh(1)))
+    """Return weights with random numbers in every place."""
     rng = np.random.default_rng(0)
-    table = rng.normal(size=state.puzzle_table.shape).astype(np.float32)
-    return Weights(state.model, table)
+    abstract = abstract_weights(config.model, METADATA.vocab_size, METADATA.seq_len, METADATA.num_puzzle_identifiers)
+    return jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(leaf.dtype), abstract)
 
 
 def settings_file(config: Config, path: Path) -> None:
@@ -230,7 +230,7 @@ def test_numbers_are_not_rounded_on_import():
         (lambda tensors: tensors.clear(), "found no tensors, expected inner.L_level or inner.H_level"),
         (
             lambda tensors: tensors.update({"inner.q_head.bias": np.full(2, np.nan, np.float32)}),
-            "found weights that make no finite answer",
+            "found weights whose answer is not finite",
         ),
     ],
 )
@@ -374,6 +374,6 @@ def test_torch_files_that_are_no_state_dict(tmp_path: Path, monkeypatch: pytest.
     # An archive of a kilobyte that unpacks to a hundred megabytes.
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(100_000_000))
-    check("found 100,000,000 bytes packed into")
+    check("found 100,000,000 bytes compressed to")
     path.unlink()
     check("cannot read: No such file")
