@@ -17,7 +17,8 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PUZZLE = "53..7....6..195....98....6.8...6...34..8.3..17...2...6.6....28....419..5....8..79"
 ANSWER = "534678912672195348198342567859761423426853791713924856961537284287419635345286179"
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +80,13 @@ def _run(command: list[str], cwd: Path | None = None) -> str:
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_all_packages_are_listed():
+    listed = set(PYPROJECT["tool"]["setuptools"]["packages"])
+    assert listed == {".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("trm/**/__init__.py")} | {
+        "trm.configs"
+    }
 
 
 def test_what_is_imported_is_declared():

@@ -32,10 +32,9 @@ from trm.original.settings import (
     tables_from_tensors,
 )
 from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
-from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.writing import make_split, write_puzzle_set
-from trm.training.state import abstract_state, make_state
+from trm.training.state import abstract_state
 
 METADATA = sudoku.metadata_of(20, 4)
 NO_CYCLES = {"L_layers": 0, "H_cycles": 0, "L_cycles": 0}

@@ -4,6 +4,8 @@ import dataclasses
 import itertools
 import json
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -254,16 +256,27 @@ def test_a_killed_process_is_an_error_of_one_line():
         pool.submit(os._exit, 1).result()
 
 
+@pytest.mark.processes
 @pytest.mark.parametrize("processes", [1, 2])
-def test_nothing_stays_of_a_set_that_cannot_be_written(subsets: list[Subset], tmp_path: Path, processes: int):
-    """Where the disk is full; a limit on the size of a file plays the full disk."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))
-    try:
-        with pytest.raises(InputError, match="cannot write"):
-            build(tmp_path / "set", subsets, NUM_AUG, SeededDraws(0), processes=processes)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+def test_nothing_stays_of_a_set_that_cannot_be_written(tmp_path: Path, processes: int):
+    """Where the disk is full; a limit on the size of a file, in kilobytes, plays the full disk."""
+    command = [
+        "data",
+        "arc",
+        str(tmp_path / "set"),
+        str(KAGGLE),
+        "--num-aug",
+        str(NUM_AUG),
+        "--processes",
+        str(processes),
+    ]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 200; exec "$@"', "bash", sys.executable, "-m", "trm", *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "cannot write" in done.stderr
     assert list(tmp_path.iterdir()) == []
