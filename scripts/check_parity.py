@@ -7,7 +7,7 @@ gives the largest error of a run in units of its tolerance, the number of compar
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import jax
 import typer
@@ -22,8 +22,8 @@ from parity.training import check_evaluation, check_trajectory
 from parity.voting import check_voting
 from records import Recorder, hardware
 
-from trm.configuration.schema import RecursionName
 from trm.errors import InputError
+from trm.model.recursions import RECURSIONS
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.metadata import Metadata
 
@@ -76,7 +76,7 @@ def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
         return check_losses
     if {"schedule", "signsgd", "trunc_normal"} & values.keys():
         return check_optimizers
-    if values.get("arch") in get_args(RecursionName):
+    if values.get("arch") in RECURSIONS.names():
         for key, check in (("calls", check_trajectory), ("runs", check_model), ("metrics", check_evaluation)):
             if key in values:
                 return check

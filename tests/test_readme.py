@@ -7,11 +7,9 @@ import jax
 import pytest
 from conftest import run_trm, tiny_config
 
-import trm.model.recursion
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
 from trm.model.reasoner import Reasoner
-from trm.model.recursion import RECURSIONS
 from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.kinds.sudoku.boards import metadata_of
@@ -34,11 +32,10 @@ def with_changes(code: str, changes: dict[str, str]) -> str:
     return code
 
 
-def test_a_recursion_of_your_own(monkeypatch: pytest.MonkeyPatch):
-    names = dict(vars(trm.model.recursion))
-    exec(code_block("class Interleaved"), names)
-    monkeypatch.setitem(RECURSIONS, "trm", names["Interleaved"])
-    config = tiny_config().model
+def test_a_recursion_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "interleaved.py").write_text(code_block("class Interleaved"))
+    monkeypatch.syspath_prepend(tmp_path)
+    config = tiny_config(model={"recursion": "interleaved:Interleaved"}).model
     model = Reasoner(config, 6, 16, key=jax.random.key(0))
     inputs = jax.random.randint(jax.random.key(1), (2, 16), 0, 6)
     rows = jax.random.normal(jax.random.key(2), (2, 16))

@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from trm.configuration.schema import UNUSED, Config
+from trm.configuration.schema import Config
 from trm.errors import InputError
+from trm.model.recursions import unused_sizes
 from trm.original.settings import settings_from_config
 from trm.puzzles.loader import HostBatch
 from trm.puzzles.metadata import Metadata
@@ -47,7 +48,7 @@ class Original:
     ):
         size = config.train.global_batch_size
         # The original also requires the sizes that it does not use.
-        settings = dict.fromkeys(UNUSED[config.model.recursion], 0) | settings_from_config(config)
+        settings = unused_sizes(config.model.recursion) | settings_from_config(config)
         settings |= {
             "batch_size": size,
             "seq_len": metadata.seq_len,

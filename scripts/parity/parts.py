@@ -20,7 +20,10 @@ from trm.model.precision import linear
 from trm.model.reasoner import QHead, Reasoner
 from trm.puzzles.metadata import IGNORED_LABEL
 from trm.supervision.loss import LossType, log_softmax, log_stablemax, token_losses
-from trm.training.optim.assemble import adam_atan2, sign_sgd_rows, update_ema, warmup_cosine
+from trm.training.optim.adam import adam_atan2
+from trm.training.optim.ema import update_ema
+from trm.training.optim.schedule import warmup_cosine
+from trm.training.optim.sign_sgd import sign_sgd_rows
 
 from .case import FORWARD, GRADIENT, Case, Comparison, Tolerance
 

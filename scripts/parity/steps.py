@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from trm.configuration.schema import Config, RecursionName, config_from_tables
+from trm.configuration.schema import Config, config_from_tables
 from trm.errors import InputError
 from trm.model.reasoner import Outputs, Reasoner, trainable
 from trm.model.weights import Weights
@@ -42,7 +42,7 @@ def configure(
     return configure_settings(theirs, case.values["arch"], batch_size)
 
 
-def configure_settings(theirs: Mapping[str, Any], arch: RecursionName, batch_size: int) -> tuple[Config, Metadata]:
+def configure_settings(theirs: Mapping[str, Any], arch: str, batch_size: int) -> tuple[Config, Metadata]:
     """Translate settings of the original, with the metadata of a puzzle set that fits them."""
     tables = tables_from_settings(theirs, arch)
     # A puzzle set of one batch: then an epoch is a step.

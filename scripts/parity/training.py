@@ -20,7 +20,8 @@ from trm.puzzles.metadata import read_puzzle_set
 from trm.supervision.batch import Batch
 from trm.supervision.carry import Carry
 from trm.supervision.loss import Metrics, divide
-from trm.training.optim.assemble import update_ema, warmup_cosine
+from trm.training.optim.ema import update_ema
+from trm.training.optim.schedule import warmup_cosine
 from trm.training.state import TrainState, make_state, total_steps
 from trm.training.step import make_train_step
 

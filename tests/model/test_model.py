@@ -1,7 +1,7 @@
 """The model: its recursion against a plain loop, its own derivatives against JAX's."""
 
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -11,12 +11,12 @@ import pytest
 from conftest import tiny_config
 from jax.test_util import check_grads
 
-from trm.configuration.schema import UNUSED, ModelConfig, RecursionName, read_config
+from trm.configuration.schema import ModelConfig, read_config
 from trm.model.attention import attend, has_cudnn
 from trm.model.layers import SwiGLU, rms_norm, truncated_normal
 from trm.model.precision import cast_once, linear, rounded_product
 from trm.model.reasoner import Reasoner, count_parameters, trainable
-from trm.model.recursion import RECURSIONS, Latents, Recursion
+from trm.model.recursions import Latents, Recursion
 from trm.storage.bundled import config_path
 
 KEY = jax.random.key(0)
@@ -269,10 +269,6 @@ def test_as_many_parameters_as_the_original_on_mazes():
 def check_parameters(config: ModelConfig, vocab_size: int, seq_len: int, parameters: int):
     model = jax.eval_shape(lambda: Reasoner(config, vocab_size, seq_len, key=jax.random.key(0)))
     assert count_parameters(model) == parameters
-
-
-def test_every_recursion_has_its_name():
-    assert sorted(RECURSIONS) == sorted(get_args(RecursionName)) == sorted(UNUSED)
 
 
 # Derivatives that we define ourselves

@@ -14,8 +14,8 @@ from conftest import TINY, tiny_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trm.configuration.schema import UNUSED, RecursionName
 from trm.errors import InputError
+from trm.model.recursions import unused_sizes
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.kinds.maze import boards as maze
@@ -218,17 +218,17 @@ def test_noise_that_vanishes(weights: Weights, inputs: np.ndarray):
     ],
 )
 def test_latents_that_noise_is_added_to(
-    splits: dict[str, PuzzleSet], recursion: RecursionName, noise_on: NoiseOn, names: list[str]
+    splits: dict[str, PuzzleSet], recursion: str, noise_on: NoiseOn, names: list[str]
 ):
-    layers = {"H_layers": 1, "L_layers": 1} | dict.fromkeys(UNUSED[recursion], 0)
+    layers = {"H_layers": 1, "L_layers": 1} | unused_sizes(recursion)
     config = tiny_config(model=TINY["model"] | {"recursion": recursion} | layers)
-    z = abstract_state(config, splits["test"].metadata).model.recursion.initial
+    built = abstract_state(config, splits["test"].metadata).model.recursion
     thinking = Thinking(noise=1.0, noise_on=noise_on)
     if names:
-        assert list(noisy_latents(z, thinking)) == names
+        assert list(noisy_latents(built, thinking)) == names
     else:
         with pytest.raises(InputError, match=f"noise_on: found '{noise_on}', expected 'both' or a latent there is: "):
-            noisy_latents(z, thinking)
+            noisy_latents(built, thinking)
 
 
 # Several candidates

@@ -14,8 +14,12 @@ from jaxtyping import PyTree
 
 from trm.model.layers import Attention, SwiGLU
 from trm.model.reasoner import Reasoner, trainable
-from trm.training.optim.assemble import adam_atan2, make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
+from trm.training.optim.adam import adam_atan2
+from trm.training.optim.assemble import make_optimizer
+from trm.training.optim.ema import update_ema
 from trm.training.optim.muon import muon
+from trm.training.optim.schedule import warmup_cosine
+from trm.training.optim.sign_sgd import sign_sgd_rows
 
 
 def update(

@@ -40,24 +40,13 @@ class DataConfig:
         return (self.test_path,) if isinstance(self.test_path, str) else self.test_path
 
 
-RecursionName = Literal["trm", "hrm", "trm_singlez", "trm_hier6", "transformers_baseline"]
-
-UNUSED: dict[RecursionName, tuple[str, ...]] = {
-    "trm": ("H_layers",),
-    "hrm": (),
-    "trm_singlez": ("H_layers",),
-    "trm_hier6": ("H_layers",),
-    "transformers_baseline": ("L_layers", "H_cycles", "L_cycles"),
-}
-"""Sizes that a recursion has no use for: they must be 0, so that none is set in vain."""
-
-
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     """The network and its recursion (arXiv 2510.04871, section 4)."""
 
-    recursion: RecursionName = "trm"
-    """Which latents are refined by which network, and how often: a class in `trm.model.recursion`."""
+    recursion: str = "trm"
+    """Which latents are refined by which network, and how often: a name in `trm.model.recursions`, or
+    `package.module:Class`."""
     hidden_size: int = 512
     num_heads: int = 8
     expansion: float = 4.0
@@ -75,7 +64,10 @@ class ModelConfig:
     L_layers: int = 2
     """Blocks of the network that refines the reasoning, and the answer too where that has none of its own."""
     H_cycles: int = 3
-    """Times the answer is refined in a supervision step; only the last is differentiated."""
+    """Times the answer is refined in a supervision step."""
+    differentiated_cycles: int = 1
+    """H cycles, the last of a supervision step, that training differentiates, 1 to H_cycles. 1 is the method of arXiv
+    2510.04871; memory and time of the backward pass grow with it."""
     L_cycles: int = 6
     """Times the reasoning latent is refined before the answer is."""
     puzzle_emb_ndim: int | None = None
@@ -93,20 +85,13 @@ class ModelConfig:
     unroll: bool = False
     """Whether the L cycles are compiled one after another, not as a loop: what the backward pass needs is not copied
     into stacks and out, a sixth of what a GPU moves in training, for more memory and compile time."""
+    plain_derivatives: bool = False
+    """Whether all derivatives are JAX's own, for analysis: `jax.jvp`, `jax.jacfwd` and second derivatives work, and
+    pass through the latents from one supervision step to the next. Values stay the same. Reverse mode then takes more
+    memory and, in bfloat16, two to four times the time."""
 
     def __post_init__(self):
         _require_positive(self, "hidden_size num_heads expansion rope_theta rms_norm_eps")
-        for name in ("H_layers", "L_layers", "H_cycles", "L_cycles"):
-            if name in UNUSED[self.recursion]:
-                found = getattr(self, name)
-                _require(found == 0, name, found, f"0: recursion {self.recursion!r} has no use for it")
-            else:
-                _require_positive(self, name)
-        if self.recursion in ("hrm", "transformers_baseline"):
-            # Neither differentiates a loop.
-            _require_default(self, "unroll", f"with recursion {self.recursion!r}")
-        if self.recursion == "trm_hier6":
-            _require(self.L_cycles <= 6, "L_cycles", self.L_cycles, "at most 6, one for each latent of trm_hier6")
         _require(
             self.num_heads <= self.hidden_size, "num_heads", self.num_heads, f"at most hidden_size {self.hidden_size}"
         )
@@ -217,9 +202,9 @@ class LossConfig:
 class OptimizerConfig:
     """One optimiser for the network, sign SGD for the puzzle embeddings, one schedule for both, EMA for evaluation."""
 
-    type: Literal["adam_atan2", "muon"] = "adam_atan2"
+    type: str = "adam_atan2"
     """adam_atan2: for every weight; muon: Muon for the matrices of the networks, and AdamW, with the rates below, for
-    all else: embeddings, register, heads."""
+    all else: embeddings, register, heads; or another, as `package.module:function`."""
     lr: float = 1e-4
     lr_min_ratio: float = 1.0
     """The learning rate at the last step over `lr`; the way there is a cosine."""
@@ -249,7 +234,7 @@ class OptimizerConfig:
             _require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in "beta1 beta2 muon_momentum ema_rate".split():
             _require(0 <= getattr(self, name) < 1, name, getattr(self, name), "in [0, 1)")
-        if self.type != "muon":
+        if self.type == "adam_atan2":
             for name in "muon_lr muon_momentum muon_weight_decay".split():
                 _require_default(self, name, f"with type {self.type!r}")
         if not self.ema:

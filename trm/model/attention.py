@@ -1,4 +1,4 @@
-"""Softmax attention: what enters and leaves is (*batch, position, head, head_size), in the compute dtype."""
+"""Softmax attention over arrays (*batch, position, head, head_size) in the compute dtype. Entry: `attend`, `rotate`."""
 
 from functools import lru_cache, partial
 from typing import Any
@@ -40,13 +40,16 @@ def attend(
     k: Float[Array, "*batch position head head_size"],
     v: Float[Array, "*batch position head head_size"],
     fused: bool = False,
+    plain: bool = False,
 ) -> Float[Array, "*batch position head head_size"]:
-    """Mix the values by `softmax(q k / sqrt(head_size))`, full, not causal; the softmax in float32.
+    """Mix the values by `softmax(q k / sqrt(head_size))`, full, not causal; the softmax is in float32.
 
     The derivative computes the weights again instead of storing them: position x position is wide, and cheap to make.
-    Fused, on an NVIDIA GPU, it is a kernel of cuDNN that never writes them to memory (arXiv 2205.14135), for bfloat16;
-    elsewhere nothing changes.
+    `fused`: on an NVIDIA GPU a kernel of cuDNN, for bfloat16, never writes the weights to memory (arXiv 2205.14135);
+    elsewhere nothing changes. `plain`: never fused, with JAX's own derivative, which has a forward mode.
     """
+    if plain:
+        return _mix(q, k, v)
     return _attend(q, k, v, fused and has_cudnn())
 
 
@@ -100,7 +103,7 @@ def _mix_derivative(q: Array, k: Array, v: Array, cotangent: Array) -> tuple[Arr
 
 @lru_cache
 def has_cudnn() -> bool:
-    """Say whether jax was installed with cuDNN, be there a GPU or not."""
+    """Say whether jax was installed with cuDNN, with or without a GPU."""
     x = jax.ShapeDtypeStruct((1, 1, 1, 8), jnp.bfloat16)
     try:
         jax.eval_shape(_cudnn, x, x, x)
@@ -111,7 +114,7 @@ def has_cudnn() -> bool:
 
 def _cudnn(q: Array, k: Array, v: Array) -> Array:
     length = q.shape[-3]
-    # JAX refuses the derivative at odd lengths: it takes the bias that is not there for one.
+    # JAX refuses the derivative at odd lengths, as if there were a bias.
     padding = ((0, 0), (0, length % 2), (0, 0), (0, 0))
     padded = [jnp.pad(x.reshape(-1, *x.shape[-3:]), padding) for x in (q, k, v)]
     lengths = jnp.full(len(padded[0]), length) if length % 2 else None
@@ -122,5 +125,5 @@ def _cudnn(q: Array, k: Array, v: Array) -> Array:
 
 
 def _cudnn_derivative(q: Array, k: Array, v: Array, cotangent: Array) -> tuple[Array, Array, Array]:
-    # The forward kernel runs again: what it would have left for this one has no counterpart on other platforms.
+    # The forward kernel runs again: its residuals have no counterpart on other platforms.
     return jax.vjp(_cudnn, q, k, v)[1](cotangent)

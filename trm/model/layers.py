@@ -1,22 +1,23 @@
-"""The building blocks: what enters and leaves each is (*batch, position, hidden), in the compute dtype.
+"""Layers, blocks and the network, on arrays (*batch, position, hidden) in the compute dtype.
 
-Weights are float32, truncated normal, and stored so that the gradient of each is a product whose transposed operand
-lies ready in memory; `trm.original.state_dict` knows how that relates to the original's (out, in).
+Weights are float32, drawn from a truncated normal, and stored so that the gradient of each is a product whose
+transposed operand lies ready in memory; `trm.original.state_dict` maps them to the original's (out, in).
+Each function takes `plain`: with JAX's own derivative, which has a forward mode, in place of ours.
 """
 
+from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray
+from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
 
 from trm.model.attention import attend, rotate
-from trm.model.precision import as_cast, linear, pack, product, rounded_product, unpack, weight_gradient
-
-T = TypeVar("T")
+from trm.model.precision import as_cast, linear, pack, plain_cast, product, rounded_product, unpack, weight_gradient
 
 
 def truncated_normal(key: PRNGKeyArray, shape: tuple[int, ...], std: float) -> Float[Array, "*shape"]:
@@ -28,14 +29,46 @@ _STD_OF_CUT_NORMAL = 0.8796256610342398
 """Standard deviation of a unit normal cut at two."""
 
 
+class Layer(eqx.Module):
+    """A module that declares its matrices, for optimisers that treat a matrix as a map from inputs to outputs."""
+
+    matrices: eqx.AbstractClassVar[Mapping[str, int]]
+    """Names of the fields that hold one, each with the axis of its outputs: 0 or 1."""
+
+
+def fan_out_over_fan_in(tree: PyTree) -> PyTree:
+    """Replace each matrix that a layer of a tree declares by its outputs per input, and every other array by None."""
+    declared = {}
+    for layer in _layers(tree):
+        for name, axis in layer.matrices.items():
+            matrix = getattr(layer, name)
+            declared[id(matrix)] = matrix.shape[axis] / matrix.shape[1 - axis]
+    return jax.tree.map(lambda leaf: declared.get(id(leaf)), tree)
+
+
+def _layers(tree: PyTree) -> Iterator[Layer]:
+    """Find the layers of a tree, also those within layers."""
+    for node in jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Layer)):
+        if isinstance(node, Layer):
+            yield node
+            yield from _layers(list(vars(node).values()))
+
+
 # Norm
 
 
 def rms_norm(
-    x: Float[Array, "*batch position hidden"], eps: float, dtype: DTypeLike
+    x: Float[Array, "*batch position hidden"], eps: float, dtype: DTypeLike, plain: bool = False
 ) -> Float[Array, "*batch position hidden"]:
-    """Divide by the root mean square over the last axis, without a gain, in float32; return it in `dtype`."""
-    return _rms_norm(x.astype(jnp.float32), eps, jnp.dtype(dtype))
+    """Divide by the root mean square over the last axis, without a gain, in float32; return the result in `dtype`."""
+    x = x.astype(jnp.float32)
+    if plain:
+        return (x * _scale(x, eps)).astype(dtype)
+    return _rms_norm(x, eps, jnp.dtype(dtype))
+
+
+def _scale(x: Array, eps: float) -> Array:
+    return jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
@@ -44,7 +77,7 @@ def _rms_norm(x: Array, eps: float, dtype: np.dtype) -> Array:
 
 
 def _rms_norm_forward(x: Array, eps: float, dtype: np.dtype) -> tuple[Array, Any]:
-    scale = jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
+    scale = _scale(x, eps)
     y = (x * scale).astype(dtype)
     # The result is the next layer's input and kept for it anyway: nothing wide has to be stored for this derivative.
     return y, pack((y, scale))
@@ -58,10 +91,10 @@ def _rms_norm_backward(eps: float, dtype: np.dtype, residuals: Any, cotangent: A
 
 
 def _add_and_norm(
-    h: Float[Array, "*batch position hidden"], update: Float[Array, "*batch position hidden"], eps: float
+    h: Float[Array, "*batch position hidden"], update: Float[Array, "*batch position hidden"], eps: float, plain: bool
 ) -> Float[Array, "*batch position hidden"]:
-    """Post-norm: add what a layer found, then normalise, both in float32; return it in the dtype of `h`."""
-    return rms_norm(h.astype(jnp.float32) + update.astype(jnp.float32), eps, h.dtype)
+    """Post-norm: add the output of a layer, then normalise, both in float32; return the result in the dtype of `h`."""
+    return rms_norm(h.astype(jnp.float32) + update.astype(jnp.float32), eps, h.dtype, plain)
 
 
 _rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
@@ -75,27 +108,36 @@ def swiglu_width(width: int, expansion: float) -> int:
     return max(1, -(-round(expansion * width * 2 / 3) // 256)) * 256
 
 
-class SwiGLU(eqx.Module):
+class SwiGLU(Layer):
     """Gated linear unit, no bias: `down(silu(gate(x)) * up(x))` (arXiv 2002.05202).
 
-    Or, with a norm, `down(sigmoid(gate(x)) * rms(gate(x) * up(x)))` (arXiv 2601.19085).
+    With a norm it is `down(sigmoid(gate(x)) * rms(gate(x) * up(x)))` (arXiv 2601.19085).
     """
 
+    matrices: ClassVar[Mapping[str, int]] = MappingProxyType({"gate_up": 1, "down": 0})
     gate_up: Float[Array, "width gate_and_up"]
     """Gate first, then up."""
     down: Float[Array, "width inner"]
     """Transposed: (out, in)."""
     norm_eps: float | None = eqx.field(static=True)
-    """Of the norm in the gate; None: no norm."""
+    """Epsilon of the norm in the gate; None: no norm."""
+    plain: bool = eqx.field(static=True)
+    """Whether its derivative is JAX's own."""
 
-    def __init__(self, width: int, expansion: float, norm_eps: float | None = None, *, key: PRNGKeyArray):
+    def __init__(
+        self, width: int, expansion: float, norm_eps: float | None = None, plain: bool = False, *, key: PRNGKeyArray
+    ):
         inner = swiglu_width(width, expansion)
         gate_up_key, down_key = jax.random.split(key)
         self.gate_up = truncated_normal(gate_up_key, (width, 2 * inner), width**-0.5)
         self.down = truncated_normal(down_key, (width, inner), inner**-0.5)
         self.norm_eps = norm_eps
+        self.plain = plain
 
     def __call__(self, x: Float[Array, "*batch position width"]) -> Float[Array, "*batch position width"]:
+        if self.plain:
+            gate_up, down = plain_cast(self.gate_up, x.dtype), plain_cast(self.down, x.dtype)
+            return _down(x, *_gate_and_up(x, gate_up), down, self.norm_eps, plain=True)
         gate_up, down = as_cast(self.gate_up, x.dtype), as_cast(self.down, x.dtype)
         return _swiglu(x, gate_up.parameter, down.parameter, gate_up.copy, down.copy, self.norm_eps)
 
@@ -112,10 +154,8 @@ def _swiglu_forward(
     x: Array, gate_up_parameter: Array, down_parameter: Array, gate_up: Array, down: Array, norm_eps: float | None
 ):
     del gate_up_parameter, down_parameter
-    # Two products, not one whose wide result is cut: cutting and joining would write and read it once more.
-    gate, up = (rounded_product("...i,io->...o", x, weight) for weight in jnp.split(gate_up, 2, axis=-1))
-    hidden = _gated(gate.astype(jnp.float32), up.astype(jnp.float32), norm_eps).astype(x.dtype)
-    return rounded_product("...i,oi->...o", hidden, down), (pack((x, gate, up)), gate_up, down)
+    gate, up = _gate_and_up(x, gate_up)
+    return _down(x, gate, up, down, norm_eps), (pack((x, gate, up)), gate_up, down)
 
 
 def _swiglu_backward(norm_eps: float | None, residuals: Any, cotangent: Array):
@@ -142,26 +182,40 @@ def _swiglu_backward(norm_eps: float | None, residuals: Any, cotangent: Array):
 _swiglu.defvjp(_swiglu_forward, _swiglu_backward)
 
 
-def _gated(gate: Array, up: Array, norm_eps: float | None) -> Array:
+def _gate_and_up(x: Array, gate_up: Array) -> tuple[Array, Array]:
+    # Two products, not one whose wide result is cut: cutting and joining would write and read it once more.
+    gate, up = (rounded_product("...i,io->...o", x, weight) for weight in jnp.split(gate_up, 2, axis=-1))
+    return gate, up
+
+
+def _down(x: Array, gate: Array, up: Array, down: Array, norm_eps: float | None, plain: bool = False) -> Array:
+    hidden = _gated(gate.astype(jnp.float32), up.astype(jnp.float32), norm_eps, plain).astype(x.dtype)
+    return rounded_product("...i,oi->...o", hidden, down)
+
+
+def _gated(gate: Array, up: Array, norm_eps: float | None, plain: bool = False) -> Array:
     """Return `silu(gate) * up`, or with an epsilon `sigmoid(gate) * rms(gate * up)`, in float32."""
     if norm_eps is None:
         return jax.nn.silu(gate) * up
-    return jax.nn.sigmoid(gate) * rms_norm(gate * up, norm_eps, jnp.float32)
+    return jax.nn.sigmoid(gate) * rms_norm(gate * up, norm_eps, jnp.float32, plain)
 
 
 # Attention
 
 
-class Attention(eqx.Module):
-    """Self-attention over all positions, queries, keys and values in one matrix, no bias."""
+class Attention(Layer):
+    """Self-attention over all positions, with queries, keys and values in one matrix, no bias."""
 
+    matrices: ClassVar[Mapping[str, int]] = MappingProxyType({"qkv": 1, "out": 1})
     qkv: Float[Array, "hidden qkv"]
     out: Float[Array, "heads hidden"]
     num_heads: int = eqx.field(static=True)
     rope_theta: float | None = eqx.field(static=True)
     """Base of the rotary position encoding; None: no positions."""
     fused: bool = eqx.field(static=True)
-    """Whether a GPU's own kernel does it where there is one."""
+    """Whether a GPU's own kernel is used where there is one."""
+    plain: bool = eqx.field(static=True)
+    """Whether its derivative is JAX's own."""
 
     def __init__(
         self,
@@ -170,6 +224,7 @@ class Attention(eqx.Module):
         head_size: int,
         rope_theta: float | None,
         fused: bool = False,
+        plain: bool = False,
         *,
         key: PRNGKeyArray,
     ):
@@ -180,14 +235,16 @@ class Attention(eqx.Module):
         self.num_heads = num_heads
         self.rope_theta = rope_theta
         self.fused = fused
+        self.plain = plain
 
     def __call__(self, x: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
-        qkv = linear(x, self.qkv, rounded=True)
+        qkv = linear(x, self.qkv, rounded=True, plain=self.plain)
         qkv = qkv.reshape(*qkv.shape[:-1], 3, self.num_heads, -1)
         q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
         if self.rope_theta is not None:
             q, k = rotate(q, self.rope_theta), rotate(k, self.rope_theta)
-        return linear(attend(q, k, v, self.fused).reshape(*x.shape[:-1], -1), self.out, rounded=True)
+        mixed = attend(q, k, v, self.fused, self.plain).reshape(*x.shape[:-1], -1)
+        return linear(mixed, self.out, rounded=True, plain=self.plain)
 
 
 # Blocks
@@ -199,7 +256,7 @@ class AttentionMixer(eqx.Module):
     attention: Attention
 
     def __call__(self, h: Float[Array, "*batch position hidden"], eps: float) -> Float[Array, "*batch position hidden"]:
-        return _add_and_norm(h, self.attention(h), eps)
+        return _add_and_norm(h, self.attention(h), eps, self.attention.plain)
 
 
 class MLPMixer(eqx.Module):
@@ -209,7 +266,7 @@ class MLPMixer(eqx.Module):
 
     def __call__(self, h: Float[Array, "*batch position hidden"], eps: float) -> Float[Array, "*batch position hidden"]:
         h = h.swapaxes(-1, -2)
-        return _add_and_norm(h, self.mlp(h), eps).swapaxes(-1, -2)
+        return _add_and_norm(h, self.mlp(h), eps, self.mlp.plain).swapaxes(-1, -2)
 
 
 class Block(eqx.Module):
@@ -221,35 +278,21 @@ class Block(eqx.Module):
 
     def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
         h = self.mixer(h, self.eps)
-        return _add_and_norm(h, self.mlp(h), self.eps)
+        return _add_and_norm(h, self.mlp(h), self.eps, self.mlp.plain)
 
 
 class Network(eqx.Module):
-    """The tiny network: a few blocks."""
+    """A few blocks, one after another."""
 
     blocks: tuple[Block, ...]
     remat: bool = eqx.field(static=True)
-    """Whether the backward pass computes the blocks again, instead of keeping what it needs of the forward pass."""
+    """Whether the backward pass computes the blocks again instead of keeping their intermediate results."""
 
     def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
-        return (jax.checkpoint(_in_turn) if self.remat else _in_turn)(self.blocks, h)
+        return (jax.checkpoint(_run_blocks) if self.remat else _run_blocks)(self.blocks, h)
 
 
-def _in_turn(blocks: tuple[Block, ...], h: Array) -> Array:
+def _run_blocks(blocks: tuple[Block, ...], h: Array) -> Array:
     for block in blocks:
         h = block(h)
     return h
-
-
-def outputs_over_inputs(tree: T) -> T:
-    """Say of each matrix of the layers in a tree how many outputs it has for each input, in the matrix's place."""
-
-    def of_layer(layer: SwiGLU | Attention) -> Any:
-        if isinstance(layer, Attention):
-            return jax.tree.map(lambda weight: weight.shape[1] / weight.shape[0], layer)
-        gate_up, down = layer.gate_up.shape, layer.down.shape
-        return eqx.tree_at(
-            lambda swiglu: (swiglu.gate_up, swiglu.down), layer, (gate_up[1] / gate_up[0], down[0] / down[1])
-        )
-
-    return jax.tree.map(of_layer, tree, is_leaf=lambda node: isinstance(node, SwiGLU | Attention))

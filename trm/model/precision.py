@@ -1,9 +1,9 @@
-"""Matrix products in the compute dtype: float32 or bfloat16 operands, added up in float32, float32 weight gradients.
+"""Matrix products in the compute dtype: float32 or bfloat16 operands, float32 sums, float32 weight gradients.
 
-Parameters are float32. Each is cast to the compute dtype at use, as in the original; a recursion uses the same weight
-many times, so `cast_once` makes the copies before it starts. The gradient must not be a sum of bfloat16 numbers on that
-account: a `Cast` carries the parameter beside its copy, and the product's derivative is defined to return it to the
-parameter in float32.
+Entry: `linear`, `product`, `rounded_product`, `cast_once`. Parameters are float32. Each is cast to the compute dtype at
+use, as in the original. A recursion uses the same weight many times, so `cast_once` makes the copies before it starts.
+The gradient must not become a sum of bfloat16 numbers by that: a `Cast` carries the parameter beside its copy, and the
+derivative of the product returns the gradient to the parameter, in float32.
 """
 
 from functools import partial
@@ -33,16 +33,21 @@ def cast_once(module: T, dtype: DTypeLike) -> T:
 
 
 def as_cast(weight: Weight, dtype: DTypeLike) -> Cast:
-    """Pair a parameter with its copy in `dtype`, unless that was done before."""
+    """Pair a parameter with its copy in `dtype`; leave a pair as it is."""
     if isinstance(weight, Cast):
         return weight
     return Cast(weight, jax.lax.stop_gradient(weight).astype(dtype))
 
 
+def plain_cast(weight: Weight, dtype: DTypeLike) -> Float[Array, "..."]:
+    """Return a copy of a parameter in `dtype` that derivatives pass through."""
+    return (weight.parameter if isinstance(weight, Cast) else weight).astype(dtype)
+
+
 def product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
     """Einstein sum of two arrays of the compute dtype with a float32 result.
 
-    float32 operands are multiplied as float32, never as TF32: who asks for float32 wants its digits.
+    float32 operands are multiplied as float32, never as TF32: a configuration that says float32 wants its digits.
     """
     return jnp.einsum(
         subscripts,
@@ -64,21 +69,32 @@ def rounded_product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
 
     if a.dtype == jnp.float32:
         return product(subscripts, a, b)
-    # A GPU's kernels write rounded numbers, half as many bytes; a CPU's are twice as slow when they are to.
+    # A GPU's kernels write rounded numbers, half as many bytes; a CPU's kernels that round are half as fast.
     return jax.lax.platform_dependent(a, b, cpu=round_afterwards, default=round_at_once)
 
 
-def linear(x: Float[Array, "*batch in"], weight: Weight, rounded: bool = False) -> Float[Array, "*batch out"]:
-    """Multiply in the dtype of `x` with a weight stored as (in, out); the result is float32, or rounded as well."""
+def linear(
+    x: Float[Array, "*batch in"], weight: Weight, rounded: bool = False, plain: bool = False
+) -> Float[Array, "*batch out"]:
+    """Multiply in the dtype of `x` with a weight stored as (in, out); the result is float32, or rounded to that dtype.
+
+    `plain`: with JAX's own derivative, which has a forward mode.
+    """
+    if plain:
+        return _multiply(x, plain_cast(weight, x.dtype), rounded)
     cast = as_cast(weight, x.dtype)
     return _linear(x, cast.parameter, cast.copy, rounded)
+
+
+def _multiply(x: Array, weight: Array, rounded: bool) -> Array:
+    return (rounded_product if rounded else product)("...i,io->...o", x, weight)
 
 
 # Plain differentiation would multiply the float32 cotangent with the bfloat16 weight, at a fraction of the speed.
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _linear(x: Array, parameter: Array, copy: Array, rounded: bool) -> Array:
     del parameter
-    return (rounded_product if rounded else product)("...i,io->...o", x, copy)
+    return _multiply(x, copy, rounded)
 
 
 def _linear_forward(x: Array, parameter: Array, copy: Array, rounded: bool) -> tuple[Array, Any]:
@@ -100,8 +116,8 @@ _linear.defvjp(_linear_forward, _linear_backward)
 def pack(activations: T) -> T:
     """Turn bfloat16 activations into their bits, to be kept for the backward pass; `unpack` undoes it.
 
-    What is kept in a scan is read one iteration at a time. XLA's CPU compiler converts bfloat16 to float32 before it
-    does that, everything that all iterations have kept; bits it leaves alone. On a GPU nothing changes.
+    A backward scan reads what was kept one iteration at a time. XLA's CPU compiler first converts the bfloat16 numbers
+    of all iterations to float32; bits it leaves alone. On a GPU nothing changes.
     """
     return jax.tree.map(
         lambda x: jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x, activations
@@ -109,12 +125,12 @@ def pack(activations: T) -> T:
 
 
 def unpack(packed: T) -> T:
-    """Turn what `pack` has made of activations into activations again."""
+    """Turn the bits that `pack` returned into activations again."""
     return jax.tree.map(lambda x: jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x, packed)
 
 
 def weight_gradient(a: Float[Array, "*batch position m"], b: Float[Array, "*batch position n"]) -> Float[Array, "m n"]:
     """Sum the outer products of a and b over everything but the last axis."""
-    # Not over one flattened axis: for two of them XLA has a CPU kernel, twice as fast; on a GPU it merges them itself.
+    # Not over one flattened axis: for two axes XLA has a CPU kernel, twice as fast; on a GPU it merges them itself.
     summed = "abcdefgh"[: a.ndim - 1]
     return product(f"{summed}m,{summed}n->mn", a, b)

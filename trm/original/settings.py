@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from trm.configuration.schema import UNUSED, Config, ModelConfig, RecursionName
+from trm.configuration.schema import Config, ModelConfig
 from trm.errors import InputError
 from trm.model.layers import swiglu_width
+from trm.model.recursions import unused_sizes
 from trm.original.state_dict import PUZZLE_TABLE
 from trm.puzzles.metadata import Metadata
 
@@ -63,7 +64,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     return {key: value for key, value in (values | arch | loss_type).items() if value is not None}
 
 
-def tables_from_settings(settings: Mapping[str, Any], recursion: RecursionName) -> Tables:
+def tables_from_settings(settings: Mapping[str, Any], recursion: str) -> Tables:
     """Translate settings, with the original's defaults for those that are missing and have one."""
     settings = {"puzzle_emb_ndim": 0} | dict(settings)
     tables: Tables = {
@@ -72,7 +73,7 @@ def tables_from_settings(settings: Mapping[str, Any], recursion: RecursionName) 
     model = tables["model"]
     model["recursion"] = recursion
     # The original carries sizes along that it does not use.
-    model |= dict.fromkeys(UNUSED[recursion], 0)
+    model |= unused_sizes(recursion)
     if recursion not in _FREE_PREFIX:
         model["puzzle_emb_len"] = 0
     model["mixer"] = "mlp" if settings.get("mlp_t") else "attention"
@@ -90,7 +91,7 @@ def tables_from_settings(settings: Mapping[str, Any], recursion: RecursionName) 
     return tables
 
 
-def _q_continue(settings: Mapping[str, Any], recursion: RecursionName) -> str:
+def _q_continue(settings: Mapping[str, Any], recursion: str) -> str:
     if recursion == "hrm":
         return "learned"
     if recursion == "transformers_baseline":
@@ -117,7 +118,7 @@ def settings_from_config(config: Config) -> dict[str, Any]:
         raise InputError(f"model: found {found}, expected attention and positions: so it is in the original's baseline")
     if halting.q_continue != "learned" and recursion == "hrm":
         raise InputError(f"halting.q_continue: found {halting.q_continue!r}, expected 'learned', as in the original")
-    names = [name for name in SAME_NAMES["model"] if name not in (*UNUSED[recursion], "puzzle_emb_len")]
+    names = [name for name in SAME_NAMES["model"] if name not in (*unused_sizes(recursion), "puzzle_emb_len")]
     settings = {name: getattr(model, name) for name in names} | {"puzzle_emb_ndim": model.row_size}
     settings |= {"mlp_t": model.mixer == "mlp", "pos_encodings": model.positions}
     settings |= {name: getattr(halting, name) for name in ("halt_max_steps", "halt_exploration_prob")}
@@ -131,7 +132,7 @@ def settings_from_config(config: Config) -> dict[str, Any]:
 # Shapes
 
 
-def recursion_of(tensors: Mapping[str, Any]) -> RecursionName:
+def recursion_of(tensors: Mapping[str, Any]) -> str:
     """Tell the recursion from the names of a bare model's tensors; raise InputError where they are none of ours."""
     levels = {match[1] for name in tensors if (match := re.match(r"inner\.([HL]_level)\.", name))}
     if levels == {"H_level", "L_level"}:
@@ -160,9 +161,9 @@ def tables_from_tensors(tensors: Mapping[str, np.ndarray], metadata: Metadata) -
     model: dict[str, Any] = {"recursion": recursion, "hidden_size": hidden_size, "puzzle_emb_ndim": rows[-1]}
     if initial is not None:
         model["forward_dtype"] = initial.dtype.name
-    model |= dict.fromkeys(UNUSED[recursion], 0)
+    model |= unused_sizes(recursion)
     for level in ("H", "L"):
-        if f"{level}_layers" not in UNUSED[recursion]:
+        if f"{level}_layers" not in unused_sizes(recursion):
             model[f"{level}_layers"] = len(
                 {name.split(".")[3] for name in shapes if name.startswith(f"inner.{level}_level.layers.")}
             )

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer, Key, UInt32
 
 from trm.configuration.schema import Config, HaltingConfig
 from trm.errors import InputError
-from trm.model.recursion import Latents
+from trm.model.recursions import Latents, Recursion
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place_array, varying
 from trm.solving import selection
@@ -154,7 +154,7 @@ def think(
         raise InputError(f"slots: found {slots}, expected a multiple of {mesh.size} devices")
     if views is not None and views.cells.shape[1] != seq_len:
         raise InputError(f"views: found {views.cells.shape[1]} cells, expected {seq_len}, as the puzzles have")
-    noisy = noisy_latents(weights.model.recursion.initial, thinking)
+    noisy = noisy_latents(weights.model.recursion, thinking)
     seen = inputs[:, None] if views is None else views.apply(inputs)
     candidates = thinking.rollouts * seen.shape[1]
     # Places that no puzzle takes cost nothing; a program for each number of puzzles would cost its compilation.
@@ -195,13 +195,14 @@ def think(
     return answered, iterations
 
 
-def noisy_latents(z: Latents, thinking: Thinking) -> tuple[str, ...]:
+def noisy_latents(recursion: Recursion, thinking: Thinking) -> tuple[str, ...]:
     """Name those of a recursion's latents that noise is added to; raise InputError where there are none such."""
     if not thinking.noise:
         return ()
-    names = _latent_names(z)
-    wanted = "" if thinking.noise_on == "both" else thinking.noise_on
-    noisy = tuple(name for name in names if name.startswith(wanted))
+    names = tuple(_latent_names(recursion.initial))
+    reasoning = recursion.reasoning_latents
+    answer = tuple(name for name in names if name not in reasoning)
+    noisy = {"z_H": answer, "z_L": reasoning, "both": names}[thinking.noise_on]
     if not noisy:
         raise InputError(
             f"noise_on: found {thinking.noise_on!r}, expected 'both' or a latent there is: {', '.join(names)}"

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Int
 
 from trm.configuration.schema import HaltingConfig
 from trm.model.reasoner import Outputs, Reasoner
-from trm.model.recursion import Latents
+from trm.model.recursions import Latents
 from trm.supervision.batch import Batch
 from trm.supervision.halting import wants_to_halt
 

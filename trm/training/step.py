@@ -30,7 +30,10 @@ from trm.supervision.carry import Carry
 from trm.supervision.halting import draw_min_halt_steps
 from trm.supervision.loss import Metrics
 from trm.supervision.step import supervision_step
-from trm.training.optim.assemble import make_optimizer, sign_sgd_rows, update_ema, warmup_cosine
+from trm.training.optim.assemble import make_optimizer
+from trm.training.optim.ema import update_ema
+from trm.training.optim.schedule import warmup_cosine
+from trm.training.optim.sign_sgd import sign_sgd_rows
 from trm.training.state import (
     TrainState,
     abstract_state,

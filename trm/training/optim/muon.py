@@ -1,7 +1,7 @@
-"""Muon: what enters are the gradients of a network's matrices, what leaves are updates that stretch nothing.
+"""Muon: updates of matrices that are equally large in all directions. Entry: `muon`.
 
-The momentum of each matrix is replaced by about the nearest orthogonal one, so that an update is equally large in all
-directions (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon).
+The momentum of each matrix is replaced by nearly the nearest orthogonal matrix (Jordan et al., 2024,
+https://kellerjordan.github.io/posts/muon).
 """
 
 import equinox as eqx
@@ -10,28 +10,31 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PyTree
 
-from trm.model.layers import outputs_over_inputs
+from trm.configuration.schema import OptimizerConfig
+from trm.model.layers import fan_out_over_fan_in
 from trm.model.precision import product
+from trm.training.optim.adam import adamw
+from trm.training.optim.base import OPTIMIZERS, MakeSchedule
 
 NEWTON_SCHULZ_STEPS = 3
-"""As many as arXiv 2601.19085 takes; five are usual."""
+"""The number in arXiv 2601.19085; five are usual."""
 _A, _B, _C = 3.4445, -4.7750, 2.0315
-"""Of the polynomial a s + b s^3 + c s^5, which takes singular values from (0, 1] to about 1 in a few steps."""
+"""Coefficients of a s + b s^3 + c s^5, which moves singular values from (0, 1] to about 1 in a few steps."""
 
 
 class MuonState(eqx.Module):
-    """Averages of the gradients."""
+    """Moving averages of the gradients."""
 
     count: Int[Array, ""]
     momentum: PyTree
 
 
 def muon(learning_rate: optax.Schedule, momentum: float, weight_decay: float) -> optax.GradientTransformation:
-    """Muon with Nesterov momentum and decoupled weight decay, for trees of `trm.model.layers`.
+    """Muon with Nesterov momentum and decoupled weight decay, for the matrices that layers declare.
 
     `m = momentum * m + (1 - momentum) * g`, then `p = p * (1 - lr * wd) - lr * scale * orthogonal(n)` with
-    `n = momentum * m + (1 - momentum) * g` and `scale = sqrt(max(1, out / in))`. What a layer keeps as one matrix
-    (gate and up; queries, keys and values) is one matrix here.
+    `n = momentum * m + (1 - momentum) * g` and `scale = sqrt(max(1, out / in))`. One field of a layer (gate and up;
+    queries, keys and values) is one matrix here.
 
     `optax.contrib.muon` corrects the two terms of the Nesterov momentum for their bias, and has Nesterov momentum in
     Adam too.
@@ -55,16 +58,31 @@ def muon(learning_rate: optax.Schedule, momentum: float, weight_decay: float) ->
         def change(p: Array, n: Array, ratio: float) -> Array:
             return -(rate * weight_decay) * p - rate * max(1.0, ratio) ** 0.5 * orthogonalize(n)
 
-        return jax.tree.map(change, params, ahead, outputs_over_inputs(params)), MuonState(count, averages)
+        return jax.tree.map(change, params, ahead, fan_out_over_fan_in(params)), MuonState(count, averages)
 
     # Optax knows no modules among its types of trees.
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 
 
+@OPTIMIZERS.register("muon")
+def make_muon(config: OptimizerConfig, schedule: MakeSchedule) -> optax.GradientTransformation:
+    """Make Muon for the matrices that layers declare, and AdamW for every other weight, of any rank."""
+
+    def label(params: PyTree) -> PyTree:
+        ratios = fan_out_over_fan_in(params)
+        return jax.tree.map(lambda _, ratio: "adamw" if ratio is None else "muon", params, ratios)
+
+    transforms = {
+        "muon": muon(schedule(config.muon_lr), config.muon_momentum, config.muon_weight_decay),
+        "adamw": adamw(schedule(config.lr), config.beta1, config.beta2, config.weight_decay),
+    }
+    return optax.partition(transforms, label)
+
+
 def orthogonalize(matrix: Float[Array, "m n"]) -> Float[Array, "m n"]:
     """Bring the singular values near 1, by Newton-Schulz steps.
 
-    Those of more than a hundredth of the matrix's Frobenius norm end between 0.4 and 1.21; 0 stays 0.
+    Singular values above a hundredth of the matrix's Frobenius norm end between 0.4 and 1.21; 0 stays 0.
     """
     # The product of the longer sides is the smaller matrix.
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T

@@ -1,0 +1,77 @@
+"""Ablations of TRM: one latent instead of two, and the reasoning in six parts (arXiv 2510.04871, section 4.3)."""
+
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from trm.configuration.schema import ModelConfig
+from trm.model.layers import Network
+from trm.model.recursions.base import RECURSIONS, Hidden, Latent, Latents, OneNetwork, repeat
+
+
+class SingleLatent(Latents):
+    """Answer and reasoning in one."""
+
+    z_L: Latent
+
+
+@RECURSIONS.register("trm_singlez")
+class SingleZ(OneNetwork[SingleLatent]):
+    """One latent, refined `L_cycles` times with the puzzle added, then once without."""
+
+    latents = SingleLatent
+    answer_latent: ClassVar[str] = "z_L"
+    reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L",)
+
+    def h_cycle(self, network: Network, x: Hidden, z: SingleLatent) -> SingleLatent:
+        return SingleLatent(network(repeat(lambda z_L: network(z_L + x), z.z_L, self.L_cycles, self.unroll)))
+
+    @classmethod
+    def cycle_passes(cls, config: ModelConfig) -> int:
+        return config.L_cycles + 1
+
+
+class SixLatents(Latents):
+    """An answer, and reasoning in six parts."""
+
+    z_H: Latent
+    z_L1: Latent
+    z_L2: Latent
+    z_L3: Latent
+    z_L4: Latent
+    z_L5: Latent
+    z_L6: Latent
+
+
+@RECURSIONS.register("trm_hier6")
+class Hier6(OneNetwork[SixLatents]):
+    """The i-th L cycle replaces the i-th of six reasoning latents; each pass reads their sum."""
+
+    latents = SixLatents
+    largest: ClassVar[Mapping[str, int]] = MappingProxyType({"L_cycles": 6})
+    answer_latent: ClassVar[str] = "z_H"
+    reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L1", "z_L2", "z_L3", "z_L4", "z_L5", "z_L6")
+
+    def h_cycle(self, network: Network, x: Hidden, z: SixLatents) -> SixLatents:
+        injected = z.z_H + x
+
+        def l_cycle(parts: list[Array], i: Array) -> tuple[list[Array], None]:
+            refined = network(_add(parts) + injected)
+            return [jnp.where(i == k, refined, part) for k, part in enumerate(parts)], None
+
+        parts = [getattr(z, name) for name in self.reasoning_latents]
+        parts, _ = jax.lax.scan(l_cycle, parts, jnp.arange(self.L_cycles), unroll=self.unroll)
+        return SixLatents(network(z.z_H + _add(parts)), *parts)
+
+    @classmethod
+    def cycle_passes(cls, config: ModelConfig) -> int:
+        return config.L_cycles + 1
+
+
+def _add(parts: list[Array]) -> Array:
+    return functools.reduce(jnp.add, parts)
