@@ -6,6 +6,8 @@ from rich.console import Console
 from rich.table import Table
 
 console = Console(soft_wrap=True, highlight=False)
+_wide_console = Console(soft_wrap=True, highlight=False, width=240)
+"""Wider than a terminal: long lines wrap there, and where there is none, nothing is cut."""
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -15,4 +17,4 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         table.add_column(title, justify="right" if i else "left", no_wrap=True)
     for row in rows:
         table.add_row(*map(str, row))
-    console.print(table)
+    _wide_console.print(table)
