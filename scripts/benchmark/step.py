@@ -15,7 +15,6 @@ from jax.sharding import Mesh
 from records import Recorder, hardware, spread
 
 from benchmark.comparison import compare, print_comparison
-from benchmark.counting import block_flops, supervision_step_flops, training_step_flops
 from benchmark.options import JsonOut, Settings
 from benchmark.original import check_clone
 from benchmark.peak import matmul_peak
@@ -23,6 +22,7 @@ from benchmark.printing import console, print_table
 from benchmark.timing import timed
 from trm.configuration.schema import Config, read_config
 from trm.evaluation.every_step import make_evaluation_step
+from trm.model.flops import network_flops, supervision_step_flops, training_step_flops
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.csv_files import bundled_csv
@@ -143,7 +143,9 @@ def measure(config: Config, puzzles: PuzzleSet, mesh: Mesh, repeats: int) -> Fig
     loader = TrainLoader(puzzles, batch_size, config.train.seed)
     # One batch more than is timed: the first step warms up.
     batches = [place_batch(loader.load(step), mesh) for step in range(1 + repeats)]
-    positions = puzzles.metadata.seq_len + config.model.prefix_len
+    vocab_size, seq_len = puzzles.metadata.vocab_size, puzzles.metadata.seq_len
+    train_flops = training_step_flops(config, vocab_size, seq_len, batch_size)
+    evaluation_flops = supervision_step_flops(config.model, vocab_size, seq_len, batch_size)
 
     peak_before = matmul_peak(config.model.forward_dtype, mesh)
     train = _measure_training(config, puzzles.metadata, batches, mesh)
@@ -152,11 +154,11 @@ def measure(config: Config, puzzles: PuzzleSet, mesh: Mesh, repeats: int) -> Fig
 
     peak = max(peak_before, peak_after)
     return Figures(
-        block_gflop=block_flops(config.model, positions) / 1e9,
+        block_gflop=network_flops(config.model, seq_len + config.model.prefix_len) / 1e9,
         matmul_peak_before_gflop_per_second=peak_before / 1e9,
         matmul_peak_after_gflop_per_second=peak_after / 1e9,
-        train=_summarize(train, training_step_flops(config, positions), batch_size, peak, mesh),
-        evaluation=_summarize(evaluation, supervision_step_flops(config, positions), batch_size, peak, mesh),
+        train=_summarize(train, train_flops, batch_size, peak, mesh),
+        evaluation=_summarize(evaluation, evaluation_flops, batch_size, peak, mesh),
     )
 
 
@@ -196,7 +198,7 @@ def _measure_evaluation(config: Config, metadata: Metadata, batches: Sequence[Ba
 
 
 def _summarize(measurement: _Measurement, flops: int, batch_size: int, peak: float, mesh: Mesh) -> ProgramFigures:
-    """Work out the figures of a program that takes `flops` per puzzle."""
+    """Work out the figures of a program that takes `flops` for its batch."""
     memory = measurement.memory
     # A donated argument and the result that replaces it share their memory.
     total = (
@@ -210,8 +212,8 @@ def _summarize(measurement: _Measurement, flops: int, batch_size: int, peak: flo
         compile_seconds=measurement.compile_seconds,
         seconds=seconds,
         puzzles_per_second=batch_size / seconds["median"],
-        gflop_per_second=flops * batch_size / seconds["median"] / 1e9,
-        share_of_peak=flops * batch_size / seconds["median"] / peak,
+        gflop_per_second=flops / seconds["median"] / 1e9,
+        share_of_peak=flops / seconds["median"] / peak,
         temporary_mb_per_puzzle=memory.temp_size_in_bytes / (batch_size / mesh.size) / 1e6,
         memory_mb_per_device=total / 1e6,
     )

@@ -1,0 +1,58 @@
+"""FLOPs of network passes, supervision steps and training steps, from the configuration.
+
+Entry: `training_step_flops`, `supervision_step_flops`, `network_flops`. Counted are matrix products, two FLOPs for each
+multiply-add. Norms, activations, rotations and look-ups of embeddings are left out, and so are products that a
+recursion makes outside its networks. What a backward pass computes a second time to save memory is not counted: a
+backward pass is two forward passes.
+"""
+
+from trm.configuration.schema import Config, ModelConfig
+from trm.model.layers import swiglu_width
+from trm.model.recursions import RECURSIONS
+
+
+def training_step_flops(config: Config, vocab_size: int, seq_len: int, batch: int = 1) -> int:
+    """Count the FLOPs of a training step on `batch` sequences, forward and backward."""
+    model, halting = config.model, config.halting
+    # The target of q_continue is the output of the heads one step later.
+    steps = 2 if halting.q_continue == "learned" and halting.halt_max_steps > 1 else 1
+    forward = steps * supervision_step_flops(model, vocab_size, seq_len)
+    passes = RECURSIONS[model.recursion].passes(model)
+    differentiated = _passes_flops(model, seq_len, [(layers, number) for layers, _, number in passes])
+    return batch * (forward + 2 * (differentiated + head_flops(model, vocab_size, seq_len)))
+
+
+def supervision_step_flops(config: ModelConfig, vocab_size: int, seq_len: int, batch: int = 1) -> int:
+    """Count the FLOPs of a supervision step on `batch` sequences, without derivatives."""
+    passes = RECURSIONS[config.recursion].passes(config)
+    forward = _passes_flops(config, seq_len, [(layers, number) for layers, number, _ in passes])
+    return batch * (forward + head_flops(config, vocab_size, seq_len))
+
+
+def head_flops(config: ModelConfig, vocab_size: int, seq_len: int) -> int:
+    """Count the FLOPs of the token head at every token of one sequence, and of the halting head at one position."""
+    return 2 * config.hidden_size * (seq_len * vocab_size + 2)
+
+
+def network_flops(config: ModelConfig, positions: int, layers: int = 1) -> int:
+    """Count the FLOPs of one pass of a network of `layers` blocks over one sequence, prefix positions included."""
+    hidden = config.hidden_size
+    if config.mixer == "mlp":
+        mixer = _swiglu_flops(positions, config.expansion) * hidden
+    else:
+        heads = config.num_heads * config.head_size
+        qkv_and_out = positions * 4 * hidden * heads
+        scores_and_values = 2 * positions**2 * heads
+        mixer = 2 * (qkv_and_out + scores_and_values)
+    return layers * (mixer + _swiglu_flops(hidden, config.expansion) * positions)
+
+
+def _swiglu_flops(width: int, expansion: float) -> int:
+    """Count the FLOPs of a SwiGLU on one vector: gate, up and down."""
+    return 2 * 3 * width * swiglu_width(width, expansion)
+
+
+def _passes_flops(config: ModelConfig, seq_len: int, passes: list[tuple[int, int]]) -> int:
+    """Count the FLOPs of passes over one sequence, given as (layers, number of passes) of each network."""
+    positions = config.prefix_len + seq_len
+    return sum(number * network_flops(config, positions, layers) for layers, number in passes)
