@@ -160,6 +160,13 @@ def train_command(
         print_lines(f"stopped: {outcome.stopped}")
     if outcome.weights_path:
         print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
+    if outcome.best.step:
+        print_lines(
+            f"best.safetensors: step {outcome.best.step}, {experiment.train.best_metric} "
+            f"{abs(outcome.best.score):.4f}, chosen on the {outcome.chosen_on} set"
+        )
+    if experiment.data.validation and outcome.weights_path:
+        print_lines("these best weights on the test set:")
     for name, report in outcome.reports.items():
         print_report(name, report)
     return _exit_code(outcome)

@@ -28,6 +28,12 @@ class DataConfig:
     """Directory of the puzzle set to train on, with `train/` and `test/`; or several, whose batches take turns."""
     test_path: str | tuple[str, ...] = ""
     """Directory, or several, whose `test/` is evaluated; empty: as in `path`."""
+    validation: int = 0
+    """Groups of the training set that are held back from training; the best weights and the early stop are chosen on
+    them. 0: none, and both are chosen on the test set, as in the original. Not for ARC."""
+
+    def __post_init__(self):
+        _require(self.validation >= 0, "validation", self.validation, "0 or more")
 
     @property
     def train_paths(self) -> tuple[str, ...]:

@@ -1,12 +1,19 @@
 """The best weights of a run so far, and when to stop waiting for better ones.
 
-Entry: `Best`. It is stored with every checkpoint as `Description.best`.
+Entry: `Best`, stored with every checkpoint as `Description.best`; `load_best` for the weights.
 """
 
 import math
+from pathlib import Path
 from typing import NamedTuple
 
+import jax
+
+from trm.checkpoints.format import load_weights
 from trm.configuration.schema import TrainConfig
+from trm.model.weights import Weights
+from trm.parallel.processes import decide_on_first
+from trm.training.checkpoints import wait_for_file
 
 
 class Best(NamedTuple):
@@ -44,3 +51,18 @@ class Best(NamedTuple):
         if not rules.patience or self.evaluations_since < rules.patience:
             return ""
         return f"no better {rules.best_metric} in {rules.patience} evaluations; the best was at step {self.step}"
+
+
+def load_best(path: Path, like: Weights) -> Weights:
+    """Read the best weights and put them where others are. With several processes each reads the file."""
+    # Not before process 0 has written it.
+    decide_on_first(lambda: None)
+    wait_for_file(path)
+    arrays = jax.tree.leaves(load_weights(path)[0])
+    # The training loop forbids transfers that nobody asked for; this one is asked for.
+    with jax.transfer_guard("allow"):
+        placed = [
+            jax.make_array_from_callback(array.shape, old.sharding, lambda index, array=array: array[index])
+            for array, old in zip(arrays, jax.tree.leaves(like), strict=True)
+        ]
+    return jax.tree.unflatten(jax.tree.structure(like), placed)

@@ -75,10 +75,15 @@ def load_newest(run: Path) -> Loaded | None:
     if name is None or loaded:
         return loaded[0] if loaded else None
     path = run / "checkpoints" / name
+    wait_for_file(path)
+    return Loaded(path, *load_state(path), damaged=[])
+
+
+def wait_for_file(path: Path) -> None:
+    """Wait until this process sees a file that process 0 has written; a network file system may take a while."""
     deadline = time.monotonic() + WAIT_SECONDS
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.5)
-    return Loaded(path, *load_state(path), damaged=[])
 
 
 def _load_first_whole(paths: list[Path]) -> Loaded | None:

@@ -74,7 +74,7 @@ def begin(
         return _go_on(loaded, config, mesh, metadata, identity)
     state, notes = make_state(config, metadata, mesh), []
     if init:
-        state = start_from(state, init, config)
+        state = start_from(state, init, config, identity)
         notes.append(f"starting from {init.path}")
     return Begin(state, 0, 0, Best(), False, notes)
 
@@ -119,9 +119,7 @@ def check_same_experiment(path: Path, then: Config, now: Config) -> list[str]:
 def check_same_puzzles(path: Path, description: Description, identity: Mapping[str, str], data: str) -> list[str]:
     """Raise InputError when the puzzle set is another than a run began with; return a line when that is not known."""
     if not description.identity:
-        return [
-            f"{path}: says nothing of its puzzle set (an earlier format): whether {data} is the same is not checked"
-        ]
+        return [f"{path}: has no fingerprints of its puzzle set (an earlier format): {data} is not compared with it"]
     differ = [name for name, digest in description.identity.items() if identity.get(name) != digest]
     if differ:
         raise InputError(

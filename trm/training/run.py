@@ -3,7 +3,7 @@
     RUN/config.toml                    every value of the configuration
     RUN/metrics.jsonl                  one line per step and per evaluation
     RUN/checkpoints/step_N.safetensors the last few states, from which the run resumes
-    RUN/best.safetensors               weights of the best evaluation so far
+    RUN/best.safetensors               weights of the best evaluation so far, on validation puzzles or the test set
     RUN/weights.safetensors            weights at the end; a run that was stopped has none
 
 The loop keeps the device busy: batches are prefetched on a thread, and the metrics of a step are fetched after the next
@@ -24,16 +24,19 @@ from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
 from trm.configuration.schema import Config, config_to_toml
 from trm.evaluation.report import Report
+from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.parallel.processes import decide_on_first, is_first
+from trm.puzzles.identity import fingerprint
 from trm.puzzles.metadata import Metadata
 from trm.storage.files import atomic_write, remove_leftovers
 from trm.storage.locks import FolderLock
 from trm.supervision.batch import Batch, Window
 from trm.supervision.loss import Metrics
+from trm.training.best import Best, load_best
 from trm.training.checkpoints import save_checkpoint
 from trm.training.curriculum import cycles_at
-from trm.training.evaluator import CompiledEvaluation, Evaluator
+from trm.training.evaluator import CompiledEvaluation, Evaluation, Evaluator
 from trm.training.feed import open_feed
 from trm.training.metrics import StepMetrics
 from trm.training.resume import begin
@@ -52,7 +55,12 @@ class Outcome(NamedTuple):
 
     step: int
     reports: dict[str, Report]
-    """The last evaluation, by set; empty when there was none."""
+    """By set, empty when there was none: the last evaluation on the test set; or, of a run with validation puzzles that
+    came to its end, that of the best weights on the test set."""
+    best: Best
+    """The evaluation that the best weights come from."""
+    chosen_on: str
+    """The split of that evaluation: validation or test."""
     stopped: str
     """Why it ended before the last step; empty when it did not."""
     weights_path: Path | None
@@ -89,7 +97,8 @@ def train(
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(catch_signals())
         folder = stack.enter_context(_RunFolder(run, config))
-        start = begin(config, run, mesh, metadata, sets.identity, resume, init)
+        identity = decide_on_first(lambda: fingerprint(config.data.train_paths, "train"))
+        start = begin(config, run, mesh, metadata, identity, resume, init)
         folder.write(start.notes, console)
         record = Record(run / "metrics.jsonl", console, hooks, steps, start.step, start.evaluation_due)
         stack.enter_context(record)
@@ -97,14 +106,17 @@ def train(
         measured = Measured(rules.global_batch_size, mesh.devices.flat[0])
         metrics = StepMetrics(rules.global_batch_size, run, record, measured, start.rows_used)
         train_step = _StagedTrainStep(config, metadata, mesh, steps, stop)
-        evaluator = Evaluator(CompiledEvaluation(config, mesh, stop), sets.test, config.data.test_paths)
+        evaluation_step = CompiledEvaluation(config, mesh, stop)
+        test = Evaluator(evaluation_step, sets.test, config.data.test_paths, "test/" if sets.validation else "")
+        chooser = Evaluator(evaluation_step, sets.validation, (), "validation/") if sets.validation else test
         evaluate_at = set(evaluation_steps(config, metadata, steps))
         state, step, best, due = start.state, start.step, start.best, start.evaluation_due
         saved, reports = step, {}
+        best_path, weights_path = run / "best.safetensors", run / "weights.safetensors"
 
         def describe() -> Description:
             return Description(
-                "checkpoint", config, metadata, step, best=best.to_dict(), identity=sets.identity, evaluation_due=due
+                "checkpoint", config, metadata, step, best=best.to_dict(), identity=identity, evaluation_due=due
             )
 
         def save_state() -> None:
@@ -116,27 +128,32 @@ def train(
             saved = step
             measured.restart()
 
-        def evaluate() -> None:
-            nonlocal best, due, reports
-            metrics.report()
-            weights = trained_weights(state)
+        def evaluate(evaluator: Evaluator, weights: Weights, at: int) -> Evaluation:
+            nonlocal reports
             evaluation = evaluator(weights)
-            reports, due = evaluation.reports, False
             for line in evaluation.lines(step):
                 record.log(line)
-            for text in evaluation.texts(step):
+            for text in evaluation.texts(at):
                 record.print(text)
-            best = best.after(evaluation.score(rules.best_metric), step)
+            if evaluator is test:
+                reports = evaluation.reports
+            return evaluation
+
+        def choose() -> None:
+            nonlocal best, due
+            metrics.report()
+            weights = trained_weights(state)
+            score = evaluate(chooser, weights, step).score(rules.best_metric)
+            best, due = best.after(score, step), False
             if best.step == step:
-                chosen = dataclasses.replace(describe().of_weights(), chosen_on="test")
-                save(run / "best.safetensors", weights, chosen)
+                save(best_path, weights, dataclasses.replace(describe().of_weights(), chosen_on=sets.chosen_on))
+            save_state()
 
         # Whatever moves between host and device in the loop, moves because the loop says so.
         with jax.transfer_guard("disallow"):
             try:
                 if due:
-                    evaluate()
-                    save_state()
+                    choose()
                 # A run that ended for want of patience is at its end when it is resumed, too.
                 while step < steps and not best.why_stop(rules):
                     state, sums = train_step(step + 1, state, feed(metrics.rows_used))
@@ -144,20 +161,21 @@ def train(
                     metrics.report()
                     metrics.add(step, sums)
                     if due := step in evaluate_at:
-                        evaluate()
-                        save_state()
+                        choose()
                     elif rules.checkpoint_interval_steps and step % rules.checkpoint_interval_steps == 0:
                         save_state()
                     if step < steps:
                         stop.check(step)
+                if sets.validation:
+                    evaluate(test, load_best(best_path, trained_weights(state)), best.step)
             except Stopped:
                 if saved < step:
                     save_state()
-                return Outcome(step, reports, f"{stop.name} at step {step}; go on with --resume", None, stop.number)
-            metrics.report()
-            weights_path = run / "weights.safetensors"
+                why = f"{stop.name} at step {step}; go on with --resume"
+                return Outcome(step, reports, best, sets.chosen_on, why, None, stop.number)
             save(weights_path, trained_weights(state), describe().of_weights())
-        return Outcome(step, reports, best.why_stop(rules) if step < steps else "", weights_path)
+        why = best.why_stop(rules) if step < steps else ""
+        return Outcome(step, reports, best, sets.chosen_on, why, weights_path)
 
 
 class _StagedTrainStep:

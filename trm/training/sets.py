@@ -1,15 +1,19 @@
 """The puzzle sets of a run: what it trains on, what it is evaluated on, and when.
 
+The best weights and the early stop are chosen on puzzles held back from training (`data.validation`); without these on
+the test set, as in the original, which flatters the result.
+
 Entry: `open_sets`; `check_fits` for a puzzle set that another model is to read; `evaluation_steps`.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.arc import knows_tasks
 from trm.puzzles.kinds.arc.grids import TEST_PUZZLES
 from trm.puzzles.metadata import Metadata, PuzzleSet, read_puzzle_sets, read_shared_identifiers
+from trm.puzzles.validation import hold_back
 from trm.training.state import total_steps
 
 
@@ -17,9 +21,15 @@ class Sets(NamedTuple):
     """The puzzle sets of a run."""
 
     train: PuzzleSet
+    """Without what is held back."""
+    validation: PuzzleSet | None
+    """Puzzles held back from training; None: the test set takes their place."""
     test: PuzzleSet
-    identity: dict[str, str]
-    """Fingerprints of the training puzzles."""
+
+    @property
+    def chosen_on(self) -> Literal["validation", "test"]:
+        """The split that the best weights are chosen on."""
+        return "validation" if self.validation else "test"
 
 
 def open_sets(config: Config) -> Sets:
@@ -33,6 +43,12 @@ def open_sets(config: Config) -> Sets:
     if len(config.data.train_paths) > 1:
         # Puzzles of two names would share a row of the puzzle table.
         read_shared_identifiers(config.data.train_paths)
+    validation = None
+    if config.data.validation:
+        if train_set.metadata.puzzle_kind == "arc":
+            # A task that is held back has a puzzle embedding that was never trained.
+            raise InputError(f"data.validation: found {config.data.validation}, expected 0 with ARC: {train_set.name}")
+        train_set, validation = hold_back(train_set, config.data.validation, config.train.seed)
     test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)
     steps, examples = total_steps(config, train_set.metadata), train_set.metadata.examples_per_epoch
@@ -45,7 +61,7 @@ def open_sets(config: Config) -> Sets:
         raise InputError(
             f"train.best_metric: found 'pass@2', expected a puzzle set of ARC with a {TEST_PUZZLES}: {test_set.name}"
         )
-    return Sets(train_set, test_set, {})
+    return Sets(train_set, validation, test_set)
 
 
 def check_fits(puzzles: PuzzleSet, trained_on: Metadata) -> None:

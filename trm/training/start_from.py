@@ -4,8 +4,9 @@ Entry: `start_from`; `fit_rows` and `map_rows` for the table of puzzle embedding
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -34,12 +35,22 @@ class WarmStart(NamedTuple):
     else the mean."""
 
 
-def start_from(state: TrainState, start: WarmStart, config: Config) -> TrainState:
+def start_from(
+    state: TrainState, start: WarmStart, config: Config, identity: Mapping[str, str] = MappingProxyType({})
+) -> TrainState:
     """Put trained weights into a fresh state, whose arrays stay where they are.
 
-    Raises InputError, naming the array or the key, when the weights are of another model. Cycles may differ.
+    `identity`: fingerprints of the puzzle set to train on. Raises InputError, naming the array or the key, when the
+    weights are of another model, and when puzzle embeddings would go to puzzles of other names. Cycles may differ.
     """
     weights, description = load_weights(start.path)
+    found, expected = (names.get("identifiers", "") for names in (description.identity, identity))
+    by_number = start.data is None and 1 < len(weights.puzzle_table) == len(state.puzzle_table)
+    if by_number and found and expected and found != expected and config.model.row_size:
+        raise InputError(
+            f"{start.path}: identifiers: found others than those of {', '.join(config.data.train_paths)}, expected the "
+            "same, or --init-data with the puzzle set of these weights, to take puzzle embeddings over by name"
+        )
     _check_same(start.path, description.config.model, config.model)
     data = config.data.train_paths
     model = _put(_match(start.path, weights.model, state.model), state.model)
