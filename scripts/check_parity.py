@@ -25,6 +25,7 @@ from records import Recorder, hardware
 from trm.errors import InputError
 from trm.model.recursions import RECURSIONS
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import Metadata
 
 app = typer.Typer(add_completion=False)
@@ -81,7 +82,9 @@ def checker_of(case: Case) -> Callable[[Case], Iterator[Comparison]]:
             if key in values:
                 return check
     if "builds" in values:
-        kinds = {Metadata(**split["metadata"]).puzzle_kind for b in values["builds"] for split in b["splits"].values()}
+        kinds = {
+            kind_of(Metadata(**split["metadata"])).name for b in values["builds"] for split in b["splits"].values()
+        }
         if kinds == {"sudoku"}:
             return check_sudoku
         if kinds == {"maze"}:

@@ -20,8 +20,9 @@ from rich.console import Console
 from trm.configuration.schema import Config, read_config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku.generate import generate_many
+from trm.puzzles.kinds.tables import Table
 from trm.puzzles.writing import write_puzzle_set
 from trm.storage.bundled import config_path
 from trm.storage.files import atomic_write
@@ -134,12 +135,12 @@ def build_puzzles(board: Board, out: Path) -> Path:
     directory = out / "data" / board.name
     if not directory.exists():
         puzzles = list(generate_many(board.size, TRAIN_PUZZLES + TEST_PUZZLES, seed=0, keep_clues=board.clues))
-        table = sudoku.Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
+        table = Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
         parts = {"train": slice(TRAIN_PUZZLES), "test": slice(TRAIN_PUZZLES, None)}
         splits = {
-            name: sudoku.build_split(
+            name: sudoku_build.build_split(
                 name,
-                sudoku.Table(*(column[part] for column in table)),
+                Table(*(column[part] for column in table)),
                 np.random.default_rng(0),
                 online_augmentation=name == "train",
             )

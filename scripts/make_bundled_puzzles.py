@@ -15,8 +15,10 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from trm.puzzles.kinds.sudoku import boards as sudoku
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.kinds.sudoku import rules as sudoku_rules
+from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.kinds.tables import Puzzle
 
 SIZE, CLUES, SEED, TRAIN, TEST = 6, 16, 1, 1000, 500
 
@@ -25,10 +27,10 @@ def main(out: Annotated[Path, typer.Argument(help="Directory to write to.")]) ->
     """Write sudoku-6x6-train.csv.gz and sudoku-6x6-test.csv.gz."""
     puzzles = list(itertools.islice(different_puzzles(), TRAIN + TEST))
     for split, part in (("train", puzzles[:TRAIN]), ("test", puzzles[TRAIN:])):
-        sudoku.write_csv(out / f"sudoku-6x6-{split}.csv.gz", "generated", part)
+        sudoku_text.write_csv(out / f"sudoku-6x6-{split}.csv.gz", "generated", part)
 
 
-def different_puzzles() -> Iterator[sudoku.Puzzle]:
+def different_puzzles() -> Iterator[Puzzle]:
     """Yield puzzles of which no two are the same up to a symmetry."""
     seen: set[bytes] = set()
     for puzzle in sudoku_generator.generate_many(SIZE, 100 * (TRAIN + TEST), SEED, CLUES):
@@ -38,9 +40,9 @@ def different_puzzles() -> Iterator[sudoku.Puzzle]:
             yield puzzle
 
 
-def canonical_form(question: sudoku.Board) -> bytes:
+def canonical_form(question: sudoku_rules.Board) -> bytes:
     """Return what all puzzles that are the same up to a symmetry have in common."""
-    rows, columns = line_orders(*sudoku.box_shape(SIZE))
+    rows, columns = line_orders(*sudoku_rules.box_shape(SIZE))
     boards = question[rows][:, :, columns].transpose(0, 2, 1, 3).reshape(-1, SIZE * SIZE)
     renamed = np.zeros_like(boards)
     names = np.zeros((len(boards), SIZE + 1), dtype=boards.dtype)

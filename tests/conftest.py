@@ -27,9 +27,10 @@ import pytest
 
 from trm.cli.main import main
 from trm.configuration.schema import Config, config_from_tables
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
-from trm.puzzles.metadata import PuzzleSet
+from trm.puzzles.kinds.tables import Puzzle, Table
 from trm.puzzles.writing import write_puzzle_set
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -87,23 +88,23 @@ def check_mistake(capsys: pytest.CaptureFixture, arguments: list[str], says: str
 
 
 @pytest.fixture(scope="session")
-def tables() -> dict[str, sudoku.Table]:
+def tables() -> dict[str, Table]:
     """Return a few generated 4x4 Sudokus for each split."""
 
-    def stack(puzzles: list[sudoku.Puzzle]) -> sudoku.Table:
-        return sudoku.Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
+    def stack(puzzles: list[Puzzle]) -> Table:
+        return Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
 
     puzzles = list(sudoku_generator.generate_many(4, 30, seed=0))
     return {"train": stack(puzzles[:20]), "test": stack(puzzles[20:])}
 
 
 @pytest.fixture(scope="session")
-def splits(tables: dict[str, sudoku.Table]) -> dict[str, PuzzleSet]:
+def splits(tables: dict[str, Table]) -> dict[str, PuzzleSet]:
     """Return a puzzle set of 4x4 Sudokus in memory."""
     rng = np.random.default_rng(0)
     return {
-        "train": sudoku.build_split("train", tables["train"], rng, num_aug=3),
-        "test": sudoku.build_split("test", tables["test"], rng),
+        "train": sudoku_build.build_split("train", tables["train"], rng, num_aug=3),
+        "test": sudoku_build.build_split("test", tables["test"], rng),
     }
 
 

@@ -15,7 +15,7 @@ from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
 from trm.configuration.schema import Config
 from trm.parallel.mesh import fetch, make_mesh
-from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.puzzles.kinds.sudoku.build import metadata_of
 from trm.supervision.batch import Batch
 from trm.supervision.carry import Carry
 from trm.supervision.step import supervision_step

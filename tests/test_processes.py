@@ -33,7 +33,7 @@ assert jax.process_count() == int(processes) and len(jax.devices()) == 2
 outcome = train(read_config(config), run, make_mesh())
 
 from trm.checkpoints.format import load_weights
-from trm.puzzles.metadata import read_puzzle_sets
+from trm.puzzles.reading import read_puzzle_sets
 from trm.evaluation.solver import evaluate_thinking
 from trm.solving.solve import Thinking
 

@@ -12,7 +12,7 @@ from trm.checkpoints.format import save
 from trm.model.reasoner import Reasoner
 from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
-from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.puzzles.kinds.sudoku.build import metadata_of
 from trm.training.state import make_state
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
@@ -48,7 +48,12 @@ def test_a_recursion_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_puzzles_from_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     monkeypatch.chdir(tmp_path)
-    exec(with_changes(code_block("make_split"), {'"epochs": 20': '"epochs": 2', 'interval": 10': 'interval": 1'}), {})
+    exec(
+        with_changes(
+            code_block("PuzzleSet.from_arrays"), {'"epochs": 20': '"epochs": 2', 'interval": 10': 'interval": 1'}
+        ),
+        {},
+    )
     assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 1
     code, out, _ = run_trm(capsys, "data", "check", "data/reverse")
     assert code == 0

@@ -18,8 +18,9 @@ from benchmark.timing import take_turns, timed
 from trm.configuration.schema import Config
 from trm.evaluation.every_step import make_evaluation_step
 from trm.model.weights import Weights
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.loader import HostBatch, TrainLoader
-from trm.puzzles.metadata import Metadata, PuzzleSet
+from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import place_batch
 from trm.training.state import make_state
 from trm.training.step import make_train_step

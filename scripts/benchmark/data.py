@@ -24,9 +24,10 @@ from benchmark.options import JsonOut
 from benchmark.printing import console, print_table
 from trm.errors import InputError
 from trm.puzzles.csv_files import bundled_csv
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.kinds.tables import Puzzle
 from trm.puzzles.loader import TrainLoader
-from trm.puzzles.metadata import read_puzzle_set
+from trm.puzzles.reading import read_puzzle_set
 
 ARC = {
     "ARC-1": ("training,evaluation,concept", "evaluation"),
@@ -184,8 +185,8 @@ def _original_sudoku(clone: Path, out: Path, puzzles: int, num_aug: int) -> list
     files = out.parent / "source"
     files.mkdir()
     for split in ("train", "test"):
-        table = sudoku.read_csv(bundled_csv(f"sudoku-9x9-{split}.csv.gz"))
-        sudoku.write_csv(files / f"{split}.csv", "bundled", (sudoku.Puzzle(*row) for row in zip(*table, strict=True)))
+        table = sudoku_text.read_csv(bundled_csv(f"sudoku-9x9-{split}.csv.gz"))
+        sudoku_text.write_csv(files / f"{split}.csv", "bundled", (Puzzle(*row) for row in zip(*table, strict=True)))
     arguments = ["--output-dir", str(out), "--subsample-size", str(puzzles), "--num-aug", str(num_aug)]
     script = (
         "import huggingface_hub, runpy, sys; "

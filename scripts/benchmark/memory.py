@@ -22,7 +22,7 @@ from trm.configuration.schema import Config, read_config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh, mesh_of
 from trm.puzzles.kinds.arc.grids import VOCAB_SIZE
-from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.puzzles.kinds.sudoku.build import metadata_of
 from trm.puzzles.metadata import Metadata
 from trm.storage.bundled import config_names, config_path
 from trm.training.estimate import Estimate, estimate

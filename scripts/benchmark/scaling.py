@@ -22,8 +22,8 @@ from benchmark.printing import console, print_table
 from trm.configuration.schema import Config, read_config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.loader import TrainLoader
-from trm.puzzles.writing import make_split
 from trm.storage.bundled import config_path
 from trm.supervision.batch import place_batch
 from trm.training.estimate import compile_train_step
@@ -109,7 +109,7 @@ def _measure(case: Case, steps: int) -> Figures:
     rng = np.random.default_rng(0)
     tokens = rng.integers(1, 11, (case.stored_puzzles, case.positions - case.config.model.prefix_len))
     identifiers = rng.integers(case.table_rows, size=len(tokens))
-    puzzles = make_split(
+    puzzles = PuzzleSet.from_arrays(
         tokens, tokens, vocab_size=11, puzzle_identifiers=identifiers, num_puzzle_identifiers=case.table_rows
     )
     mesh = make_mesh(case.devices)

@@ -20,8 +20,8 @@ from benchmark.timing import take_turns
 from trm.checkpoints.format import load_weights
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
-from trm.puzzles.kinds.boards import BOARDS
-from trm.puzzles.metadata import read_puzzle_set
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.reading import read_puzzle_set
 from trm.solving.solve import Thinking, solve
 from trm.solving.views import make_views
 
@@ -47,13 +47,13 @@ def solver_command(
     """Time a model's answers: with all steps, with halting, with more steps, with noise, through symmetries."""
     weights, description = load_weights(checkpoint)
     config, metadata = description.config, description.metadata
-    kind = BOARDS.get(metadata.puzzle_kind)
-    side = metadata.side
-    if kind is None or side is None:
-        raise InputError(f"{checkpoint}: found a model of {metadata.puzzle_kind}, expected one of {', '.join(BOARDS)}")
+    kind = kind_of(metadata)
+    if kind.solved_from != "text":
+        raise InputError(
+            f"{checkpoint}: found a model of {kind.name}, expected one of puzzles that are solved from text"
+        )
     arrays = read_puzzle_set(str(data) if data else config.data.test_paths[0], "test").sets["all"]
     inputs = np.asarray(arrays.inputs[:puzzles]).astype(np.int32)
-    boards = inputs.reshape(-1, side, side)
     identifiers = np.zeros(len(inputs), np.int32)
     ways = [
         Way(f"always {steps} steps", Thinking(max_steps=steps, adaptive=False)),
@@ -81,7 +81,7 @@ def solver_command(
     for way in ways:
         seconds = spread(turns[way.name][1:])  # The first run compiles.
         figures = {
-            "solved": int(kind.obeys_rules(boards, solutions[way].answers.reshape(boards.shape)).sum()),
+            "solved": int(kind.solved(inputs, solutions[way].answers).sum()),
             "puzzles": len(inputs),
             "steps_per_puzzle": float(solutions[way].total_steps.mean()),
             "seconds": seconds,

@@ -25,10 +25,12 @@ from trm.evaluation.every_step import make_evaluation_step
 from trm.model.flops import network_flops, supervision_step_flops, training_step_flops
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.csv_files import bundled_csv
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.kinds.sudoku import text as sudoku_text
 from trm.puzzles.loader import TrainLoader
-from trm.puzzles.metadata import Metadata, PuzzleSet
+from trm.puzzles.metadata import Metadata
 from trm.storage.bundled import config_path
 from trm.supervision.batch import Batch, place_batch
 from trm.training.estimate import compile_train_step
@@ -102,7 +104,7 @@ def _read_experiment(name: str, settings: list[str], batch_size: int | None, mes
 def bundled_puzzles() -> PuzzleSet:
     """Read the bundled 9x9 Sudokus."""
     path = bundled_csv("sudoku-9x9-train.csv.gz")
-    return sudoku.build_split(str(path), sudoku.read_csv(path), np.random.default_rng(0))
+    return sudoku_build.build_split(str(path), sudoku_text.read_csv(path), np.random.default_rng(0))
 
 
 # Measuring

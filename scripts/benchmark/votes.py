@@ -14,19 +14,15 @@ from records import Recorder, cpu_hardware
 
 from benchmark.options import JsonOut
 from benchmark.printing import console
-from trm.evaluation.arc import count_votes, merge, pass_at, rank, submission
+from trm.evaluation.arc import pass_at, submission
 from trm.evaluation.report import Answered
-from trm.puzzles.kinds.arc.grids import (
-    ARC_SIDE,
-    VOCAB_SIZE,
-    Augmentation,
-    Grid,
-    Pair,
-    Task,
-    name_augmentation,
-    to_frame,
-)
+from trm.puzzles.kinds.arc.augmentations import Augmentation, name_augmentation
+from trm.puzzles.kinds.arc.frames import to_frame
+from trm.puzzles.kinds.arc.grids import ARC_SIDE, VOCAB_SIZE, Grid
+from trm.puzzles.kinds.arc.tasks import Pair, Task
+from trm.puzzles.kinds.arc.votes import count_votes, merge, rank
 from trm.puzzles.kinds.dihedral import TRANSFORMS
+from trm.solving.reason import confidence
 
 WRONG_CELLS = 0.003
 """Share of cells that differ in a wrong prediction."""
@@ -46,7 +42,7 @@ def votes_command(
     parts, counting = [], 0.0
     for batch, names in _predictions(made, views, batch_size, rng):
         start = time.perf_counter()
-        parts.append(count_votes(batch, names, blank_identifier_id=-1))
+        parts.append(count_votes(*batch[:3], confidence(batch.q_halt_logits), names, blank_identifier_id=-1))
         counting += time.perf_counter() - start
     start = time.perf_counter()
     rankings = rank(merge(parts), made)

@@ -8,11 +8,22 @@ from pathlib import Path
 import numpy as np
 
 from trm.errors import InputError
-from trm.puzzles.kinds.arc import grids as arc
-from trm.puzzles.kinds.arc.build import Augmentations, DrawAugmentations, Signatures, Subset, augment_grid, build
-from trm.puzzles.kinds.arc.grids import Augmentation, DrawOffsets, Pair, Task
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.json_files import read_json
+from trm.puzzles.kinds.arc import augmentations as arc_augmentations
+from trm.puzzles.kinds.arc import frames as arc_frames
+from trm.puzzles.kinds.arc import grids as arc_grids
+from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc.augmentations import Augmentation
+from trm.puzzles.kinds.arc.build import Subset, build
+from trm.puzzles.kinds.arc.choose import Augmentations, DrawAugmentations, Signatures
+from trm.puzzles.kinds.arc.frames import DrawOffsets
+from trm.puzzles.kinds.arc.grids import ARC_COLORS
+from trm.puzzles.kinds.arc.tasks import Pair, Task
+from trm.puzzles.kinds.arc.write import augment_grid
 from trm.puzzles.kinds.dihedral import INVERSE, inverse, transform
-from trm.puzzles.metadata import ARC_COLORS, FIELDS, read_identifiers, read_json, read_puzzle_set
+from trm.puzzles.metadata import FIELDS
+from trm.puzzles.reading import read_puzzle_set
 
 from .case import Case, Comparison
 from .data import compare_set
@@ -48,10 +59,10 @@ REJECTED = {
 
 def _check_reading(case: Case, grids: dict[str, np.ndarray], comparison: Comparison) -> None:
     for name, grid in case.values["grids"].items():
-        comparison.equal(name, arc.parse_grid(grid, name), grids[name])
+        comparison.equal(name, arc_grids.parse_grid(grid, name), grids[name])
     for name in case.values["arc_grid_to_np_rejects"]:
         try:
-            arc.parse_grid(REJECTED[name], name)
+            arc_grids.parse_grid(REJECTED[name], name)
         except InputError:
             rejected = True
         else:
@@ -71,14 +82,14 @@ def _check_augmentations(case: Case, grids: dict[str, np.ndarray], comparison: C
     for i, entry in enumerate(case.values["aug"]):
         drawn = draw_augmentations(np.random.RandomState(entry["np_random_seed"]), 1)
         augmentation = Augmentation(int(drawn.transforms[0]), drawn.colors[0])
-        name = arc.name_augmentation(entry["name"], augmentation)
+        name = arc_augmentations.name_augmentation(entry["name"], augmentation)
         comparison.equal(f"aug/{i}/name", name, entry["aug_name"])
-        comparison.equal(f"aug/{i}/task", arc.parse_name(name)[0], entry["inverse_name"])
+        comparison.equal(f"aug/{i}/task", arc_augmentations.parse_name(name)[0], entry["inverse_name"])
         for grid, expected in case.under(f"aug/{i}").items():
             comparison.equal(f"aug/{i}/{grid}", augmentation.apply(grids[grid]), expected)
     recorded = case.values["inverse_aug"]
     for entry in recorded["cases"]:
-        task, augmentation = arc.parse_name(entry["name"])
+        task, augmentation = arc_augmentations.parse_name(entry["name"])
         comparison.equal(f"{entry['name']}: task", task, entry["orig"])
         undone = augmentation.undo(grids[recorded["applied_to"]])
         comparison.equal(entry["name"], undone, case.tensors[f"inverse_aug/{entry['name']}"])
@@ -87,8 +98,8 @@ def _check_augmentations(case: Case, grids: dict[str, np.ndarray], comparison: C
 def _check_frames(case: Case, grids: dict[str, np.ndarray], comparison: Comparison) -> None:
     def compare(key: str, grid: str, offset: tuple[int, int]) -> None:
         expected = case.tensors[key]
-        comparison.equal(key, arc.to_frame(grids[grid], *offset), expected)
-        itself = Augmentations(np.zeros(1, np.uint8), arc.IDENTITY.colors[None])
+        comparison.equal(key, arc_frames.to_frame(grids[grid], *offset), expected)
+        itself = Augmentations(np.zeros(1, np.uint8), arc_augmentations.IDENTITY.colors[None])
         comparison.equal(f"{key}, many", augment_grid(grids[grid], itself, np.array([offset]))[0], expected)
 
     for key in case.under("seq"):
@@ -107,15 +118,15 @@ def _check_frames(case: Case, grids: dict[str, np.ndarray], comparison: Comparis
 def _check_crops(case: Case, grids: dict[str, np.ndarray], comparison: Comparison) -> None:
     for name, shape in case.values["crop_shapes"].items():
         tokens = case.tensors[f"crop_in/{name}"]
-        comparison.equal(name, arc.crop(tokens).shape, shape)
+        comparison.equal(name, arc_frames.crop(tokens).shape, shape)
         if np.prod(shape):
-            comparison.equal(name, arc.crop(tokens), case.tensors[f"crop_out/{name}"])
+            comparison.equal(name, arc_frames.crop(tokens), case.tensors[f"crop_out/{name}"])
 
 
 def _signature(pairs: list[list[np.ndarray]]) -> int:
     """Tell pairs apart as the builder does: as augmentations of a task that are no more than the task itself."""
     task = Task("", [Pair(first, second, is_test=False) for first, second in pairs], {})
-    itself = Augmentations(np.zeros(1, np.uint8), arc.IDENTITY.colors[None])
+    itself = Augmentations(np.zeros(1, np.uint8), arc_augmentations.IDENTITY.colors[None])
     return int(Signatures(task)(itself)[0])
 
 
@@ -165,7 +176,7 @@ def check_arc_set(case: Case) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as scratch:
         built = Path(scratch) / "set"
         source = str(case.folder / config["input_file_prefix"])
-        subsets = [Subset(n, arc.read_subset(source, n), n == config["test_set_name"]) for n in config["subsets"]]
+        subsets = [Subset(n, arc_tasks.read_subset(source, n), n == config["test_set_name"]) for n in config["subsets"]]
         build(built, subsets, config["num_aug"], ReplayedDraws(config["seed"]))
         for split, recorded in case.values["splits"].items():
             puzzles, again = read_puzzle_set(folder, split), read_puzzle_set(built, split)

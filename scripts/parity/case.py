@@ -10,7 +10,7 @@ import numpy as np
 from beartype.door import is_bearable
 
 from trm.errors import InputError
-from trm.puzzles.metadata import read_json
+from trm.puzzles.json_files import read_json
 from trm.storage.safetensors import read_safetensors
 
 

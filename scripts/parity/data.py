@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from trm.errors import InputError
-from trm.puzzles.kinds.maze import boards as maze
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.kinds.maze import build as maze_build
+from trm.puzzles.kinds.maze import text as maze_text
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.kinds.sudoku import symmetries as sudoku_symmetries
+from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.kinds.tables import select
 from trm.puzzles.loader import HostBatch, load_test_batches, pack, read_examples
-from trm.puzzles.metadata import FIELDS, Metadata, PuzzleSet, read_identifiers, read_puzzle_set
+from trm.puzzles.metadata import FIELDS, Metadata
+from trm.puzzles.reading import read_puzzle_set
 
 from .case import Case, Comparison
 
@@ -79,15 +86,17 @@ def check_sudoku(case: Case) -> Iterator[Comparison]:
 def rebuild_sudoku(path: Path, split: str, options: Mapping[str, Any], draws: np.random.RandomState) -> PuzzleSet:
     """Build a split from its CSV file with the draws of the original; only its training split is drawn from."""
     options = options if split == "train" else {key: options[key] for key in options if key == "min_difficulty"}
-    table = sudoku.select(
-        sudoku.read_csv(path), str(path), options.get("min_difficulty"), options.get("subsample_size"), draws
+    table = select(
+        sudoku_text.read_csv(path), str(path), options.get("min_difficulty"), options.get("subsample_size"), draws
     )
-    arrays = sudoku.build(table, options.get("num_aug", 0), lambda boards: replay_symmetries(draws, boards))
+    arrays = sudoku_build.build(
+        table, options.get("num_aug", 0), lambda boards: sudoku_symmetries.on_tokens(replay_symmetries(draws, boards))
+    )
     count, n, _ = table.questions.shape
-    return PuzzleSet(split, sudoku.metadata_of(count, n), {"all": arrays})
+    return PuzzleSet(split, sudoku_build.metadata_of(count, n), {"all": arrays})
 
 
-def replay_symmetries(draws: np.random.RandomState, boards: int) -> sudoku.Symmetries:
+def replay_symmetries(draws: np.random.RandomState, boards: int) -> sudoku_symmetries.SudokuSymmetries:
     """Draw as the original does, board by board: digits, transposition, bands and rows, stacks and columns."""
 
     def lines() -> np.ndarray:
@@ -96,13 +105,13 @@ def replay_symmetries(draws: np.random.RandomState, boards: int) -> sudoku.Symme
     def symmetry() -> tuple:
         return np.concatenate([[0], draws.permutation(np.arange(1, 10))]), draws.rand() < 0.5, lines(), lines()
 
-    return sudoku.Symmetries(*map(np.array, zip(*(symmetry() for _ in range(boards)), strict=True)))
+    return sudoku_symmetries.SudokuSymmetries(*map(np.array, zip(*(symmetry() for _ in range(boards)), strict=True)))
 
 
 def compare_symmetry(case: Case, entry: Mapping[str, Any], comparison: Comparison) -> None:
     """Compare one board's symmetry: its draws, and what it makes of question and answer."""
     where = f"{entry['index']}: "
-    symmetry = sudoku.Symmetries(
+    symmetry = sudoku_symmetries.SudokuSymmetries(
         *(np.array([entry[key]]) for key in ("digit_map_1_to_9", "transpose", "row_perm", "col_perm"))
     )
     symmetry = symmetry._replace(digits=np.insert(symmetry.digits, 0, 0, axis=1))
@@ -111,7 +120,8 @@ def compare_symmetry(case: Case, entry: Mapping[str, Any], comparison: Compariso
     ):
         comparison.equal(where + name, drawn, recorded)
     for board in ("question", "answer"):
-        found = sudoku.apply_symmetries(symmetry, case.tensors[f"shuffle/{board}"][None])[0]
+        tokens = case.tensors[f"shuffle/{board}"].reshape(1, -1) + 1
+        found = sudoku_symmetries.on_tokens(symmetry).apply(tokens).reshape(9, 9) - 1
         comparison.equal(where + board, found, case.tensors[f"shuffle/{entry['index']}/{board}"])
 
 
@@ -126,8 +136,8 @@ def check_mazes(case: Case) -> Iterator[Comparison]:
 def rebuild_mazes(path: Path, split: str, options: Mapping[str, Any], draws: np.random.RandomState) -> PuzzleSet:
     """Build a split from its CSV file; only the training split is augmented and subsampled."""
     options = options if split == "train" else {}
-    table = maze.select(maze.read_csv(path), str(path), None, options.get("subsample_size"), draws)
-    return maze.build_split(split, table, options.get("aug", False), "rotate")
+    table = select(maze_text.read_csv(path), str(path), None, options.get("subsample_size"), draws)
+    return maze_build.build_split(split, table, options.get("aug", False), "rotate")
 
 
 # Batches

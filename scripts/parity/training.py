@@ -16,7 +16,7 @@ from trm.model.reasoner import Reasoner, trainable
 from trm.model.weights import Weights
 from trm.original.state_dict import to_state_dict
 from trm.parallel.mesh import REPLICATED, make_mesh, place
-from trm.puzzles.metadata import read_puzzle_set
+from trm.puzzles.reading import read_puzzle_set
 from trm.supervision.batch import Batch
 from trm.supervision.carry import Carry
 from trm.supervision.loss import Metrics, divide

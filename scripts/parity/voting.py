@@ -5,10 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from trm.evaluation.arc import Votes, count_votes, merge, pass_at, rank, submission
+from trm.evaluation.arc import pass_at, submission
 from trm.evaluation.report import Answered
-from trm.puzzles.kinds.arc.grids import read_test_puzzles
-from trm.puzzles.metadata import read_identifiers, read_json, read_puzzle_set
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.json_files import read_json
+from trm.puzzles.kinds.arc.tasks import read_test_puzzles
+from trm.puzzles.kinds.arc.votes import Votes, count_votes, merge, rank
+from trm.puzzles.reading import read_puzzle_set
+from trm.solving.reason import confidence
 
 from .case import Case, Comparison, Tolerance
 
@@ -58,7 +62,11 @@ def _vote(case: Case, result: Mapping[str, Any], names: list[str], blank: int) -
     for i, end in enumerate(bounds[1:]):
         start = 0 if result["aggregated_voting"] else bounds[i]
         of_ranks = [[_slice(batch, r, ranks) for batch in batches[start:end]] for r in range(ranks)]
-        evaluations.append(merge(merge(count_votes(b, names, blank) for b in part) for part in of_ranks))
+        evaluations.append(
+            merge(
+                merge(count_votes(*b[:3], confidence(b.q_halt_logits), names, blank) for b in part) for part in of_ranks
+            )
+        )
     return evaluations
 
 

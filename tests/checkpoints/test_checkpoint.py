@@ -20,7 +20,7 @@ from trm.checkpoints.format import describe, load_weights, save
 from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
-from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.puzzles.kinds.sudoku.build import metadata_of
 from trm.storage.safetensors import read_safetensors, write_safetensors
 from trm.training.state import TrainState, load_state, make_state, save_state, trained_weights
 

@@ -19,10 +19,11 @@ from trm.configuration.schema import config_to_toml
 from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.csv_files import bundled_csv
-from trm.puzzles.kinds.maze import boards as maze
+from trm.puzzles.kinds.maze import build as maze_build
 from trm.puzzles.kinds.maze import generate as maze_generator
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.maze import text as maze_text
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.kinds.sudoku import text as sudoku_text
 from trm.training.state import make_state
 
 
@@ -166,7 +167,7 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
     # As a grid, and from a file of puzzles with their answers.
     grid, table = tmp_path / "grid.txt", tmp_path / "puzzles.csv"
     grid.write_text("1. .4\n.. 2.\n.4 ..\n.. 3.\n")
-    sudoku.write_csv(table, "test", sudoku_generator.generate_many(4, 3, seed=5))
+    sudoku_text.write_csv(table, "test", sudoku_generator.generate_many(4, 3, seed=5))
     code, out, err = run_trm(capsys, "solve", weights, grid, "--format", "json")
     assert code == 0, err
     (row,) = json.loads(out)
@@ -193,7 +194,7 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
 
 
 def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
-    metadata = maze.metadata_of(4, 6)
+    metadata = maze_build.metadata_of(4, 6)
     state = fetch(make_state(tiny_config(), metadata, make_mesh(1)))
     save(
         tmp_path / "w.safetensors",
@@ -201,7 +202,7 @@ def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
         Description("weights", tiny_config(), metadata, 1, averaged=True),
     )
     (first,) = maze_generator.generate_many(6, 1, seed=0)
-    text = maze.format_maze(first.question)
+    text = maze_text.format_maze(first.question)
     code, out, err = run_trm(capsys, "solve", tmp_path / "w.safetensors", text, "--format", "json", "--views", 8)
     assert code == 0, err
     assert json.loads(out)[0]["puzzle"] == text

@@ -16,12 +16,14 @@ from trm.configuration.schema import config_to_toml
 from trm.errors import InputError
 from trm.evaluation.arc import pass_at, voter_for
 from trm.evaluation.report import Answered
-from trm.puzzles.kinds.maze import boards as maze
+from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.kinds.maze import generate as maze_generator
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.maze import text as maze_text
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.kinds.sudoku import text as sudoku_text
 from trm.puzzles.loader import load_test_batches
-from trm.puzzles.metadata import IGNORED_LABEL, read_identifiers, read_puzzle_set
+from trm.puzzles.metadata import IGNORED_LABEL
+from trm.puzzles.reading import read_puzzle_set
 from trm.storage import hub
 
 KAGGLE = GOLDEN / "arc_small" / "source" / "arc"
@@ -333,7 +335,7 @@ def test_mistakes_leave_nothing(arguments: list[str], says: str, tmp_path: Path,
         names[folder].mkdir()
     (names["full"] / "file").touch()
     names["text.txt"].write_text("one line\n")
-    maze.write_csv(names["mazes.csv"], "test", maze_generator.generate_many(6, 2, seed=0))
+    maze_text.write_csv(names["mazes.csv"], "test", maze_generator.generate_many(6, 2, seed=0))
     names = {name.split(".")[0]: path for name, path in names.items()} | {"kaggle": KAGGLE}
     before = sorted(tmp_path.rglob("*"))
     check_mistake(capsys, ["data", *(argument.format(**names) for argument in arguments)], says)
@@ -344,11 +346,11 @@ def test_mistakes_leave_nothing(arguments: list[str], says: str, tmp_path: Path,
 
 
 def _write_sudokus(path: Path, seed: int) -> None:
-    sudoku.write_csv(path, "hub", sudoku_generator.generate_many(4, 6, seed))
+    sudoku_text.write_csv(path, "hub", sudoku_generator.generate_many(4, 6, seed))
 
 
 def _write_mazes(path: Path, seed: int) -> None:
-    maze.write_csv(path, "hub", maze_generator.generate_many(5, 6, seed))
+    maze_text.write_csv(path, "hub", maze_generator.generate_many(5, 6, seed))
 
 
 PUZZLES = {"sudoku": _write_sudokus, "maze": _write_mazes}

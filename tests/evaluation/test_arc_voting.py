@@ -13,26 +13,24 @@ import pytest
 from conftest import GOLDEN, run_trm
 
 from trm.errors import InputError
-from trm.evaluation.arc import (
-    Candidate,
-    Ranking,
-    Voter,
-    Votes,
-    count_votes,
-    grid_bytes,
-    grid_of,
-    merge,
-    pass_at,
-    rank,
-    submission,
-    voter_for,
-)
+from trm.evaluation.arc import Voter, pass_at, submission, voter_for
 from trm.evaluation.report import Answered
-from trm.puzzles.kinds.arc.grids import Augmentation, Pair, Task, crop, name_augmentation, read_test_puzzles, to_frame
+from trm.puzzles.kinds.arc.augmentations import Augmentation, name_augmentation
+from trm.puzzles.kinds.arc.frames import crop, to_frame
+from trm.puzzles.kinds.arc.tasks import Pair, Task, read_test_puzzles
+from trm.puzzles.kinds.arc.votes import Candidate, Ranking, Votes, count_votes, grid_bytes, grid_of, merge, rank
 from trm.puzzles.loader import load_test_batches
-from trm.puzzles.metadata import IGNORED_LABEL, read_puzzle_set
+from trm.puzzles.metadata import IGNORED_LABEL
+from trm.puzzles.reading import read_puzzle_set
+from trm.solving.reason import confidence
 
 # Made-up evaluations
+
+
+def count(answered: Answered, names: list[str], blank: int) -> Votes:
+    identifiers, inputs, predictions, logits = answered
+    return count_votes(identifiers, inputs, predictions, confidence(logits), names, blank)
+
 
 BLANK = 0
 
@@ -85,7 +83,7 @@ def draw_evaluation(seed: int) -> Evaluation:
 
 
 def vote(evaluation: Evaluation, rows: Any = slice(None)) -> Votes:
-    return count_votes(Answered(*(field[rows] for field in evaluation.predictions)), evaluation.names, BLANK)
+    return count(Answered(*(field[rows] for field in evaluation.predictions)), evaluation.names, BLANK)
 
 
 # The same in plain Python
@@ -236,8 +234,8 @@ def test_blanks_alone_and_extreme_logits():
     """Processes may get nothing but padding; a confidence never overflows."""
     frames = np.stack([to_frame(np.full((2, 3), 4, np.uint8))] * 3).astype(np.int32)
     logits = np.array([-1e4, 1e4, 0.0], np.float32)
-    assert count_votes(Answered(np.zeros(3, np.int32), frames, frames, logits), ["<blank>"], BLANK) == {}
-    (answers,) = count_votes(Answered(np.ones(3, np.int32), frames, frames, logits), ["<blank>", "t"], 0).values()
+    assert count(Answered(np.zeros(3, np.int32), frames, frames, logits), ["<blank>"], BLANK) == {}
+    (answers,) = count(Answered(np.ones(3, np.int32), frames, frames, logits), ["<blank>", "t"], 0).values()
     assert list(answers.values()) == [[0.0, 1.0, 0.5]]
 
 

@@ -1,6 +1,5 @@
 """Evaluation: every puzzle counts once, on any number of devices, and agrees with inference."""
 
-import dataclasses
 import io
 from pathlib import Path
 
@@ -17,12 +16,19 @@ from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.evaluation.report import Answered, Report
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
-from trm.puzzles.kinds.arc import grids as arc
-from trm.puzzles.kinds.maze import boards as maze
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.arc import frames as arc_frames
+from trm.puzzles.kinds.arc.draw import draw_grid
+from trm.puzzles.kinds.maze import build as maze_build
 from trm.puzzles.kinds.maze import generate as maze_generator
+from trm.puzzles.kinds.maze import rules as maze_rules
+from trm.puzzles.kinds.maze import text as maze_text
+from trm.puzzles.kinds.maze.draw import draw_maze
+from trm.puzzles.kinds.registry import KINDS
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
-from trm.puzzles.metadata import PuzzleSet
-from trm.show.terminal import draw_example, draw_grid, draw_maze, draw_reasoning, draw_sudoku, side_by_side
+from trm.puzzles.kinds.sudoku.draw import draw_sudoku
+from trm.puzzles.kinds.tables import Table
+from trm.show.terminal import draw_example, draw_reasoning, side_by_side
 from trm.solving.reason import Answers, answer, reason
 from trm.supervision.batch import Batch
 from trm.training.state import make_state, trained_weights
@@ -101,10 +107,12 @@ def test_devices_and_batch_sizes_agree(weights: Weights, splits: dict[str, Puzzl
 
 def test_any_shortest_path_counts_in_mazes(weights: Weights):
     """Three mazes answered with the label, with another shortest path, with none; in batches of two."""
-    mazes = [m for m in maze_generator.generate_many(7, 20, seed=0) if maze.count_shortest_paths(m.question[None]) > 1]
-    table = maze.Table(*(np.array(column) for column in zip(*mazes[:3], strict=True)))
+    mazes = [
+        m for m in maze_generator.generate_many(7, 20, seed=0) if maze_rules.count_shortest_paths(m.question[None]) > 1
+    ]
+    table = Table.of(mazes[:3])
     label, question = table.answers[1], table.questions[1]
-    draws = maze.shortest_path(np.repeat(question[None], 50, axis=0), np.random.default_rng(0))
+    draws = maze_rules.shortest_path(np.repeat(question[None], 50, axis=0), np.random.default_rng(0))
     another = next(draw for draw in draws if (draw != label).any())
     padding = np.zeros_like(label)
     batches = iter([[table.answers[0], another], [table.questions[2], padding]])
@@ -118,7 +126,7 @@ def test_any_shortest_path_counts_in_mazes(weights: Weights):
         return jax.tree.map(lambda total: total.astype(jnp.float32), sums), (answers, jnp.zeros(2))
 
     seen: list[Answered] = []
-    report = evaluate(step, weights, maze.build_split("mazes", table), 2, make_mesh(1), seen.append)["all"]
+    report = evaluate(step, weights, maze_build.build_split("mazes", table), 2, make_mesh(1), seen.append)["all"]
     assert [batch.predictions.shape for batch in seen] == [(2, 49), (2, 49)]
     np.testing.assert_array_equal(seen[0].inputs, table.questions[:2].reshape(2, -1))
     assert report.metrics["exact_accuracy"] == pytest.approx(1 / 3)
@@ -132,19 +140,18 @@ def test_halting_steps_by_hand():
 
 
 def test_drawings_of_mazes_and_grids():
-    mazes = maze.parse_maze("S #" + "  " + "#" * 19 + "G", "x")
-    drawn = draw_maze(maze.shortest_path(mazes[None])[0]).plain.splitlines()
+    mazes = maze_text.parse_maze("S #" + "  " + "#" * 19 + "G", "x")
+    drawn = draw_maze(maze_rules.shortest_path(mazes[None])[0]).plain.splitlines()
     assert drawn[0] == "S   ##    "
     assert drawn[-1] == "########G "
     grid = np.array([[0, 5], [9, 1], [2, 3]], np.uint8)
-    frame = arc.to_frame(grid, 3, 4)
+    frame = arc_frames.to_frame(grid, 3, 4)
     drawing = draw_grid(frame.reshape(30, 30))
     # What is drawn ends with the markers.
     assert drawing.plain.splitlines()[:3] == ["0 5   ", "9 1   ", "2 3   "]
     assert draw_grid(np.zeros((30, 30), np.uint8)).plain == ""
-    metadata = maze.metadata_of(1, 5)
-    assert list(draw_example(metadata, mazes.ravel(), mazes.ravel())) == ["first puzzle", "answer"]
-    assert draw_example(dataclasses.replace(metadata, kind="other"), mazes.ravel(), mazes.ravel()) == {}
+    assert list(draw_example(KINDS["maze"], mazes.ravel(), mazes.ravel())) == ["first puzzle", "answer"]
+    assert draw_example(KINDS["other"], mazes.ravel(), mazes.ravel()) == {}
 
 
 def test_drawings(tmp_path: Path):
@@ -160,7 +167,15 @@ def test_drawings(tmp_path: Path):
 
     console = Console(width=120, file=(tmp_path / "out").open("w"))
     boards = np.stack([question, wrong, wrong, answer, answer])
-    console.print(draw_reasoning(question, boards, answer, console.width))
+    console.print(
+        draw_reasoning(
+            KINDS["sudoku"],
+            question.ravel() + 1,
+            boards.reshape(len(boards), -1) + 1,
+            answer.ravel() + 1,
+            console.width,
+        )
+    )
     console.file.close()
     text = (tmp_path / "out").read_text()
     # Steps that changed nothing are left out.
@@ -192,7 +207,15 @@ def test_drawings_fit_the_console(width: int):
     question = rng.integers(0, 7, (6, 6))
     boards, answer = rng.integers(1, 7, (9, 6, 6)), rng.integers(1, 7, (6, 6))
     console = Console(file=io.StringIO(), width=width)
-    console.print(draw_reasoning(question, boards, answer, console.width))
+    console.print(
+        draw_reasoning(
+            KINDS["sudoku"],
+            question.ravel() + 1,
+            boards.reshape(len(boards), -1) + 1,
+            answer.ravel() + 1,
+            console.width,
+        )
+    )
     assert isinstance(console.file, io.StringIO)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     # Titles, six rows with two rules between them, and what is wrong.

@@ -15,7 +15,7 @@ from trm.evaluation.report import Answered, Report
 from trm.evaluation.solver import evaluate_thinking
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
-from trm.puzzles.metadata import PuzzleSet
+from trm.puzzles.arrays import PuzzleSet
 from trm.solving.solve import Thinking, solve
 from trm.training.state import make_state, trained_weights
 

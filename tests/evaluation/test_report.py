@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 
 from trm.evaluation.report import Z_95, Accuracy, Answered, Judged, judge, make_report, wilson_interval
-from trm.puzzles.kinds.maze import boards as maze
-from trm.puzzles.metadata import IGNORED_LABEL, PuzzleArrays
+from trm.puzzles.arrays import PuzzleArrays
+from trm.puzzles.kinds.maze import rules as maze_rules
+from trm.puzzles.kinds.maze import text as maze_text
+from trm.puzzles.kinds.registry import KINDS
+from trm.puzzles.metadata import IGNORED_LABEL
 
 
 @pytest.mark.parametrize(("right", "count"), [(0, 1), (0, 500), (1, 3), (7, 10), (490, 500), (500, 500)])
@@ -31,7 +34,7 @@ def test_interval_of_nothing():
 def judged(exact: list[int], confidence: list[float], labelled: list[int] | None = None) -> Judged:
     right = np.array(exact, bool)
     counts = np.ones(len(right), bool) if labelled is None else np.array(labelled, bool)
-    return Judged(counts, np.where(right, 1.0, 0.5), right, np.array(confidence), np.zeros(len(right), bool))
+    return Judged(counts, np.where(right, 1.0, 0.5), right, np.array(confidence), {})
 
 
 def stored(examples: int, ratings: list[int] | None = None, groups: list[int] | None = None) -> PuzzleArrays:
@@ -50,7 +53,7 @@ def stored(examples: int, ratings: list[int] | None = None, groups: list[int] | 
 def test_accuracy_by_difficulty():
     """Seven puzzles in two batches, the last of which is filled up; the fourth has no label."""
     parts = [judged([1, 1, 1, 0], [0.9] * 4, [1, 1, 1, 0]), judged([0, 1, 0, 1], [0.9] * 4, [1, 1, 1, 0])]
-    report = make_report(parts, stored(7, [0, 0, 1, 1, 2, 3, 9]), "sudoku", [], {})
+    report = make_report(parts, stored(7, [0, 0, 1, 1, 2, 3, 9]), [], {})
     assert report.examples == 6
     assert [(row.lowest, row.highest) for row in report.by_difficulty] == [(0, 0), (1, 1), (2, 3), (8, 15)]
     assert [(row.accuracy.puzzles, row.accuracy.exact) for row in report.by_difficulty] == [
@@ -63,7 +66,7 @@ def test_accuracy_by_difficulty():
     assert report.metrics["exact_accuracy"] == pytest.approx(4 / 6)
     assert report.metrics["accuracy"] == pytest.approx(5 / 6)
     assert report.intervals["exact_accuracy"] == wilson_interval(4 / 6, 6)
-    assert make_report(parts, stored(7), "sudoku", [], {}).by_difficulty == []
+    assert make_report(parts, stored(7), [], {}).by_difficulty == []
 
 
 def test_ratings_are_those_of_the_original_puzzle():
@@ -76,7 +79,7 @@ def test_ratings_are_those_of_the_original_puzzle():
 
 def test_calibration():
     """A network that is 0.75 sure of four answers, three of them right, and wholly sure of one that is wrong."""
-    report = make_report([judged([1, 1, 0, 1, 0], [0.75] * 4 + [1.0])], stored(5), "sudoku", [], {})
+    report = make_report([judged([1, 1, 0, 1, 0], [0.75] * 4 + [1.0])], stored(5), [], {})
     rows = [(row.lowest, row.highest, row.mean, row.accuracy.exact) for row in report.by_confidence]
     assert rows == [(0.7, 0.8, 0.75, 0.75), (0.9, 1.0, 1.0, 0.0)]
     assert report.metrics["calibration_error"] == pytest.approx(1 / 5)
@@ -87,18 +90,18 @@ def test_calibration():
 
 def test_judging_mazes():
     """The label, another shortest path, none, and a sequence that fills the batch up."""
-    question = maze.parse_maze("S    " + " " * 15 + "    G", "x")
-    draws = maze.shortest_path(np.repeat(question[None], 50, axis=0), np.random.default_rng(0))
+    question = maze_text.parse_maze("S    " + " " * 15 + "    G", "x")
+    draws = maze_rules.shortest_path(np.repeat(question[None], 50, axis=0), np.random.default_rng(0))
     paths = {tuple(path.ravel().tolist()) for path in draws}
     label, another = (np.array(path) for path in sorted(paths)[:2])
     inputs = np.stack([question.ravel()] * 3 + [np.zeros(25, question.dtype)]).astype(int)
     labels = np.stack([label, label, label, np.full(25, IGNORED_LABEL)]).astype(int)
     predictions = np.stack([label, another, question.ravel(), label]).astype(int)
     logits = np.array([0.0, 1000.0, -1000.0, 0.0], np.float32)
-    found = judge(Answered(np.zeros(4, int), inputs, predictions, logits), labels, "maze")
+    found = judge(Answered(np.zeros(4, int), inputs, predictions, logits), labels, KINDS["maze"])
     assert found.labelled.tolist() == [True, True, True, False]
     assert found.exact.tolist()[:3] == [True, False, False]
-    assert found.shortest_path.tolist() == [True, True, False, False]
+    assert found.scores["shortest_path_accuracy"].tolist() == [True, True, False, False]
     assert found.confidence.tolist() == [0.5, 1.0, 0.0, 0.5]
     assert found.accuracy[1] == pytest.approx((another == label).mean())
-    assert make_report([found], stored(4), "maze", [], {}).metrics["shortest_path_accuracy"] == pytest.approx(2 / 3)
+    assert make_report([found], stored(4), [], {}).metrics["shortest_path_accuracy"] == pytest.approx(2 / 3)

@@ -32,11 +32,12 @@ from trm.original.settings import (
     tables_from_tensors,
 )
 from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
-from trm.puzzles.kinds.sudoku import boards as sudoku
-from trm.puzzles.writing import make_split, write_puzzle_set
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.writing import write_puzzle_set
 from trm.training.state import abstract_state
 
-METADATA = sudoku.metadata_of(20, 4)
+METADATA = sudoku_build.metadata_of(20, 4)
 NO_CYCLES = {"L_layers": 0, "H_cycles": 0, "L_cycles": 0}
 RECURSIONS: dict[str, dict[str, dict]] = {
     "trm": {"model": {"recursion": "trm"}},
@@ -129,7 +130,7 @@ def test_shapes_say_what_they_can(kind: str):
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tokens = np.random.default_rng(0).integers(1, 6, size=(8, 16))
-    split = make_split(tokens, tokens, 6, num_puzzle_identifiers=1)
+    split = PuzzleSet.from_arrays(tokens, tokens, 6, num_puzzle_identifiers=1)
     folder = tmp_path_factory.mktemp("data") / "set"
     write_puzzle_set(folder, {"train": split, "test": split})
     return folder
@@ -311,7 +312,7 @@ def test_the_recorded_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture):
     """Imported, evaluated, exported: the same tensors, byte for byte."""
     pytest.importorskip("torch")
     tokens = np.random.default_rng(0).integers(0, 12, size=(9, 8))
-    split = make_split(tokens, tokens, 12, num_puzzle_identifiers=7)
+    split = PuzzleSet.from_arrays(tokens, tokens, 12, num_puzzle_identifiers=7)
     write_puzzle_set(tmp_path / "set", {"test": split}, [f"task{i}" for i in range(7)])
     ours, theirs = tmp_path / "ours.safetensors", tmp_path / "step_3.pt"
     settings = json.loads((GOLDEN / "checkpoint" / "case.json").read_text())["config"]

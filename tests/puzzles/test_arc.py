@@ -11,8 +11,10 @@ import pytest
 from conftest import GOLDEN
 
 from trm.errors import InputError
-from trm.puzzles.kinds.arc import grids as arc
-from trm.puzzles.kinds.arc.grids import Augmentation
+from trm.puzzles.kinds.arc import augmentations as arc_augmentations
+from trm.puzzles.kinds.arc import frames as arc_frames
+from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc.augmentations import Augmentation
 
 KAGGLE = str(GOLDEN / "arc_small" / "source" / "arc")
 PAIR = {"input": [[1, 2]], "output": [[3]]}
@@ -27,21 +29,21 @@ def write_kaggle(folder: Path, challenges: Any, solutions: Any = None, name: str
     return str(folder / "a")
 
 
-def same(first: list[arc.Task], second: list[arc.Task]) -> bool:
-    def plain(tasks: list[arc.Task]) -> list:
+def same(first: list[arc_tasks.Task], second: list[arc_tasks.Task]) -> bool:
+    def plain(tasks: list[arc_tasks.Task]) -> list:
         return [(t.name, [(p.input.tolist(), p.output.tolist(), p.is_test) for p in t.pairs]) for t in tasks]
 
     return plain(first) == plain(second)
 
 
 def test_both_layouts_say_the_same(tmp_path: Path):
-    kaggle = arc.read_subset(KAGGLE, "evaluation")
+    kaggle = arc_tasks.read_subset(KAGGLE, "evaluation")
     assert {p.is_test for task in kaggle for p in task.pairs} == {False, True}
     (tmp_path / "evaluation" / "deeper").mkdir(parents=True)
     for i, task in enumerate(kaggle):
         folder = tmp_path / "evaluation" / ("deeper" if i % 2 else "")
         (folder / f"{task.name}.json").write_text(json.dumps({"name": task.name} | task.source))
-    official = arc.read_subset(str(tmp_path), "evaluation")
+    official = arc_tasks.read_subset(str(tmp_path), "evaluation")
     assert same(sorted(official, key=lambda t: t.name), sorted(kaggle, key=lambda t: t.name))
     assert all(task.source == other.source for task in official for other in kaggle if task.name == other.name)
 
@@ -49,8 +51,8 @@ def test_both_layouts_say_the_same(tmp_path: Path):
 def test_gzip_files(tmp_path: Path):
     for path in Path(KAGGLE).parent.iterdir():
         (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-    zipped = arc.read_subset(str(tmp_path / "arc"), "training")
-    assert same(zipped, arc.read_subset(KAGGLE, "training"))
+    zipped = arc_tasks.read_subset(str(tmp_path / "arc"), "training")
+    assert same(zipped, arc_tasks.read_subset(KAGGLE, "training"))
 
 
 UNSOLVED = {"train": [PAIR], "test": [{"input": [[1]]}]}
@@ -59,10 +61,10 @@ UNSOLVED = {"train": [PAIR], "test": [{"input": [[1]]}]}
 @pytest.mark.parametrize("solutions", [None, {}, {"t": [None]}])
 def test_unknown_solutions_are_allowed_when_asked_for(tmp_path: Path, solutions: dict | None):
     source = write_kaggle(tmp_path, {"t": UNSOLVED}, solutions)
-    (task,) = arc.read_subset(source, "x", allow_missing_solutions=True)
+    (task,) = arc_tasks.read_subset(source, "x", allow_missing_solutions=True)
     assert [p.output.tolist() for p in task.pairs if p.is_test] == [[[0]]]
     with pytest.raises(InputError, match=r"missing|cannot read"):
-        arc.read_subset(source, "x")
+        arc_tasks.read_subset(source, "x")
 
 
 def task_with(side: str, grid: Any) -> dict:
@@ -99,62 +101,62 @@ SOLVED = {"t": [[[1]]]}
 )
 def test_bad_tasks_are_named(challenges: Any, solutions: Any, message: str, tmp_path: Path):
     with pytest.raises(InputError) as caught:
-        arc.read_subset(write_kaggle(tmp_path, challenges, solutions), "x")
+        arc_tasks.read_subset(write_kaggle(tmp_path, challenges, solutions), "x")
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_bad_files_are_named(tmp_path: Path):
     with pytest.raises(InputError, match=r"b_x_challenges\.json: cannot read: No such file"):
-        arc.read_subset(str(tmp_path / "b"), "x")
+        arc_tasks.read_subset(str(tmp_path / "b"), "x")
     (tmp_path / "c_x_challenges.json").write_text('{"t": ')
     with pytest.raises(InputError, match=r"c_x_challenges\.json: not a JSON file"):
-        arc.read_subset(str(tmp_path / "c"), "x")
+        arc_tasks.read_subset(str(tmp_path / "c"), "x")
     (tmp_path / "d_x_challenges.json.gz").write_bytes(gzip.compress(b"{}")[:-5])
     with pytest.raises(InputError, match=r"d_x_challenges\.json\.gz: cannot read"):
-        arc.read_subset(str(tmp_path / "d"), "x")
+        arc_tasks.read_subset(str(tmp_path / "d"), "x")
     damaged = bytearray(gzip.compress(b"{}" * 100))
     damaged[10] ^= 255
     (tmp_path / "e_x_challenges.json.gz").write_bytes(damaged)
     with pytest.raises(InputError, match=r"e_x_challenges\.json\.gz: cannot read"):
-        arc.read_subset(str(tmp_path / "e"), "x")
+        arc_tasks.read_subset(str(tmp_path / "e"), "x")
     deep = "[" * 200_000
     (tmp_path / "f_x_challenges.json").write_text(deep)
     with pytest.raises(InputError, match=r"f_x_challenges\.json: not a JSON file"):
-        arc.read_subset(str(tmp_path / "f"), "x")
+        arc_tasks.read_subset(str(tmp_path / "f"), "x")
     with pytest.raises(InputError, match="puzzle: not JSON"):
-        arc.parse_tasks(deep, "puzzle")
+        arc_tasks.parse_tasks(deep, "puzzle")
     with pytest.raises(InputError, match="found no JSON file, expected one per task"):
-        arc.read_subset(str(tmp_path), "training")
+        arc_tasks.read_subset(str(tmp_path), "training")
     for folder in ("training/a", "training/b"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "t.json").write_text(json.dumps(TASK))
     with pytest.raises(InputError, match=r"b/t.json: found task 't' again, expected it once, as in .*a/t.json"):
-        arc.read_subset(str(tmp_path), "training")
+        arc_tasks.read_subset(str(tmp_path), "training")
 
 
 def test_names_undo_augmentations():
     rng = np.random.default_rng(0)
     for transform in range(8):
         augmentation = Augmentation(transform, np.r_[0, rng.permutation(np.arange(1, 10))].astype(np.uint8))
-        name = arc.name_augmentation("a|||b", augmentation)
-        task, read = arc.parse_name(f"task|||{name.split('|||', 2)[2]}")
+        name = arc_augmentations.name_augmentation("a|||b", augmentation)
+        task, read = arc_augmentations.parse_name(f"task|||{name.split('|||', 2)[2]}")
         assert task == "task"
         grid = rng.integers(10, size=(5, 8)).astype(np.uint8)
         np.testing.assert_array_equal(read.undo(augmentation.apply(grid)), grid)
-    assert arc.parse_name("task") == ("task", arc.IDENTITY)
+    assert arc_augmentations.parse_name("task") == ("task", arc_augmentations.IDENTITY)
     for wrong in ("task|||t8|||0123456789", "task|||t1", "task|||t1|||012345678", "task|||t1|||0123456788"):
         with pytest.raises(InputError, match=r"puzzle identifier: found 'task.*', expected TASK\|\|\|t0 to t7"):
-            arc.parse_name(wrong)
+            arc_augmentations.parse_name(wrong)
 
 
 def test_tasks_to_be_solved():
     pair = {"input": [[1]], "output": [[2]]}
     task = {"train": [pair], "test": [{"input": [[3]]}]}
-    (alone,) = arc.parse_tasks(json.dumps(task), "here", "name")
+    (alone,) = arc_tasks.parse_tasks(json.dumps(task), "here", "name")
     assert alone.name == "name"
     assert [found.input.tolist() for found in alone.pairs if found.is_test] == [[[3]]]
-    assert [found.name for found in arc.parse_tasks(json.dumps({"a": task, "b": task}), "here")] == ["a", "b"]
+    assert [found.name for found in arc_tasks.parse_tasks(json.dumps({"a": task, "b": task}), "here")] == ["a", "b"]
     for text, message in (
         ("{", "here: not JSON"),
         ("[]", "here: found [], expected an object with a task per name"),
@@ -163,11 +165,11 @@ def test_tasks_to_be_solved():
         (json.dumps({"a": {"train": [pair], "test": [{"input": [[10]]}]}}), "found 10, expected a colour from 0 to 9"),
     ):
         with pytest.raises(InputError, match=re.escape(message)):
-            arc.parse_tasks(text, "here")
+            arc_tasks.parse_tasks(text, "here")
 
 
 def test_a_frame_by_hand():
-    frame = arc.to_frame(np.array([[5, 6, 7], [8, 9, 0]], np.uint8), 1, 2).reshape(30, 30)
+    frame = arc_frames.to_frame(np.array([[5, 6, 7], [8, 9, 0]], np.uint8), 1, 2).reshape(30, 30)
     np.testing.assert_array_equal(
         frame[:5, :7],
         [
@@ -180,9 +182,9 @@ def test_a_frame_by_hand():
     )
     assert frame.sum() == frame[:5, :7].sum()
     # No room for markers where the grid touches the border.
-    full = arc.to_frame(np.zeros((30, 30), np.uint8))
+    full = arc_frames.to_frame(np.zeros((30, 30), np.uint8))
     assert (full == 2).all()
-    corner = arc.to_frame(np.zeros((2, 2), np.uint8), 28, 28).reshape(30, 30)
+    corner = arc_frames.to_frame(np.zeros((2, 2), np.uint8), 28, 28).reshape(30, 30)
     assert (corner[28:, 28:] == 2).all()
     assert corner.sum() == 8
 
@@ -191,7 +193,7 @@ def test_crop_takes_the_largest_rectangle_at_the_top_left():
     rng = np.random.default_rng(0)
     frames = rng.choice([0, 1, 2, 11], p=[0.1, 0.1, 0.4, 0.4], size=(50, 30, 30))
     frames[:25] = np.where(rng.random((25, 30, 30)) < 0.02, 0, 3)
-    for frame, shape in zip(frames, arc.crop_shapes(frames.reshape(50, 900)), strict=True):
+    for frame, shape in zip(frames, arc_frames.crop_shapes(frames.reshape(50, 900)), strict=True):
         areas = {
             (rows, columns): rows * columns
             for rows in range(1, 31)
@@ -210,7 +212,7 @@ def test_augmented_frames_are_those_of_augmented_grids():
         return rng.integers(10, size=rng.integers(1, limit, size=2)).astype(np.uint8)
 
     grids = [[draw_grid(), draw_grid()] for _ in range(batch)]
-    inputs, labels = (np.array([arc.to_frame(pair[side]) for pair in grids]) for side in (0, 1))
+    inputs, labels = (np.array([arc_frames.to_frame(pair[side]) for pair in grids]) for side in (0, 1))
     transforms = rng.integers(8, size=batch).astype(np.uint8)
     colors = np.array([rng.permutation(10) for _ in range(batch)]).astype(np.uint8)
     rooms = []
@@ -219,10 +221,10 @@ def test_augmented_frames_are_those_of_augmented_grids():
         rooms.append(room)
         return room - 1
 
-    found = arc.augment_frames(inputs, labels, transforms, colors, draw)
+    found = arc_frames.augment_frames(inputs, labels, transforms, colors, draw)
     for i, pair in enumerate(grids):
         augmented = [Augmentation(int(transforms[i]), colors[i]).apply(grid) for grid in pair]
         room = limit - np.maximum(augmented[0].shape, augmented[1].shape)
         np.testing.assert_array_equal(rooms[0][i], room)
         for side, grid in zip(found, augmented, strict=True):
-            np.testing.assert_array_equal(side[i], arc.to_frame(grid, *(room - 1).tolist()))
+            np.testing.assert_array_equal(side[i], arc_frames.to_frame(grid, *(room - 1).tolist()))

@@ -14,14 +14,21 @@ import pytest
 from conftest import GOLDEN
 
 from trm.errors import InputError
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import check_puzzle_set
-from trm.puzzles.kinds.arc import build as arc_builder
-from trm.puzzles.kinds.arc import grids as arc
-from trm.puzzles.kinds.arc.build import Augmentations, SeededDraws, Subset, build, choose_augmentations, find_leaks
-from trm.puzzles.kinds.arc.grids import IDENTITY, Augmentation, Pair, Task
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.kinds.arc import augmentations as arc_augmentations
+from trm.puzzles.kinds.arc import choose as arc_choose
+from trm.puzzles.kinds.arc import frames as arc_frames
+from trm.puzzles.kinds.arc import grids as arc_grids
+from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc.augmentations import IDENTITY, Augmentation
+from trm.puzzles.kinds.arc.build import Subset, build, find_leaks
+from trm.puzzles.kinds.arc.choose import Augmentations, SeededDraws, choose_augmentations
+from trm.puzzles.kinds.arc.tasks import Pair, Task
 from trm.puzzles.loader import HostBatch, TrainLoader, read_examples
-from trm.puzzles.metadata import PuzzleSet, read_identifiers, read_puzzle_set
 from trm.puzzles.processes import process_pool
+from trm.puzzles.reading import read_puzzle_set
 
 KAGGLE = str(GOLDEN / "arc_small" / "source" / "arc")
 NUM_AUG = 20
@@ -29,7 +36,9 @@ NUM_AUG = 20
 
 @pytest.fixture(scope="module")
 def subsets() -> list[Subset]:
-    return [Subset(n, arc.read_subset(KAGGLE, n), n == "evaluation") for n in ("training", "evaluation", "concept")]
+    return [
+        Subset(n, arc_tasks.read_subset(KAGGLE, n), n == "evaluation") for n in ("training", "evaluation", "concept")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +69,10 @@ def move_to_corner(frames: np.ndarray) -> np.ndarray:
     boards = frames.reshape(-1, 2, 30, 30)
     moved = np.zeros_like(boards)
     for i, pair in enumerate(boards):
-        row, column = np.argwhere(pair >= arc.TOKEN_OF_COLOR_0)[:, 1:].min(axis=0)
+        row, column = np.argwhere(pair >= arc_grids.TOKEN_OF_COLOR_0)[:, 1:].min(axis=0)
         moved[i, :, : 30 - row, : 30 - column] = pair[:, row:, column:]
     # Where a grid touches the border there is no marker: leave them all out.
-    return np.where(moved == arc.END, arc.PAD, moved).reshape(-1, 2, 900)
+    return np.where(moved == arc_grids.END, arc_grids.PAD, moved).reshape(-1, 2, 900)
 
 
 def test_every_example_is_what_its_name_says(stored: Path, subsets: list[Subset]):
@@ -74,19 +83,21 @@ def test_every_example_is_what_its_name_says(stored: Path, subsets: list[Subset]
         puzzles = read_puzzle_set(stored, split)
         arrays = puzzles.sets["all"]
         for i, identifier in enumerate(arrays.puzzle_identifiers):
-            name, augmentation = arc.parse_name(names[identifier])
+            name, augmentation = arc_augmentations.parse_name(names[identifier])
             here = slice(arrays.puzzle_indices[i], arrays.puzzle_indices[i + 1])
             found = move_to_corner(np.stack([arrays.inputs[here], arrays.labels[here]], axis=1))
             is_test_task = name in {task.name for task in subsets[1].tasks}
             pairs = [p for p in tasks[name].pairs if (p.is_test and is_test_task) == (split == "test")]
-            expected = [[arc.to_frame(augmentation.apply(grid)) for grid in pair[:2]] for pair in pairs]
+            expected = [[arc_frames.to_frame(augmentation.apply(grid)) for grid in pair[:2]] for pair in pairs]
             np.testing.assert_array_equal(found, move_to_corner(np.array(expected)))
 
 
 def test_one_pair_of_each_puzzle_stays_and_the_others_go_anywhere(stored: Path):
     for split in ("train", "test"):
         arrays = read_puzzle_set(stored, split).sets["all"]
-        at_corner = (arrays.inputs[:, 0] >= arc.TOKEN_OF_COLOR_0) | (arrays.labels[:, 0] >= arc.TOKEN_OF_COLOR_0)
+        at_corner = (arrays.inputs[:, 0] >= arc_grids.TOKEN_OF_COLOR_0) | (
+            arrays.labels[:, 0] >= arc_grids.TOKEN_OF_COLOR_0
+        )
         staying = np.add.reduceat(at_corner.astype(int), arrays.puzzle_indices[:-1])
         assert (staying >= 1).all()
         assert at_corner.all() == (split == "test")
@@ -103,7 +114,7 @@ def test_a_group_is_a_task_and_its_augmentations(stored: Path, subsets: list[Sub
     for start, end in itertools.pairwise(arrays.group_indices.tolist()):
         of_group = [names[i] for i in arrays.puzzle_identifiers[start:end]]
         assert "|||" not in of_group[0]
-        assert {arc.parse_name(name)[0] for name in of_group} == {of_group[0]}
+        assert {arc_augmentations.parse_name(name)[0] for name in of_group} == {of_group[0]}
         assert 1 < len(of_group) <= NUM_AUG + 1
     assert json.loads((stored / "test_puzzles.json").read_text()) == {t.name: t.source for t in subsets[1].tasks}
 
@@ -139,7 +150,7 @@ def test_drawn_examples_go_everywhere_but_one_of_each_puzzle(compact: Path):
         batch = loader.load(step)
         frames = np.stack([batch.inputs, np.maximum(batch.labels, 0)], axis=1)
         for identifier, pair, moved in zip(batch.puzzle_identifiers, frames, move_to_corner(frames), strict=True):
-            cells = np.argwhere(pair.reshape(2, 30, 30) >= arc.TOKEN_OF_COLOR_0)[:, 1:]
+            cells = np.argwhere(pair.reshape(2, 30, 30) >= arc_grids.TOKEN_OF_COLOR_0)[:, 1:]
             first, last = cells.min(axis=0), cells.max(axis=0)
             # A large pair stays for want of room.
             if (last - first < 25).all():
@@ -195,7 +206,7 @@ def test_signatures_agree_with_a_comparison_of_all_grids(subsets: list[Subset]):
         colors = np.tile(np.arange(10, dtype=np.uint8), (60, 1))
         colors[:, 1:4] = rng.permuted(colors[:, 1:4], axis=1)
         many = Augmentations(rng.integers(8, size=60, dtype=np.uint8), colors)
-        signatures = arc_builder.Signatures(task)(many)
+        signatures = arc_choose.Signatures(task)(many)
         exact = [pairs_of(task, Augmentation(int(t), c)) for t, c in zip(*many, strict=True)]
         for i, j in itertools.combinations(range(60), 2):
             assert (signatures[i] == signatures[j]) == (exact[i] == exact[j])

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from trm.errors import InputError
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identity import fingerprint
-from trm.puzzles.metadata import PuzzleSet, read_puzzle_set, read_puzzle_sets
+from trm.puzzles.reading import read_puzzle_set, read_puzzle_sets
 from trm.puzzles.validation import hold_back
 
 

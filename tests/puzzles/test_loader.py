@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from trm.errors import InputError
-from trm.puzzles.loader import HostBatch, Prefetcher, TrainLoader, load_test_batches, pack
-from trm.puzzles.metadata import IGNORED_LABEL, Metadata, PuzzleArrays, PuzzleSet
+from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
+from trm.puzzles.loader import HostBatch, TrainLoader, load_test_batches, pack
+from trm.puzzles.metadata import IGNORED_LABEL, Metadata
+from trm.puzzles.prefetch import Prefetcher
 
 
 def make_set(sizes_by_group: list[list[int]], name: str = "all") -> PuzzleArrays:

@@ -7,15 +7,18 @@ import pytest
 
 from trm.errors import InputError
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
-from trm.puzzles.kinds.maze import boards as maze
-from trm.puzzles.kinds.maze.boards import FREE, GOAL, PATH, START, WALL
+from trm.puzzles.kinds.maze import build as maze_build
+from trm.puzzles.kinds.maze import rules as maze_rules
+from trm.puzzles.kinds.maze import text as maze_text
 from trm.puzzles.kinds.maze.generate import boards_of, draw_trials, drop_short, generate_many
+from trm.puzzles.kinds.maze.rules import FREE, GOAL, PATH, START, WALL
+from trm.puzzles.kinds.tables import Table
 
 STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 
 
 def board_of(*rows: str) -> np.ndarray:
-    return maze.parse_maze("".join(rows), "test")
+    return maze_text.parse_maze("".join(rows), "test")
 
 
 def random_mazes(count: int, n: int, seed: int) -> np.ndarray:
@@ -68,7 +71,7 @@ def draw_path(board: np.ndarray, path: list[tuple[int, int]]) -> np.ndarray:
 
 def test_distances_agree_with_a_plain_search():
     boards = random_mazes(40, 8, seed=0)
-    for board, found in zip(boards, maze.distances(boards, START), strict=True):
+    for board, found in zip(boards, maze_rules.distances(boards, START), strict=True):
         expected = np.full(board.shape, -1)
         for cell, moves in search(board, START).items():
             expected[cell] = moves
@@ -77,8 +80,8 @@ def test_distances_agree_with_a_plain_search():
 
 def test_shortest_paths_agree_with_a_list_of_all():
     boards = random_mazes(60, 6, seed=1)
-    found = maze.count_shortest_paths(boards)
-    moves, answers = maze.count_moves(boards), maze.shortest_path(boards)
+    found = maze_rules.count_shortest_paths(boards)
+    moves, answers = maze_rules.count_moves(boards), maze_rules.shortest_path(boards)
     assert (found > 1).sum() > 10
     assert (found == 0).any()
     for board, count, length, answer in zip(boards, found, moves, answers, strict=True):
@@ -93,7 +96,7 @@ def test_random_paths_are_equally_likely():
     board = board_of("S    ", " ### ", "     ", " # # ", "    G")
     paths = all_shortest_paths(board)
     draws = 2000
-    answers = maze.shortest_path(np.repeat(board[None], draws, axis=0), np.random.default_rng(0))
+    answers = maze_rules.shortest_path(np.repeat(board[None], draws, axis=0), np.random.default_rng(0))
     counts = np.array([(answers == draw_path(board, path)).all(axis=(1, 2)).sum() for path in paths])
     assert len(paths) > 3
     assert counts.sum() == draws
@@ -104,8 +107,8 @@ def test_random_paths_are_equally_likely():
 
 def test_what_is_a_shortest_path():
     question = board_of("S   #", "### #", "#   G", "# ###", "     ")
-    right = maze.shortest_path(question[None])[0]
-    assert maze.is_shortest_path(question[None], right[None])[0]
+    right = maze_rules.shortest_path(question[None])[0]
+    assert maze_rules.is_shortest_path(question[None], right[None])[0]
     changes = {
         "a gap": (0, 1, FREE),
         "a cell besides": (4, 0, PATH),
@@ -118,23 +121,23 @@ def test_what_is_a_shortest_path():
     for row, column, token in changes.values():
         wrong = right.copy()
         wrong[row, column] = token
-        assert not maze.is_shortest_path(question[None], wrong[None])[0]
-    assert not maze.is_shortest_path(question[None], question[None])[0]
+        assert not maze_rules.is_shortest_path(question[None], wrong[None])[0]
+    assert not maze_rules.is_shortest_path(question[None], question[None])[0]
 
 
 def test_a_detour_is_no_shortest_path():
     question = board_of("S   G", " ### ", "     ", "#####", "#####")
     around = draw_path(question, [(1, 0), (2, 0), (2, 1), (2, 2), (2, 3), (2, 4), (1, 4)])
-    assert not maze.is_shortest_path(question[None], around[None])[0]
-    assert maze.is_shortest_path(question[None], draw_path(question, [(0, 1), (0, 2), (0, 3)])[None])[0]
+    assert not maze_rules.is_shortest_path(question[None], around[None])[0]
+    assert maze_rules.is_shortest_path(question[None], draw_path(question, [(0, 1), (0, 2), (0, 3)])[None])[0]
 
 
 def test_text_round_trip():
     board = random_mazes(1, 7, seed=2)[0]
-    text = maze.format_maze(board)
-    np.testing.assert_array_equal(maze.parse_maze(text, "x"), board)
+    text = maze_text.format_maze(board)
+    np.testing.assert_array_equal(maze_text.parse_maze(text, "x"), board)
     lines = "\r\n".join(text[i : i + 7] for i in range(0, 49, 7)) + "\n"
-    np.testing.assert_array_equal(maze.parse_maze(lines, "x"), board)
+    np.testing.assert_array_equal(maze_text.parse_maze(lines, "x"), board)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_text_round_trip():
 )
 def test_bad_mazes_are_named(text: str, message: str):
     with pytest.raises(InputError) as caught:
-        maze.parse_maze(text, "x")
+        maze_text.parse_maze(text, "x")
     assert message in str(caught.value)
 
 
@@ -164,8 +167,8 @@ HEADER = "source,question,answer,rating\n"
 @pytest.mark.parametrize("name", ["mazes.csv", "mazes.csv.gz"])
 def test_csv_round_trip(tmp_path: Path, name: str):
     mazes = list(generate_many(7, 5, seed=0))
-    assert maze.write_csv(tmp_path / name, "test", mazes) == 5
-    table = maze.read_csv(tmp_path / name)
+    assert maze_text.write_csv(tmp_path / name, "test", mazes) == 5
+    table = maze_text.read_csv(tmp_path / name)
     for column, field in zip(table, zip(*mazes, strict=True), strict=True):
         np.testing.assert_array_equal(column, field)
 
@@ -190,7 +193,7 @@ def test_bad_csv_names_file_and_row(rows: list[tuple[str, str, int]], message: s
     path = tmp_path / "bad.csv"
     path.write_text(HEADER + "".join(f"x,{question},{answer},{rating}\n" for question, answer, rating in rows))
     with pytest.raises(InputError) as caught:
-        maze.read_csv(path)
+        maze_text.read_csv(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -199,13 +202,13 @@ def test_bad_csv_names_file_and_row(rows: list[tuple[str, str, int]], message: s
 
 
 @pytest.fixture(scope="module")
-def table() -> maze.Table:
-    return maze.Table(*(np.array(column) for column in zip(*generate_many(8, 12, seed=4), strict=True)))
+def table() -> Table:
+    return Table(*(np.array(column) for column in zip(*generate_many(8, 12, seed=4), strict=True)))
 
 
 @pytest.mark.parametrize("labels", ["recompute", "rotate"])
-def test_a_group_is_a_maze_in_eight_orientations(table: maze.Table, labels: maze.Labels):
-    puzzles = maze.build_split("x", table, augment=True, labels=labels)
+def test_a_group_is_a_maze_in_eight_orientations(table: Table, labels: maze_build.Labels):
+    puzzles = maze_build.build_split("x", table, augment=True, labels=labels)
     arrays = puzzles.sets["all"]
     np.testing.assert_array_equal(arrays.group_indices, np.arange(13) * 8)
     boards, answers = (field.reshape(12, 8, 8, 8) for field in (arrays.inputs, arrays.labels))
@@ -213,17 +216,17 @@ def test_a_group_is_a_maze_in_eight_orientations(table: maze.Table, labels: maze
     np.testing.assert_array_equal(answers[:, 0], table.answers)
     for t in range(TRANSFORMS):
         np.testing.assert_array_equal(boards[:, t], transform(table.questions, t))
-        expected = maze.shortest_path(boards[:, t]) if labels == "recompute" else transform(table.answers, t)
+        expected = maze_rules.shortest_path(boards[:, t]) if labels == "recompute" else transform(table.answers, t)
         np.testing.assert_array_equal(answers[:, t], expected)
-        assert maze.is_shortest_path(boards[:, t], answers[:, t]).all()
-    assert puzzles.metadata.puzzle_kind == "maze"
+        assert maze_rules.is_shortest_path(boards[:, t], answers[:, t]).all()
+    assert puzzles.metadata.kind == "maze"
     assert (puzzles.metadata.seq_len, puzzles.metadata.vocab_size, puzzles.metadata.total_puzzles) == (64, 6, 12)
 
 
-def test_recomputed_labels_follow_the_rule_even_unturned(table: maze.Table):
-    others = maze.shortest_path(table.questions, np.random.default_rng(0))
+def test_recomputed_labels_follow_the_rule_even_unturned(table: Table):
+    others = maze_rules.shortest_path(table.questions, np.random.default_rng(0))
     assert (others != table.answers).any()
-    found = maze.build(table._replace(answers=others), augment=False, labels="recompute").labels
+    found = maze_build.build(table._replace(answers=others), augment=False, labels="recompute").labels
     np.testing.assert_array_equal(found.reshape(table.answers.shape), table.answers)
 
 
@@ -257,8 +260,8 @@ def test_trials_are_those_of_the_published_procedure():
 def test_no_long_maze_is_dropped_and_no_short_one_stays(min_moves: int):
     trials = draw_trials(np.random.default_rng(1), 8, 4_000)
     before, after = boards_of(trials), boards_of(drop_short(trials, min_moves))
-    long = before[maze.count_moves(before) > min_moves]
-    moves = maze.count_moves(after)
+    long = before[maze_rules.count_moves(before) > min_moves]
+    moves = maze_rules.count_moves(after)
     np.testing.assert_array_equal(after[moves > min_moves], long)
     assert len(long) > 0
     assert (moves[moves >= 0] > min_moves).all()
@@ -268,13 +271,13 @@ def test_no_long_maze_is_dropped_and_no_short_one_stays(min_moves: int):
 def test_generated_mazes_are_long_and_all_different(unique: bool):
     mazes = list(generate_many(9, 40, seed=0, min_moves=14, unique=unique))
     questions, answers = (np.array(field) for field in list(zip(*mazes, strict=True))[:2])
-    assert (maze.count_moves(questions) == [m.rating for m in mazes]).all()
+    assert (maze_rules.count_moves(questions) == [m.rating for m in mazes]).all()
     assert all(m.rating > 14 for m in mazes)
-    assert maze.is_shortest_path(questions, answers).all()
-    ways = maze.count_shortest_paths(questions)
+    assert maze_rules.is_shortest_path(questions, answers).all()
+    ways = maze_rules.count_shortest_paths(questions)
     assert (ways == 1).all() if unique else (ways > 1).any()
     if not unique:
-        np.testing.assert_array_equal(answers, maze.shortest_path(questions))
+        np.testing.assert_array_equal(answers, maze_rules.shortest_path(questions))
     assert len({min(transform(q, t).tobytes() for t in range(TRANSFORMS)) for q in questions}) == 40
 
 

@@ -9,11 +9,13 @@ import pytest
 from conftest import GOLDEN
 
 from trm.errors import InputError
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import check_puzzle_set, checksums, read_splits, token_histogram
-from trm.puzzles.kinds.arc import grids as arc
-from trm.puzzles.kinds.arc.build import SeededDraws, Subset, build
-from trm.puzzles.metadata import read_puzzle_set
-from trm.puzzles.writing import make_split, write_puzzle_set
+from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc.build import Subset, build
+from trm.puzzles.kinds.arc.choose import SeededDraws
+from trm.puzzles.reading import read_puzzle_set
+from trm.puzzles.writing import write_puzzle_set
 
 ORIGINALS = ["sudoku_small/dataset", "maze_small/dataset", "maze_small/dataset_subsample", "arc_small/dataset"]
 
@@ -35,12 +37,48 @@ def change_token(directory: Path, split: str, field: str, example: int, cell: in
     ("folder", "field", "cell", "token", "message"),
     [
         ("sudoku_small/dataset", "inputs", 5, 11, "inputs: example 3: found token 11, expected 0 to 10"),
-        ("sudoku_small/dataset", "inputs", 5, 0, "all: example 3: found an answer that changes a clue"),
-        ("sudoku_small/dataset", "labels", 80, 1, "all: example 3: found an answer that changes a clue"),
-        ("maze_small/dataset", "labels", 0, 5, "all: example 3: found an answer that is no shortest path"),
-        ("arc_small/dataset", "inputs", 899, 2, "all: example 3: found a frame that holds no grid"),
-        ("arc_small/dataset", "labels", 899, 1, "all: example 3: found a frame that holds no grid"),
-        ("arc_small/dataset", "labels", slice(None), 0, "all: example 3: found a frame that holds no grid"),
+        (
+            "sudoku_small/dataset",
+            "inputs",
+            5,
+            0,
+            "all: example 3: found an example that breaks the rules, expected a solved Sudoku",
+        ),
+        (
+            "sudoku_small/dataset",
+            "labels",
+            80,
+            1,
+            "all: example 3: found an example that breaks the rules, expected a solved Sudoku",
+        ),
+        (
+            "maze_small/dataset",
+            "labels",
+            0,
+            5,
+            "all: example 3: found an example that breaks the rules, expected a shortest path",
+        ),
+        (
+            "arc_small/dataset",
+            "inputs",
+            899,
+            2,
+            "all: example 3: found an example that breaks the rules, expected one rectangle of colours",
+        ),
+        (
+            "arc_small/dataset",
+            "labels",
+            899,
+            1,
+            "all: example 3: found an example that breaks the rules, expected one rectangle of colours",
+        ),
+        (
+            "arc_small/dataset",
+            "labels",
+            slice(None),
+            0,
+            "all: example 3: found an example that breaks the rules, expected one rectangle of colours",
+        ),
         ("arc_small/dataset", "labels", slice(None), 2, ""),
     ],
 )
@@ -78,7 +116,7 @@ def test_counts_that_do_not_fit_are_named(changes: dict, message: str, puzzle_di
 def test_histogram_and_checksums(tmp_path: Path):
     inputs, labels = np.array([[0, 1], [1, 2]]), np.array([[2, 2], [2, 2]])
     for name in ("a", "b"):
-        write_puzzle_set(tmp_path / name, {"test": make_split(inputs, labels, vocab_size=4)})
+        write_puzzle_set(tmp_path / name, {"test": PuzzleSet.from_arrays(inputs, labels, vocab_size=4)})
     counts = token_histogram(read_splits(tmp_path / "a")[0])
     assert {field: count.tolist() for field, count in counts.items()} == {
         "inputs": [1, 2, 1, 0],
@@ -93,7 +131,9 @@ def test_histogram_and_checksums(tmp_path: Path):
 
 @pytest.mark.parametrize("token", [-100, 4])
 def test_tokens_that_are_none_are_named(token: int, tmp_path: Path):
-    write_puzzle_set(tmp_path, {"test": make_split(np.ones((2, 3), int), np.ones((2, 3), int), vocab_size=4)})
+    write_puzzle_set(
+        tmp_path, {"test": PuzzleSet.from_arrays(np.ones((2, 3), int), np.ones((2, 3), int), vocab_size=4)}
+    )
     np.save(tmp_path / "test" / "all__labels.npy", np.array([[1, 1, 1], [1, token, 1]]))
     with pytest.raises(InputError, match=rf"test: labels: found token {token}, expected 0 to 3"):
         token_histogram(read_splits(tmp_path)[0])
@@ -105,7 +145,7 @@ def test_a_folder_without_a_split(tmp_path: Path):
 
 
 def test_names_that_say_something_else(tmp_path: Path):
-    tasks = arc.read_subset(str(GOLDEN / "arc_small" / "source" / "arc"), "evaluation")
+    tasks = arc_tasks.read_subset(str(GOLDEN / "arc_small" / "source" / "arc"), "evaluation")
     build(tmp_path / "set", [Subset("evaluation", tasks, True)], 3, SeededDraws(0), compact=True)
     assert len(list(check_puzzle_set(tmp_path / "set"))) == 4
     path = tmp_path / "set" / "test" / "all__colors.npy"

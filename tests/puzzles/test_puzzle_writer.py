@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 
 from trm.errors import InputError
-from trm.puzzles.metadata import read_puzzle_set
-from trm.puzzles.writing import TokenFiles, make_split, new_puzzle_set, write_puzzle_set
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.reading import read_puzzle_set
+from trm.puzzles.writing import TokenFiles, new_puzzle_set, write_puzzle_set
 
 INPUTS = np.arange(12).reshape(6, 2) % 5
 LABELS = (INPUTS + 1) % 5
 
 
 def test_arrays_become_a_puzzle_set(tmp_path: Path):
-    split = make_split(
+    split = PuzzleSet.from_arrays(
         INPUTS,
         LABELS,
         vocab_size=5,
@@ -27,7 +28,7 @@ def test_arrays_become_a_puzzle_set(tmp_path: Path):
     write_puzzle_set(tmp_path / "set", {"train": split}, [f"name {i}" for i in range(7)])
     read = read_puzzle_set(tmp_path / "set", "train")
     assert read.metadata == split.metadata
-    assert read.metadata.puzzle_kind == "other"
+    assert read.metadata.kind == "other"
     assert (read.metadata.num_puzzle_identifiers, read.metadata.mean_puzzle_examples) == (7, 1.5)
     arrays = read.sets["all"]
     assert arrays.puzzle_indices.tolist() == [0, 2, 3, 5, 6]
@@ -38,7 +39,7 @@ def test_arrays_become_a_puzzle_set(tmp_path: Path):
 
 
 def test_every_example_is_a_puzzle_where_nothing_is_said():
-    arrays = make_split(INPUTS, LABELS, vocab_size=5).sets["all"]
+    arrays = PuzzleSet.from_arrays(INPUTS, LABELS, vocab_size=5).sets["all"]
     assert arrays.puzzle_indices.tolist() == arrays.group_indices.tolist() == list(range(7))
     assert arrays.puzzle_identifiers.tolist() == [0] * 6
     assert arrays.ratings is None
@@ -66,7 +67,7 @@ def test_every_example_is_a_puzzle_where_nothing_is_said():
 )
 def test_arrays_that_do_not_fit_are_named(changes: dict, message: str):
     with pytest.raises(InputError) as caught:
-        make_split(**{"inputs": INPUTS, "labels": LABELS, "vocab_size": 5} | changes)
+        PuzzleSet.from_arrays(**{"inputs": INPUTS, "labels": LABELS, "vocab_size": 5} | changes)
     assert message in str(caught.value)
 
 
@@ -92,7 +93,7 @@ def test_nothing_is_left_when_a_streamed_set_fails(tmp_path: Path):
 
 def test_only_what_the_original_knows_is_said_where_nothing_else_is_to_say(tmp_path: Path):
     """The original's format, field by field."""
-    split = make_split(INPUTS, LABELS, vocab_size=5)
+    split = PuzzleSet.from_arrays(INPUTS, LABELS, vocab_size=5)
     write_puzzle_set(tmp_path / "set", {"train": split})
     written = json.loads((tmp_path / "set" / "train" / "dataset.json").read_text())
     assert written == {

@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from trm.errors import InputError
-from trm.puzzles.metadata import FIELDS, Metadata, PuzzleSet, read_identifiers, read_puzzle_set, read_puzzle_sets
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.metadata import FIELDS, Metadata
+from trm.puzzles.reading import read_puzzle_set, read_puzzle_sets
 from trm.puzzles.writing import write_puzzle_set
 
 
@@ -147,5 +151,5 @@ def test_sets_that_do_not_go_together_are_named(puzzle_dir: Path, tmp_path: Path
 )
 def test_what_the_puzzles_are_is_told_from_their_size(vocab_size: int, seq_len: int, kind: str):
     metadata = Metadata(0, 0, 0, vocab_size, seq_len, 1, 1, 1.0, 1, ["all"])
-    assert metadata.puzzle_kind == kind
-    assert dataclasses.replace(metadata, kind="other").puzzle_kind == "other"
+    assert kind_of(metadata).name == kind
+    assert kind_of(dataclasses.replace(metadata, kind="other")).name == "other"

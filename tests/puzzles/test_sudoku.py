@@ -8,15 +8,19 @@ import pytest
 
 from trm.errors import InputError
 from trm.puzzles.csv_files import bundled_csv
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.kinds.sudoku import rules as sudoku_rules
+from trm.puzzles.kinds.sudoku import symmetries as sudoku_symmetries
+from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.kinds.tables import Table, select
 
 SOLVED = np.array([[1, 2, 3, 4], [3, 4, 1, 2], [2, 1, 4, 3], [4, 3, 2, 1]])
 
 
 def rows_columns_boxes_by_hand(board: np.ndarray) -> bool:
     n = len(board)
-    rows, columns = sudoku.box_shape(n)
+    rows, columns = sudoku_rules.box_shape(n)
     groups = [board[i] for i in range(n)] + [board[:, j] for j in range(n)]
     for i in range(0, n, rows):
         for j in range(0, n, columns):
@@ -25,7 +29,7 @@ def rows_columns_boxes_by_hand(board: np.ndarray) -> bool:
 
 
 def test_box_shapes():
-    assert [sudoku.box_shape(n) for n in (4, 6, 8, 9)] == [(2, 2), (2, 3), (2, 4), (3, 3)]
+    assert [sudoku_rules.box_shape(n) for n in (4, 6, 8, 9)] == [(2, 2), (2, 3), (2, 4), (3, 3)]
 
 
 def test_rules_agree_with_a_plain_check():
@@ -38,15 +42,15 @@ def test_rules_agree_with_a_plain_check():
     expected = [rows_columns_boxes_by_hand(answer) for answer in answers]
     assert 1 < sum(expected) < 200
     blank = np.zeros_like(answers)
-    assert sudoku.obeys_rules(blank, answers).tolist() == expected
+    assert sudoku_rules.obeys_rules(blank, answers).tolist() == expected
 
 
 def test_an_answer_must_keep_the_clues():
     question = np.zeros_like(SOLVED)
     question[0, 0] = 2
-    assert not sudoku.obeys_rules(question[None], SOLVED[None])[0]
+    assert not sudoku_rules.obeys_rules(question[None], SOLVED[None])[0]
     question[0, 0] = 1
-    assert sudoku.obeys_rules(question[None], SOLVED[None])[0]
+    assert sudoku_rules.obeys_rules(question[None], SOLVED[None])[0]
 
 
 def test_solver_counts_all_4x4_boards():
@@ -111,16 +115,20 @@ def test_there_are_only_so_many_full_4x4_boards(processes: int):
             pass
 
 
+def apply(symmetries: sudoku_symmetries.SudokuSymmetries, boards: np.ndarray) -> np.ndarray:
+    tokens = boards.reshape(len(boards), -1) + 1
+    return sudoku_symmetries.on_tokens(symmetries).apply(tokens).reshape(boards.shape) - 1
+
+
 @pytest.mark.parametrize("n", [4, 6, 9])
 def test_symmetries_keep_the_rules_and_differ(n: int):
     puzzle = next(sudoku_generator.generate_many(n, 1, seed=1))
     many = 50
-    symmetries = sudoku.draw_symmetries(np.random.default_rng(0), many, n)
+    symmetries = sudoku_symmetries.draw_symmetries(np.random.default_rng(0), many, n)
     questions, answers = (
-        sudoku.apply_symmetries(symmetries, np.repeat(board[None], many, axis=0))
-        for board in (puzzle.question, puzzle.answer)
+        apply(symmetries, np.repeat(board[None], many, axis=0)) for board in (puzzle.question, puzzle.answer)
     )
-    assert sudoku.obeys_rules(questions, answers).all()
+    assert sudoku_rules.obeys_rules(questions, answers).all()
     assert (np.count_nonzero(questions, axis=(1, 2)) == np.count_nonzero(puzzle.question)).all()
     # A 4x4 board has so few symmetries that some are drawn twice.
     assert len({question.tobytes() for question in questions}) > (many * 0.8 if n == 4 else many - 1)
@@ -128,22 +136,22 @@ def test_symmetries_keep_the_rules_and_differ(n: int):
 
 
 def test_symmetry_by_hand():
-    symmetries = sudoku.Symmetries(
+    symmetries = sudoku_symmetries.SudokuSymmetries(
         digits=np.array([[0, 2, 1, 4, 3]]),
         transposed=np.array([True]),
         rows=np.array([[1, 0, 2, 3]]),
         columns=np.array([[2, 3, 0, 1]]),
     )
     expected = [[symmetries.digits[0, SOLVED.T[r, c]] for c in [2, 3, 0, 1]] for r in [1, 0, 2, 3]]
-    np.testing.assert_array_equal(sudoku.apply_symmetries(symmetries, SOLVED[None])[0], expected)
+    np.testing.assert_array_equal(apply(symmetries, SOLVED[None])[0], expected)
 
 
 @pytest.mark.parametrize("name", ["puzzles.csv", "puzzles.csv.gz"])
 def test_csv_round_trip(tmp_path: Path, name: str):
     puzzles = list(sudoku_generator.generate_many(6, 5, seed=0))
     path = tmp_path / name
-    assert sudoku.write_csv(path, "test", puzzles) == 5
-    table = sudoku.read_csv(path)
+    assert sudoku_text.write_csv(path, "test", puzzles) == 5
+    table = sudoku_text.read_csv(path)
     np.testing.assert_array_equal(table.questions, [p.question for p in puzzles])
     np.testing.assert_array_equal(table.answers, [p.answer for p in puzzles])
     np.testing.assert_array_equal(table.ratings, [p.rating for p in puzzles])
@@ -162,7 +170,10 @@ ANOTHER_ANSWER = "3412123421434321"
         (f"source,question,answer,rating\nx,{QUESTION},{ANSWER}\n", "row 2: found 3 columns, expected 4"),
         (f"source,question,answer,rating\nx,{QUESTION},{ANSWER},hard\n", "row 2: rating: found 'hard'"),
         (f"source,question,answer,rating\nx,{QUESTION},{ANSWER},{'9' * 5_000}\n", "row 2: rating: found '99999"),
-        (f"source,question,answer,rating\nx,{QUESTION} ,{ANSWER} ,1\n", "row 2: question: found white space in a"),
+        (
+            f"source,question,answer,rating\nx,{QUESTION} ,{ANSWER} ,1\n",
+            "row 2: question: found white space between cells",
+        ),
         (
             f"source,question,answer,rating\nx,{QUESTION[:-1]},{ANSWER},1\n",
             "row 2: question and answer: found 15 and 16",
@@ -186,7 +197,7 @@ def test_bad_csv_names_file_and_row(tmp_path: Path, text: str, message: str):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        sudoku.read_csv(path)
+        sudoku_text.read_csv(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -194,48 +205,48 @@ def test_bad_csv_names_file_and_row(tmp_path: Path, text: str, message: str):
 def test_a_byte_order_mark_is_passed_over(tmp_path: Path):
     path = tmp_path / "marked.csv"
     path.write_text(f"source,question,answer,rating\nx,{QUESTION},{ANSWER},1\n", encoding="utf-8-sig")
-    assert len(sudoku.read_csv(path).questions) == 1
+    assert len(sudoku_text.read_csv(path).questions) == 1
 
 
 def test_truncated_gzip_is_refused(tmp_path: Path):
     path = tmp_path / "cut.csv.gz"
     path.write_bytes(bundled_csv("sudoku-6x6-test.csv.gz").read_bytes()[:-20])
     with pytest.raises(InputError, match="cannot read"):
-        sudoku.read_csv(path)
+        sudoku_text.read_csv(path)
     damaged = bytearray(bundled_csv("sudoku-6x6-test.csv.gz").read_bytes())
     damaged[20] ^= 255
     path.write_bytes(damaged)
     with pytest.raises(InputError, match="cannot read"):
-        sudoku.read_csv(path)
+        sudoku_text.read_csv(path)
     path.write_bytes(b"this is not gzip")
     with pytest.raises(InputError, match="cannot read"):
-        sudoku.read_csv(path)
+        sudoku_text.read_csv(path)
     with pytest.raises(InputError, match="No such file"):
-        sudoku.read_csv(tmp_path / "missing.csv")
+        sudoku_text.read_csv(tmp_path / "missing.csv")
 
 
 @pytest.mark.parametrize("name", ["sudoku-6x6-train", "sudoku-6x6-test", "sudoku-9x9-train", "sudoku-9x9-test"])
 def test_bundled_puzzles_are_sound(name: str):
-    table = sudoku.read_csv(bundled_csv(f"{name}.csv.gz"))
+    table = sudoku_text.read_csv(bundled_csv(f"{name}.csv.gz"))
     for question in table.questions[:20]:
         assert len(sudoku_generator.solve(question).boards) == 1
     assert len({question.tobytes() for question in table.questions}) == len(table.questions)
 
 
-def test_build_keeps_the_original_first_in_its_group(tables: dict[str, sudoku.Table]):
+def test_build_keeps_the_original_first_in_its_group(tables: dict[str, Table]):
     table = tables["train"]
-    arrays = sudoku.build_split("x", table, np.random.default_rng(0), num_aug=3).sets["all"]
+    arrays = sudoku_build.build_split("x", table, np.random.default_rng(0), num_aug=3).sets["all"]
     np.testing.assert_array_equal(arrays.group_indices, np.arange(len(table.ratings) + 1) * 4)
     np.testing.assert_array_equal(arrays.inputs[::4], table.questions.reshape(-1, 16) + 1)
     boards = arrays.inputs.reshape(-1, 4, 4).astype(int) - 1, arrays.labels.reshape(-1, 4, 4).astype(int) - 1
-    assert sudoku.obeys_rules(*boards).all()
+    assert sudoku_rules.obeys_rules(*boards).all()
 
 
-def test_selection(tables: dict[str, sudoku.Table]):
+def test_selection(tables: dict[str, Table]):
     table = tables["train"]._replace(ratings=np.arange(20))
-    assert sudoku.select(table, "x", min_difficulty=15).ratings.tolist() == [15, 16, 17, 18, 19]
-    drawn = sudoku.select(table, "x", 10, 4, np.random.default_rng(0)).ratings
+    assert select(table, "x", min_difficulty=15).ratings.tolist() == [15, 16, 17, 18, 19]
+    drawn = select(table, "x", 10, 4, np.random.default_rng(0)).ratings
     assert len(set(drawn.tolist())) == 4
     assert drawn.min() >= 10
     with pytest.raises(InputError, match="no puzzle rated 99 or more, expected a minimum up to 19"):
-        sudoku.select(table, "x", min_difficulty=99)
+        select(table, "x", min_difficulty=99)

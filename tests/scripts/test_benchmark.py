@@ -16,7 +16,7 @@ from records import Record, read_records
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
 from trm.parallel.mesh import fetch, make_mesh
-from trm.puzzles.metadata import read_puzzle_set
+from trm.puzzles.reading import read_puzzle_set
 from trm.training.state import make_state, trained_weights
 
 SCRIPTS = Path(__file__).parent.parent.parent / "scripts"

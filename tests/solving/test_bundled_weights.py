@@ -10,8 +10,8 @@ from conftest import check_mistake, run_trm
 
 import trm
 from trm.checkpoints.format import load_weights
-from trm.puzzles.kinds.boards import BOARDS
 from trm.puzzles.kinds.maze import generate as maze_generator
+from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.storage.bundled import weights_names, weights_path
 
@@ -25,12 +25,14 @@ def test_bundled_weights_solve_puzzles(name: str, capsys: pytest.CaptureFixture,
     metadata = description.metadata
     side = metadata.side
     assert side is not None
-    if metadata.puzzle_kind == "sudoku":
+    kind = kind_of(metadata)
+    if kind.name == "sudoku":
         puzzles = list(sudoku_generator.generate_many(side, 4, seed=2_000, keep_clues=side * side // 2))
     else:
         puzzles = list(maze_generator.generate_many(side, 4, seed=2_000, unique=True))
-    kind = BOARDS[metadata.puzzle_kind]
-    (tmp_path / "puzzles.txt").write_text("\n".join(kind.write(puzzle.question) for puzzle in puzzles))
+    (tmp_path / "puzzles.txt").write_text(
+        "\n".join(kind.format(puzzle.question.ravel() + (kind.name == "sudoku")) for puzzle in puzzles)
+    )
     code, out, err = run_trm(capsys, "solve", name, tmp_path / "puzzles.txt", "--format", "json", "--devices", 1)
     assert code == 0, err
     assert sum(row["obeys_rules"] for row in json.loads(out)) >= 3

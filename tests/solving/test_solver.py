@@ -18,10 +18,13 @@ from trm.errors import InputError
 from trm.model.recursions import unused_sizes
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
-from trm.puzzles.kinds.maze import boards as maze
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.maze import build as maze_build
 from trm.puzzles.kinds.maze import generate as maze_generator
-from trm.puzzles.kinds.sudoku import boards as sudoku
-from trm.puzzles.metadata import Metadata, PuzzleSet
+from trm.puzzles.kinds.maze import rules as maze_rules
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.kinds.sudoku import rules as sudoku_rules
+from trm.puzzles.metadata import Metadata
 from trm.solving.reason import Answers, reason
 from trm.solving.selection import Method, select
 from trm.solving.solve import Candidates, NoiseOn, Thinking, noisy_latents, solve, think
@@ -324,7 +327,12 @@ def test_selection_by_hand(method: Method):
 # Views
 
 
-KINDS = [sudoku.metadata_of(1, 4), sudoku.metadata_of(1, 6), sudoku.metadata_of(1, 9), maze.metadata_of(1, 5)]
+KINDS = [
+    sudoku_build.metadata_of(1, 4),
+    sudoku_build.metadata_of(1, 6),
+    sudoku_build.metadata_of(1, 9),
+    maze_build.metadata_of(1, 5),
+]
 KINDS.append(dataclasses.replace(KINDS[0], kind="other"))
 
 
@@ -348,14 +356,14 @@ def test_views_keep_the_rules(splits: dict[str, PuzzleSet]):
     arrays, metadata = splits["test"].sets["all"], splits["test"].metadata
     views = make_views(metadata, 5)
     questions, answers = (views.apply(a).reshape(-1, 4, 4) - 1 for a in (arrays.inputs, arrays.labels))
-    assert sudoku.obeys_rules(questions, answers).all()
+    assert sudoku_rules.obeys_rules(questions, answers).all()
     assert len(np.unique(questions[:5], axis=0)) == 5
 
     mazes = list(maze_generator.generate_many(5, 3, seed=0))
     board = np.stack([np.stack([m.question, m.answer]) for m in mazes]).reshape(3, 2, 25)
-    seen = make_views(maze.metadata_of(3, 5), 8).apply(board)
+    seen = make_views(maze_build.metadata_of(3, 5), 8).apply(board)
     questions, answers = (seen[:, side].reshape(-1, 5, 5) for side in (0, 1))
-    assert maze.is_shortest_path(questions, answers).all()
+    assert maze_rules.is_shortest_path(questions, answers).all()
     assert len(np.unique(questions[:8], axis=0)) > 4
 
 
@@ -364,7 +372,7 @@ def test_views_keep_the_rules(splits: dict[str, PuzzleSet]):
 
 def test_views_that_there_are_not():
     with pytest.raises(InputError, match=r"views: found 9, expected 1 to 8 \(puzzles of kind 'maze'\)"):
-        make_views(maze.metadata_of(1, 5), 9)
+        make_views(maze_build.metadata_of(1, 5), 9)
     with pytest.raises(InputError, match=r"views: found 2, expected 1 \(puzzles of kind 'other'\)"):
         make_views(KINDS[-1], 2)
     with pytest.raises(InputError, match=r"views: found 0, expected 1 or more \(puzzles of kind 'sudoku'\)"):

@@ -19,7 +19,7 @@ from trm.original.files import write_state_dict
 from trm.original.settings import settings_from_config
 from trm.original.state_dict import to_state_dict
 from trm.parallel.mesh import fetch, make_mesh
-from trm.puzzles.kinds.sudoku.boards import metadata_of
+from trm.puzzles.kinds.sudoku.build import metadata_of
 from trm.storage import hub
 from trm.training.state import make_state
 

@@ -8,17 +8,18 @@ from conftest import GOLDEN, tiny_config
 
 from trm.configuration.schema import Config, read_config
 from trm.parallel.mesh import make_mesh
-from trm.puzzles.kinds.maze import boards as maze
-from trm.puzzles.kinds.sudoku import boards as sudoku
-from trm.puzzles.metadata import Metadata, read_puzzle_set
+from trm.puzzles.kinds.maze import build as maze_build
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.metadata import Metadata
+from trm.puzzles.reading import read_puzzle_set
 from trm.storage.bundled import config_names, config_path
 from trm.training.estimate import estimate, lower_train_step
 from trm.training.state import abstract_state, total_steps
 
 METADATA = {
-    "sudoku": sudoku.metadata_of(1000, 9),
-    "": sudoku.metadata_of(1000, 6),
-    "maze": maze.metadata_of(1000, 30),
+    "sudoku": sudoku_build.metadata_of(1000, 9),
+    "": sudoku_build.metadata_of(1000, 6),
+    "maze": maze_build.metadata_of(1000, 30),
     "arc": read_puzzle_set(GOLDEN / "arc_small" / "dataset", "train").metadata,
 }
 CONFIGS = {name: read_config(config_path(name)) for name in config_names()}
@@ -58,7 +59,7 @@ def test_every_experiment_has_a_state_and_steps(name: str):
 
 def test_published_sizes():
     """Steps and parameters of the published Sudoku runs."""
-    metadata = sudoku.metadata_of(1000, 9)
+    metadata = sudoku_build.metadata_of(1000, 9)
     assert total_steps(CONFIGS["sudoku_mlp"], metadata) == 65_104
     for name, parameters in {"sudoku_mlp": 5_028_866, "sudoku_att": 6_828_034}.items():
         # The original counts its two initial latents among buffers, not parameters.
@@ -66,7 +67,7 @@ def test_published_sizes():
 
 
 def test_counts_of_an_estimate():
-    sizes = estimate(tiny_config(), sudoku.metadata_of(20, 4), make_mesh(1))
+    sizes = estimate(tiny_config(), sudoku_build.metadata_of(20, 4), make_mesh(1))
     assert sizes.steps == 15
     assert sizes.examples == 15 * 8
     assert sizes.puzzle_table == 16

@@ -19,9 +19,11 @@ from trm.checkpoints.format import load_weights
 from trm.configuration.schema import Config, config_from_tables, config_to_tables
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.csv_files import bundled_csv
-from trm.puzzles.kinds.sudoku import boards as sudoku
-from trm.puzzles.metadata import PuzzleSet, read_puzzle_set
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.reading import read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
 from trm.training.checkpoints import newest_checkpoint
 from trm.training.run import train
@@ -229,7 +231,9 @@ def test_too_few_epochs_for_a_step(puzzle_dir: Path, tmp_path: Path):
 
 
 def test_sets_that_do_not_go_together(puzzle_dir: Path, splits: dict[str, PuzzleSet], tmp_path: Path):
-    other = sudoku.build_split("x", sudoku.read_csv(bundled_csv("sudoku-6x6-test.csv.gz")), np.random.default_rng(0))
+    other = sudoku_build.build_split(
+        "x", sudoku_text.read_csv(bundled_csv("sudoku-6x6-test.csv.gz")), np.random.default_rng(0)
+    )
     write_puzzle_set(tmp_path / "six", {"train": other, "test": other}, ["<blank>"])
     config = tiny_config(data={"path": str(puzzle_dir), "test_path": str(tmp_path / "six")})
     with pytest.raises(InputError, match="vocab_size: found 8, expected 6, as trained on"):
@@ -250,8 +254,8 @@ def test_device_counts_that_do_not_fit(devices: int, splits: dict[str, PuzzleSet
 
 def test_steps_of_a_run():
     config = tiny_config()
-    assert total_steps(config, sudoku.metadata_of(20, 4)) == 15
+    assert total_steps(config, sudoku_build.metadata_of(20, 4)) == 15
     # Intervals of 3 epochs of 20 puzzles in batches of 8: 7.5 steps each.
-    assert evaluation_steps(config, sudoku.metadata_of(20, 4), 15) == [7, 15]
+    assert evaluation_steps(config, sudoku_build.metadata_of(20, 4), 15) == [7, 15]
     later = tiny_config(train={"min_eval_interval": 1})
-    assert evaluation_steps(later, sudoku.metadata_of(20, 4), 15) == [15]
+    assert evaluation_steps(later, sudoku_build.metadata_of(20, 4), 15) == [15]

@@ -14,9 +14,10 @@ from conftest import tiny_config
 from trm.configuration.schema import Config
 from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.parallel.mesh import fetch, make_mesh
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.kinds.tables import Table
 from trm.puzzles.loader import TrainLoader
-from trm.puzzles.metadata import PuzzleSet
 from trm.supervision.batch import place_batch
 from trm.training.curriculum import cycles_at
 from trm.training.estimate import compile_train_step, lower_train_step
@@ -194,7 +195,7 @@ def test_collectives_in_the_compiled_step(model: dict, microbatches: int):
     if DEVICES < 2:
         pytest.skip("needs two devices")
     config = tiny_config(model=model, train={"microbatches": microbatches})
-    text = compile_train_step(config, sudoku.metadata_of(20, 4), make_mesh(2)).as_text()
+    text = compile_train_step(config, sudoku_build.metadata_of(20, 4), make_mesh(2)).as_text()
     assert text is not None
     computations = re.split(r"\n(?=\S)", text)
     entry = [c for c in computations if c.startswith("ENTRY")]
@@ -207,7 +208,7 @@ def test_collectives_in_the_compiled_step(model: dict, microbatches: int):
 @pytest.mark.compiler
 def test_state_is_donated():
     """The memory of the old state is that of the new one."""
-    memory = compile_train_step(tiny_config(), sudoku.metadata_of(20, 4), make_mesh(1)).memory_analysis()
+    memory = compile_train_step(tiny_config(), sudoku_build.metadata_of(20, 4), make_mesh(1)).memory_analysis()
     assert memory is not None
     tokens = 8 * (2 * 16 + 1) * 4
     assert memory.alias_size_in_bytes >= memory.argument_size_in_bytes - tokens - 64
@@ -272,12 +273,10 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
     ],
     ids=["trm", "hrm", "trm_singlez", "trm_hier6", "transformers_baseline"],
 )
-def test_a_tiny_set_is_learned_by_heart(
-    tables: dict[str, sudoku.Table], model: dict, q_continue: str, lr: float, steps: int
-):
+def test_a_tiny_set_is_learned_by_heart(tables: dict[str, Table], model: dict, q_continue: str, lr: float, steps: int):
     """Sixteen puzzles, trained on until every answer is exactly right, by the same code as everything else."""
-    table = sudoku.Table(*(column[:16] for column in tables["train"]))
-    puzzles = sudoku.build_split("sixteen", table, np.random.default_rng(0))
+    table = Table(*(column[:16] for column in tables["train"]))
+    puzzles = sudoku_build.build_split("sixteen", table, np.random.default_rng(0))
     config = tiny_config(
         model={"hidden_size": 32, "puzzle_emb_ndim": 0} | model,
         halting={"q_continue": q_continue},

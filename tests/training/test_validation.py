@@ -18,7 +18,8 @@ from trm.configuration.schema import Config, config_to_toml
 from trm.errors import InputError
 from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.parallel.mesh import REPLICATED, make_mesh, place
-from trm.puzzles.metadata import PuzzleSet, read_puzzle_set
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.reading import read_puzzle_set
 from trm.puzzles.validation import hold_back
 from trm.puzzles.writing import write_puzzle_set
 from trm.storage.safetensors import read_safetensors, write_safetensors

@@ -16,8 +16,11 @@ from trm.configuration.schema import Config, config_to_toml
 from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
-from trm.puzzles.metadata import Metadata, read_puzzle_set, read_shared_identifiers
-from trm.puzzles.writing import make_split, write_puzzle_set
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.identifiers import read_shared_identifiers
+from trm.puzzles.metadata import Metadata
+from trm.puzzles.reading import read_puzzle_set
+from trm.puzzles.writing import write_puzzle_set
 from trm.training.start_from import WarmStart, fit_rows, map_rows, start_from
 from trm.training.state import make_state
 
@@ -27,7 +30,7 @@ OLD, NEW = ["<blank>", "apple", "pear", "plum"], ["<blank>", "plum", "cherry", "
 def write_set(directory: Path, names: list[str]) -> Metadata:
     tokens = np.random.default_rng(0).integers(1, 6, size=(2 * len(names), 16))
     identifiers = np.arange(2 * len(names)) % len(names)
-    split = make_split(tokens, tokens, 6, puzzle_identifiers=identifiers)
+    split = PuzzleSet.from_arrays(tokens, tokens, 6, puzzle_identifiers=identifiers)
     write_puzzle_set(directory, {"train": split, "test": split}, names)
     return read_puzzle_set(directory, "train").metadata
 

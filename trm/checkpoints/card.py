@@ -2,22 +2,24 @@
 
 from trm.checkpoints.description import Description
 from trm.configuration.schema import config_to_toml
+from trm.puzzles.kinds.registry import kind_of
 from trm.storage.hub import SCHEME
 
 
 def model_card(repository: str, file: str, description: Description, parameters: int) -> str:
     """Write what weights are and how to use them, from what they say of themselves, as Markdown."""
     metadata = description.metadata
+    kind = kind_of(metadata).name
     versions = ", ".join(f"{name} {version}" for name, version in description.versions.items())
     return f"""---
 library_name: trm
-tags: [{metadata.puzzle_kind}, tiny-recursive-model, jax, equinox]
+tags: [{kind}, tiny-recursive-model, jax, equinox]
 ---
 
 # {repository}
 
 A {description.config.model.recursion} of {parameters:,} parameters (puzzle embeddings not counted), for puzzles of kind
-{metadata.puzzle_kind} with {metadata.seq_len} tokens, after {description.step:,} training steps. Written by {versions}.
+{kind} with {metadata.seq_len} tokens, after {description.step:,} training steps. Written by {versions}.
 
 ```bash
 trm info {SCHEME}{repository}/{file}

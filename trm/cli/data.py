@@ -14,12 +14,17 @@ from rich.progress import Progress, track
 from trm.errors import InputError
 from trm.puzzles.check import check_puzzle_set
 from trm.puzzles.csv_files import bundled_csv
-from trm.puzzles.kinds.arc import build as arc_builder
-from trm.puzzles.kinds.arc import grids as arc
-from trm.puzzles.kinds.maze import boards as maze
+from trm.puzzles.kinds.arc import build as arc_build
+from trm.puzzles.kinds.arc import choose as arc_choose
+from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.maze import build as maze_build
 from trm.puzzles.kinds.maze import generate as maze_generator
-from trm.puzzles.kinds.sudoku import boards as sudoku
+from trm.puzzles.kinds.maze import text as maze_text
+from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.kinds.sudoku import symmetries as sudoku_symmetries
+from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.kinds.tables import Puzzle, Table, select
 from trm.puzzles.writing import check_new_puzzle_set, new_puzzle_set, write_identifiers, write_puzzle_set
 from trm.show.console import console, print_lines
 from trm.storage import hub
@@ -89,9 +94,9 @@ def sudoku_command(
     if generate:
         _refuse("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
         columns = zip(*_generate_sudokus(generate + (generate_test or 500), size, clues, processes, seed), strict=True)
-        table = sudoku.Table(*(np.array(column) for column in columns))
-        train = sudoku.Table(*(column[:generate] for column in table))
-        test = sudoku.Table(*(column[generate:] for column in table))
+        table = Table(*(np.array(column) for column in columns))
+        train = Table(*(column[:generate] for column in table))
+        test = Table(*(column[generate:] for column in table))
         train_name = test_name = "generated"
     else:
         unused = {"--generate-test": generate_test, "--size": size, "--clues": clues, "--processes": processes}
@@ -99,17 +104,17 @@ def sudoku_command(
         train_name, test_name = _csv_files(train_csv, test_csv, hub_repo) or (
             bundled_csv(f"sudoku-9x9-{split}.csv.gz") for split in ("train", "test")
         )
-        train, test = sudoku.read_csv(train_name), sudoku.read_csv(test_name)
+        train, test = sudoku_text.read_csv(train_name), sudoku_text.read_csv(test_name)
     rng = np.random.default_rng(seed)
-    train = sudoku.select(train, str(train_name), min_difficulty, subsample_size, rng)
-    test = sudoku.select(test, str(test_name), min_difficulty)
+    train = select(train, str(train_name), min_difficulty, subsample_size, rng)
+    test = select(test, str(test_name), min_difficulty)
     n = _same_side(train.questions, test.questions, train_name, test_name)
     with new_puzzle_set(out, overwrite) as folder:
         write_identifiers(folder)
         for split, table, augmentations in (("train", train, num_aug), ("test", test, 0)):
-            metadata = sudoku.metadata_of(len(table.questions), n, online_aug and split == "train")
-            draw = partial(sudoku.draw_symmetries, rng, n=n)
-            sudoku.write_split(folder / split, table, metadata, augmentations, draw)
+            metadata = sudoku_build.metadata_of(len(table.questions), n, online_aug and split == "train")
+            draw = partial(sudoku_symmetries.draw_symmetries, rng, n=n)
+            sudoku_build.write_split(folder / split, table, metadata, augmentations, draw)
     augmented = "rearranged when they are drawn" if online_aug else f"with {num_aug} augmentations each"
     print_lines(f"{out}: {len(train.questions)} training puzzles {augmented}, {len(test.questions)} test puzzles")
 
@@ -156,8 +161,8 @@ def maze_command(
     if generate:
         _refuse("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
         table = _generate_mazes(generate + (generate_test or 500), size, min_moves, unique, processes, seed)
-        train = maze.Table(*(column[:generate] for column in table))
-        test = maze.Table(*(column[generate:] for column in table))
+        train = Table(*(column[:generate] for column in table))
+        test = Table(*(column[generate:] for column in table))
         train_name = test_name = "generated"
     else:
         unused = {"--generate-test": generate_test, "--size": size, "--min-moves": min_moves, "--unique": unique}
@@ -166,14 +171,14 @@ def maze_command(
         if files is None:
             raise InputError("--train, --hub, --generate: found none of them, expected one: where mazes come from")
         train_name, test_name = files
-        train, test = maze.read_csv(train_name), maze.read_csv(test_name)
+        train, test = maze_text.read_csv(train_name), maze_text.read_csv(test_name)
     rng = np.random.default_rng(seed)
-    train = maze.select(train, str(train_name), min_difficulty, subsample_size, rng)
-    test = maze.select(test, str(test_name), min_difficulty)
+    train = select(train, str(train_name), min_difficulty, subsample_size, rng)
+    test = select(test, str(test_name), min_difficulty)
     _same_side(train.questions, test.questions, train_name, test_name)
     splits = {
-        "train": maze.build_split(str(train_name), train, aug, labels.value),
-        "test": maze.build_split(str(test_name), test, False, labels.value),
+        "train": maze_build.build_split(str(train_name), train, aug, labels.value),
+        "test": maze_build.build_split(str(test_name), test, False, labels.value),
     }
     write_puzzle_set(out, splits, overwrite=overwrite)
     turned = " in eight orientations" if aug else ""
@@ -224,19 +229,19 @@ def arc_command(
     if len(set(names)) < len(names):
         raise InputError(f"--subsets: found {subsets!r}, expected each once")
     chosen = [
-        arc_builder.Subset(name, arc.read_subset(source, name, allow_missing_solutions), name in tests.values())
+        arc_build.Subset(name, arc_tasks.read_subset(source, name, allow_missing_solutions), name in tests.values())
         for name in names
     ]
-    for test, others in arc_builder.find_leaks(chosen).items():
+    for test, others in arc_build.find_leaks(chosen).items():
         for other, count in others.items():
             print_lines(f"warning: {other} holds {count} tasks of the test set {test}: its score will mean nothing")
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("tasks", total=None)
-        metadata = arc_builder.build(
+        metadata = arc_build.build(
             out,
             chosen,
             num_aug,
-            arc_builder.SeededDraws(seed),
+            arc_choose.SeededDraws(seed),
             compact,
             puzzle_identifiers_start,
             processes or os.cpu_count() or 1,
@@ -276,11 +281,11 @@ def generate_command(
         _refuse("--maze", {"--clues": clues})
         table = _generate_mazes(count, size, min_moves, unique, processes, seed)
         side = table.questions.shape[-1]
-        written = maze.write_csv(out, "generated", (maze.Maze(*row) for row in zip(*table, strict=True)))
+        written = maze_text.write_csv(out, "generated", (Puzzle(*row) for row in zip(*table, strict=True)))
     else:
         _refuse("Sudokus", {"--min-moves": min_moves, "--unique": unique})
         side = 9 if size is None else size
-        written = sudoku.write_csv(out, "generated", _generate_sudokus(count, side, clues, processes, seed))
+        written = sudoku_text.write_csv(out, "generated", _generate_sudokus(count, side, clues, processes, seed))
     print_lines(f"{out}: {written} puzzles of {side}x{side}")
 
 
@@ -329,7 +334,7 @@ def _same_side(train: np.ndarray, test: np.ndarray, train_name: Path | str, test
 
 def _generate_sudokus(
     count: int, size: int | None, clues: int | None, processes: int | None, seed: int
-) -> Iterable[sudoku.Puzzle]:
+) -> Iterable[Puzzle]:
     size = 9 if size is None else size
     if clues is not None and clues >= size * size:
         raise InputError(f"--clues: found {clues}, expected fewer than the {size * size} cells")
@@ -340,11 +345,11 @@ def _generate_sudokus(
 
 def _generate_mazes(
     count: int, size: int | None, min_moves: int | None, unique: bool, processes: int | None, seed: int
-) -> maze.Table:
+) -> Table:
     processes = processes or os.cpu_count() or 1
     mazes = maze_generator.generate_many(30 if size is None else size, count, seed, min_moves, unique, processes)
     columns = zip(*_with_bar(mazes, count), strict=True)
-    return maze.Table(*(np.array(column) for column in columns))
+    return Table(*(np.array(column) for column in columns))
 
 
 def _with_bar(puzzles: Iterable[T], count: int) -> Iterable[T]:

@@ -32,7 +32,7 @@ from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.evaluation.report import Accuracy, Answered, Interval, Report, wilson_interval
 from trm.evaluation.solver import evaluate_thinking
 from trm.parallel.mesh import REPLICATED, make_mesh, place
-from trm.puzzles.metadata import read_puzzle_sets
+from trm.puzzles.reading import read_puzzle_sets
 from trm.show.console import console, print_lines, print_rows
 from trm.storage.files import atomic_write, check_writable
 from trm.training.sets import check_fits

@@ -22,9 +22,12 @@ from trm.cli.weights import weights_app
 from trm.configuration.schema import Config, config_to_toml, read_config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import checksums, read_splits, token_histogram
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import read_examples
-from trm.puzzles.metadata import IGNORED_LABEL, PuzzleSet, read_identifiers
+from trm.puzzles.metadata import IGNORED_LABEL
 from trm.show.console import console, print_lines, print_rows
 from trm.show.terminal import draw_example, side_by_side
 from trm.storage.bundled import ENDING, config_path, weights_names, weights_path
@@ -243,7 +246,7 @@ def _print_example(puzzles: PuzzleSet) -> None:
     example = read_examples(puzzles, arrays, np.zeros(1, np.int64), np.zeros(1, np.int64))
     question = example.inputs[0]
     answer = np.where(example.labels[0] == IGNORED_LABEL, puzzles.metadata.pad_id, example.labels[0])
-    drawings = draw_example(puzzles.metadata, question, answer)
+    drawings = draw_example(kind_of(puzzles.metadata), question, answer)
     if drawings:
         console.print(side_by_side(drawings, console.width), highlight=False)
 

@@ -11,8 +11,10 @@ from trm.configuration.schema import Config, read_config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.csv_files import bundled_csv
-from trm.puzzles.kinds.sudoku import boards as sudoku
-from trm.puzzles.metadata import read_puzzle_set
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.reading import read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
 from trm.show.terminal import draw_reasoning
 from trm.solving.reason import answer
@@ -57,11 +59,11 @@ def _clear(run: Path, overwrite: bool) -> None:
 
 
 def _build_puzzles(directory: Path, console: Console) -> None:
-    tables = {split: sudoku.read_csv(bundled_csv(f"sudoku-6x6-{split}.csv.gz")) for split in ("train", "test")}
+    tables = {split: sudoku_text.read_csv(bundled_csv(f"sudoku-6x6-{split}.csv.gz")) for split in ("train", "test")}
     rng = np.random.default_rng(0)
     splits = {
-        "train": sudoku.build_split("train", tables["train"], rng, num_aug=100),
-        "test": sudoku.build_split("test", tables["test"], rng),
+        "train": sudoku_build.build_split("train", tables["train"], rng, num_aug=100),
+        "test": sudoku_build.build_split("test", tables["test"], rng),
     }
     write_puzzle_set(directory, splits, ["<blank>"], overwrite=True)
     console.print(
@@ -75,8 +77,7 @@ def _show(outcome: Outcome, weights_path: Path, config: Config, console: Console
     report = outcome.reports["all"]
     weights, _ = load_weights(weights_path)
     test = read_puzzle_set(config.data.test_paths[0], "test")
-    arrays, n = test.sets["all"], test.metadata.side
-    assert n is not None
+    arrays, kind = test.sets["all"], kind_of(test.metadata)
     tokens, labels = arrays.inputs[:64].astype(np.int32), arrays.labels[:64].astype(np.int32)
     answers = answer(weights, config, tokens, np.zeros(len(tokens), np.int32))
     # Of the puzzles it solves, the one that took the longest to get right is the one to watch.
@@ -85,12 +86,8 @@ def _show(outcome: Outcome, weights_path: Path, config: Config, console: Console
     steps_with_errors = np.where(solved_at_last, wrong.any(axis=-1).sum(axis=0), -1)
     chosen = int(steps_with_errors.argmax())
 
-    def board(tokens: np.ndarray) -> np.ndarray:
-        return tokens.reshape(-1, n, n) - sudoku.TOKEN_OF_DIGIT_0
-
     console.print("\nA puzzle it has never seen, after each supervision step that changed the answer:\n")
-    boards = board(answers.predictions[:, chosen])
-    picture = draw_reasoning(board(tokens[chosen])[0], boards, board(labels[chosen])[0], console.width)
+    picture = draw_reasoning(kind, tokens[chosen], answers.predictions[:, chosen], labels[chosen], console.width)
     console.print(picture, highlight=False)
     console.print(
         f"\nUnseen puzzles solved exactly: {report.metrics['exact_accuracy']:.1%} of {report.examples}"
@@ -99,7 +96,7 @@ def _show(outcome: Outcome, weights_path: Path, config: Config, console: Console
     )
     console.print(
         f"\nThe trained network is in {weights_path}. Next:\n"
-        f"  trm solve {weights_path} {sudoku.format_board(board(tokens[0])[0])}\n"
+        f"  trm solve {weights_path} {kind.format(tokens[0])}\n"
         f"  trm info {weights_path}\n"
         f"  trm train sudoku_mlp --set data.path=DIR --dry-run",
         highlight=False,

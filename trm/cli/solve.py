@@ -34,7 +34,8 @@ from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.csv_files import FIRST_ROW, read_questions
-from trm.puzzles.kinds.boards import BOARDS, Board, BoardKind
+from trm.puzzles.kinds.kind import PuzzleKind
+from trm.puzzles.kinds.registry import KINDS, kind_of
 from trm.puzzles.metadata import Metadata
 from trm.show.console import console, print_lines
 from trm.show.terminal import draw_changes
@@ -91,35 +92,34 @@ def solve_command(
     metadata, config = description.metadata, description.config
     max_steps = steps or config.halting.halt_max_steps
     thinking = make_thinking(steps, halt, views or 1, rollouts, noise, noise_on, select, seed)
-    if metadata.puzzle_kind == "arc":
+    kind = kind_of(metadata)
+    if kind.solved_from == "tasks":
         if watch:
             raise InputError("--watch: found a model of ARC, expected one of Sudokus or mazes")
         solve_arc(weights, config, puzzle, data, thinking, views, make_mesh(devices), output)
         return
     if data:
-        raise InputError(f"--data: found a model of {metadata.puzzle_kind}, expected one of ARC")
-    kind = BOARDS.get(metadata.puzzle_kind)
-    if kind is None or metadata.side is None:
-        known = ", ".join([*BOARDS, "arc"])
-        raise InputError(f"{checkpoint}: found a model of {metadata.puzzle_kind}, expected one of {known}")
-    texts = _read_puzzles(puzzle, metadata)
+        raise InputError(f"--data: found a model of {kind.name}, expected one of ARC")
+    if kind.solved_from == "nothing":
+        known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
+        raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")
+    texts = _read_puzzles(puzzle, metadata, kind)
     questions = np.stack([_parse(kind, text, where, metadata) for where, text in texts])
     titles = [where if len(texts) > 1 else "" for where, _ in texts]
-    inputs = questions.reshape(len(questions), -1).astype(np.int32)
+    inputs = questions.astype(np.int32)
     if watch:
         config = dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=max_steps))
-        _watch(weights, config, kind, inputs, questions, titles)
+        _watch(weights, config, kind, inputs, titles)
         return
     # A device without a puzzle would only wait for the others.
     mesh = make_mesh(devices or min(len(jax.devices()), len(inputs)))
     identifiers = np.zeros(len(inputs), np.int32)
     seen = views_of(metadata, views or 1, seed)
     solutions = solve(weights, config, mesh, inputs, identifiers, thinking, SLOTS * mesh.size, seen)
-    answers = solutions.answers.reshape(questions.shape)
-    _write(output, kind, titles, questions, answers, solutions, max_steps)
+    _write(output, kind, titles, inputs, solutions, max_steps)
 
 
-def _read_puzzles(puzzle: str, metadata: Metadata) -> list[tuple[str, str]]:
+def _read_puzzles(puzzle: str, metadata: Metadata, kind: PuzzleKind) -> list[tuple[str, str]]:
     """Return each puzzle with where it stands: an argument, or those of a file or of standard input."""
     path = Path(puzzle)
     if puzzle == "-":
@@ -139,8 +139,8 @@ def _read_puzzles(puzzle: str, metadata: Metadata) -> list[tuple[str, str]]:
         raise InputError(f"{puzzle}: no such file")
     else:
         return [("puzzle", puzzle)]
-    # In a maze a space is a free cell, and a line of them a row.
-    spaces = "" if metadata.puzzle_kind == "maze" else " \t"
+    # Where a space is a cell, a line of spaces is a row.
+    spaces = "" if kind.has_spaces else " \t"
     lines = [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip(spaces)]
     if not lines:
         raise InputError(f"{name}: found no puzzle, expected one per line, or one as a grid")
@@ -150,26 +150,25 @@ def _read_puzzles(puzzle: str, metadata: Metadata) -> list[tuple[str, str]]:
     return [(f"{name}: line {i}", line) for i, line in lines]
 
 
-def _parse(kind: BoardKind, text: str, where: str, metadata: Metadata) -> Board:
-    board = kind.parse(text, where)
-    if board.size != metadata.seq_len:
+def _parse(kind: PuzzleKind, text: str, where: str, metadata: Metadata) -> np.ndarray:
+    tokens = kind.parse(text, where)
+    if tokens.size != metadata.seq_len:
         n = metadata.side
+        trained_on = f"{n}x{n} boards" if n else "puzzles of that length"
         raise InputError(
-            f"{where}: found {board.size} cells, expected {metadata.seq_len}: the model was trained on {n}x{n} boards"
+            f"{where}: found {tokens.size} cells, expected {metadata.seq_len}: the model was trained on {trained_on}"
         )
-    return board
+    return tokens
 
 
-def _watch(
-    weights: Any, config: Config, kind: BoardKind, inputs: np.ndarray, questions: np.ndarray, titles: list[str]
-) -> None:
+def _watch(weights: Any, config: Config, kind: PuzzleKind, inputs: np.ndarray, titles: list[str]) -> None:
     """Draw what the network thinks of each puzzle after each supervision step, all of them."""
     weights = jax.device_put(weights)  # Once, not with every part.
     for start in range(0, len(inputs), SLOTS):
         part = slice(start, start + SLOTS)
         answers = answer(weights, config, inputs[part], np.zeros(len(inputs[part]), np.int32))
-        thoughts = answers.predictions.reshape(-1, *questions[part].shape)
-        for i, (title, question) in enumerate(zip(titles[part], questions[part], strict=True)):
+        thoughts = answers.predictions
+        for i, (title, question) in enumerate(zip(titles[part], inputs[part], strict=True)):
             if title:
                 print_lines(title)
             drawings = [kind.draw(question, thought) for thought in thoughts[:, i]]
@@ -180,18 +179,18 @@ def _watch(
 
 def _write(
     output: Output,
-    kind: BoardKind,
+    kind: PuzzleKind,
     titles: list[str],
     questions: np.ndarray,
-    answers: np.ndarray,
     solutions: Solutions,
     max_steps: int,
 ) -> None:
-    solved = kind.obeys_rules(questions, answers)
+    answers = solutions.answers
+    solved = kind.solved(questions, answers)
     rows = [
         {
-            "puzzle": kind.write(questions[i]),
-            "answer": kind.write(answers[i]),
+            "puzzle": kind.format(questions[i]),
+            "answer": kind.format(answers[i]),
             "obeys_rules": bool(solved[i]),
             "confidence": round(float(solutions.confidence[i]), 6),
             "halted": bool(solutions.halted[i]),

@@ -15,10 +15,13 @@ from trm.errors import InputError
 from trm.evaluation.arc import ATTEMPTS
 from trm.model.weights import Weights
 from trm.puzzles.csv_files import open_text
-from trm.puzzles.kinds.arc.grids import ARC_SIDE, Grid, Task, parse_tasks, to_frame
-from trm.puzzles.metadata import read_shared_identifiers
+from trm.puzzles.identifiers import read_shared_identifiers
+from trm.puzzles.kinds.arc.draw import draw_grid
+from trm.puzzles.kinds.arc.frames import to_frame
+from trm.puzzles.kinds.arc.grids import ARC_SIDE, Grid
+from trm.puzzles.kinds.arc.tasks import Task, parse_tasks
 from trm.show.console import console, print_lines
-from trm.show.terminal import draw_grid, side_by_side
+from trm.show.terminal import side_by_side
 from trm.solving.arc import SolvedTest, solve_tasks
 from trm.solving.solve import Thinking
 from trm.storage.files import read_standard_input

@@ -19,7 +19,7 @@ from trm.original.convert import SETTINGS_FILE, import_weights
 from trm.original.files import write_state_dict
 from trm.original.settings import settings_from_config
 from trm.original.state_dict import COMPILED_PREFIX, to_state_dict
-from trm.puzzles.metadata import read_puzzle_set
+from trm.puzzles.reading import read_puzzle_set
 from trm.show.console import print_lines
 from trm.storage.bundled import ENDING, weights_names
 from trm.storage.hub import SCHEME, local_path, path_beside, upload

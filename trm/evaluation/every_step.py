@@ -21,8 +21,10 @@ from trm.evaluation.report import Accuracy, Answered, AtCompute, Judged, Report,
 from trm.model.reasoner import Outputs
 from trm.model.weights import Weights
 from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, fetch, varying
-from trm.puzzles.loader import Prefetcher, load_test_batches
-from trm.puzzles.metadata import PuzzleSet
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.loader import load_test_batches
+from trm.puzzles.prefetch import Prefetcher
 from trm.supervision.batch import Batch, place_batch
 from trm.supervision.carry import Carry, select
 from trm.supervision.halting import wants_to_halt
@@ -65,7 +67,7 @@ def evaluate(
     """
     if batch_size % mesh.size:
         raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
-    kind = puzzles.metadata.puzzle_kind
+    kind = kind_of(puzzles.metadata)
     totals: dict[str, dict[str, np.ndarray | np.float64]] = {}
     judged: dict[str, list[Judged]] = {}
 
@@ -85,7 +87,7 @@ def evaluate(
             sums = jax.tree.map(np.float64, sums)
             totals[name] = jax.tree.map(np.add, totals[name], sums) if name in totals else sums
     return {
-        name: make_report(judged[name], puzzles.sets[name], kind, _by_step(sums), _means(sums))
+        name: make_report(judged[name], puzzles.sets[name], _by_step(sums), _means(sums))
         for name, sums in totals.items()
     }
 

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Integer, Num
 
-from trm.puzzles.kinds.maze import boards as maze
-from trm.puzzles.metadata import IGNORED_LABEL, Kind, PuzzleArrays
+from trm.puzzles.arrays import PuzzleArrays
+from trm.puzzles.kinds.kind import PuzzleKind
+from trm.puzzles.metadata import IGNORED_LABEL
 from trm.solving.reason import confidence
 
 Interval = tuple[float, float]
@@ -59,27 +60,27 @@ class Judged(NamedTuple):
     """Whether all of them are."""
     confidence: Float[np.ndarray, " batch"]
     """sigmoid(q_halt)."""
-    shortest_path: Bool[np.ndarray, " batch"]
-    """Of mazes: whether it is some shortest path, the label or another; of other puzzles false."""
+    scores: dict[str, Num[np.ndarray, " batch"]]
+    """Scores of the puzzle kind (`PuzzleKind.metrics`); 0 where there is no label."""
 
 
-def judge(answered: Answered, labels: Integer[np.ndarray, "batch seq_len"], kind: Kind) -> Judged:
+def judge(answered: Answered, labels: Integer[np.ndarray, "batch seq_len"], kind: PuzzleKind) -> Judged:
     """Compare answers with labels."""
     valid = labels != IGNORED_LABEL
     right = (valid & (answered.predictions == labels)).sum(axis=1)
     labels_per_puzzle = valid.sum(axis=1)
     labelled = labels_per_puzzle > 0
-    shortest_path = np.zeros(len(labels), bool)
-    if kind == "maze" and labelled.any():
-        side = math.isqrt(answered.inputs.shape[1])
-        boards = (tokens[labelled].reshape(-1, side, side) for tokens in (answered.inputs, answered.predictions))
-        shortest_path[labelled] = maze.is_shortest_path(*boards)
+    # What fills up a batch is no puzzle: a kind need not know what to say of it.
+    found = kind.metrics(answered.inputs[labelled], answered.predictions[labelled])
+    scores = {name: np.zeros(len(labels), values.dtype) for name, values in found.items()}
+    for name, values in found.items():
+        scores[name][labelled] = values
     return Judged(
         labelled,
         right / np.maximum(labels_per_puzzle, 1),
         right == labels_per_puzzle,
         confidence(answered.q_halt_logits),
-        shortest_path,
+        scores,
     )
 
 
@@ -142,7 +143,7 @@ class Report:
     """Puzzles that counted: those with at least one label."""
     metrics: dict[str, float]
     """Of the answers that count: accuracy (of tokens), exact_accuracy, q_halt_accuracy (whether the network was more
-    than half sure of an answer just when it was right), calibration_error, steps, for mazes shortest_path_accuracy; and
+    than half sure of an answer just when it was right), calibration_error, steps, what the puzzle kind scores; and
     what an evaluation adds."""
     intervals: dict[str, Interval]
     """Of every accuracy among them."""
@@ -155,7 +156,6 @@ class Report:
 def make_report(
     judged: Sequence[Judged],
     arrays: PuzzleArrays,
-    kind: Kind,
     by_compute: list[AtCompute],
     more: dict[str, float],
 ) -> Report:
@@ -163,8 +163,8 @@ def make_report(
 
     `more` are metrics that an evaluation adds, or knows better.
     """
-    labelled, accuracy, exact, sure, shortest_path = (
-        np.concatenate(column)[: arrays.examples] for column in zip(*judged, strict=True)
+    labelled, accuracy, exact, sure = (
+        np.concatenate(column)[: arrays.examples] for column in list(zip(*judged, strict=True))[:4]
     )
     ratings = arrays.example_ratings()
     by_confidence = _by_confidence(sure[labelled], accuracy[labelled], exact[labelled])
@@ -174,8 +174,8 @@ def make_report(
         "exact_accuracy": exact,
         "q_halt_accuracy": (sure >= 0.5) == exact,
     }
-    if kind == "maze":
-        shares["shortest_path_accuracy"] = shortest_path
+    for name in judged[0].scores:
+        shares[name] = np.concatenate([part.scores[name] for part in judged])[: arrays.examples]
     metrics = {name: _mean(values[labelled]) for name, values in shares.items()}
     distances = [row.accuracy.puzzles * abs(row.mean - row.accuracy.exact) for row in by_confidence]
     metrics |= {"calibration_error": sum(distances) / count if count else math.nan} | more

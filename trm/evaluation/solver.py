@@ -12,8 +12,9 @@ from trm.configuration.schema import Config
 from trm.evaluation.report import Answered, AtCompute, Judged, Report, accuracy_of, judge, make_report
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, place
+from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
+from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import HostBatch, read_examples
-from trm.puzzles.metadata import PuzzleArrays, PuzzleSet
 from trm.solving import selection
 from trm.solving.selection import Method
 from trm.solving.solve import Candidates, Thinking, think
@@ -39,7 +40,7 @@ def evaluate_thinking(
     A report says what the first candidates of each puzzle would have achieved by themselves, for 1, 2, 4 and so on of
     them, but for `thinking.first`, where they depend on each other. Raises InputError as `think` does.
     """
-    kind = puzzles.metadata.puzzle_kind
+    kind = kind_of(puzzles.metadata)
     # Once, not for every part of the set: a table of puzzle embeddings may be gigabytes.
     weights = place(weights, mesh, REPLICATED)
     reports = {}
@@ -62,7 +63,7 @@ def evaluate_thinking(
             for count, parts in judged.items()
         ]
         of_all = by_compute[-1]
-        reports[name] = make_report(judged[of_all.candidates], arrays, kind, by_compute, {"steps": of_all.steps})
+        reports[name] = make_report(judged[of_all.candidates], arrays, by_compute, {"steps": of_all.steps})
     return reports
 
 

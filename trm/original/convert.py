@@ -17,7 +17,8 @@ from trm.model.weights import Weights, abstract_weights
 from trm.original.files import read_state_dict
 from trm.original.settings import read_settings, recursion_of, require_known, tables_from_settings, tables_from_tensors
 from trm.original.state_dict import PUZZLE_TABLE, bare, from_state_dict
-from trm.puzzles.metadata import Metadata, PuzzleSet
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.metadata import Metadata
 from trm.solving.reason import reason
 
 SETTINGS_FILE = "all_config.yaml"

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from trm.puzzles.metadata import INDICES, RECIPE, TOKENS, PuzzleArrays, read_identifiers, read_puzzle_set
+from trm.puzzles.arrays import PuzzleArrays
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.metadata import INDICES, STORED_AUGMENTATIONS, TOKENS
+from trm.puzzles.reading import read_puzzle_set
 
 CHUNK = 1 << 16
 """Rows that are read at a time: a set on disk may be larger than the memory."""
@@ -38,7 +41,7 @@ def _indices(arrays: PuzzleArrays) -> Iterable[tuple[str, np.ndarray]]:
     for field in INDICES:
         yield field, getattr(arrays, field)
     if arrays.recipe is not None:
-        for field in RECIPE:
+        for field in STORED_AUGMENTATIONS:
             yield field, getattr(arrays.recipe, field)
 
 

@@ -1,23 +1,22 @@
-"""Batches from a puzzle set: what enters is a seed and a step, what leaves is that step's batch, always the same.
+"""Batches from a puzzle set: a function of seed and step. Entry: `TrainLoader`, `load_test_batches`.
 
 Training draws from an endless stream of groups: every epoch is a fresh permutation of the groups of a set, each group
 contributes one of its puzzles, drawn uniformly, and the puzzle's examples are packed into batches in random order, as
 many as still fit. Batches run on over epoch borders. Test batches hold every example once, in order.
 """
 
-import queue
-import threading
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
 from trm.puzzles import augmentation
-from trm.puzzles.metadata import IGNORED_LABEL, PuzzleArrays, PuzzleSet
-
-T = TypeVar("T")
+from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
+from trm.puzzles.kinds.kind import Draws
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.metadata import IGNORED_LABEL
 
 
 class HostBatch(NamedTuple):
@@ -62,9 +61,8 @@ class TrainLoader:
     """Training batches of one process.
 
     `load(step)` (steps count from 0) is a function of the seed and the step alone: any process computes its own
-    slice, a resumed run goes on where the killed one was. Steps that are passed over are packed but not
-    read; going back starts again from
-    step 0.
+    slice, a resumed run goes on where the killed one was. Steps that are passed over are packed but not read; going
+    back starts again from step 0.
 
     With several sets in the split, each batch comes from one of them, in turns proportional to their examples per
     epoch.
@@ -76,6 +74,7 @@ class TrainLoader:
                 f"train.global_batch_size: found {batch_size}, expected a multiple of {processes} processes"
             )
         self._puzzles = puzzles
+        self._kind = kind_of(puzzles.metadata)
         self._batch_size = batch_size
         self._seed = seed
         local = batch_size // processes
@@ -93,7 +92,8 @@ class TrainLoader:
         while self._step < step:
             self._next()
         arrays, packed = self._next()
-        draws = augmentation.draw(arrays, np.random.default_rng((self._seed, step, _AUGMENTATION)), self._batch_size)
+        rng = np.random.default_rng((self._seed, step, _AUGMENTATION))
+        draws = self._kind.draw_augmentation(arrays, rng, self._batch_size)
         mine = self._slice
         return read_examples(
             self._puzzles, arrays, packed.examples[mine], packed.puzzles[mine], augmentation.take(draws, mine)
@@ -177,81 +177,26 @@ def read_examples(
     arrays: PuzzleArrays,
     examples: Integer[np.ndarray, " batch"],
     of_puzzles: Integer[np.ndarray, " batch"],
-    draws: augmentation.Draws | None = None,
+    draws: Draws | None = None,
 ) -> HostBatch:
     """Read examples of one set by index, augmented as drawn; labels to be ignored become -100.
 
-    Raises InputError, naming set and example, for a token outside the vocabulary, and for padding on a board that is
-    to be rearranged.
+    Raises InputError, naming set and example, for a token outside the vocabulary.
     """
     metadata = puzzles.metadata
     stored = augmentation.stored_examples(arrays, examples, of_puzzles)
     inputs, labels = arrays.inputs[stored], arrays.labels[stored]
     # A token outside the vocabulary would silently read another token's embedding.
-    lowest, highest = augmentation.lowest_token(draws), metadata.vocab_size - 1
+    highest = metadata.vocab_size - 1
     for field, tokens in (("inputs", inputs), ("labels", labels)):
-        if tokens.size and not (tokens.min() >= lowest and tokens.max() <= highest):
-            row, column = np.argwhere((tokens < lowest) | (tokens > highest))[0]
+        if tokens.size and not (tokens.min() >= 0 and tokens.max() <= highest):
+            row, column = np.argwhere((tokens < 0) | (tokens > highest))[0]
             raise InputError(
                 f"{puzzles.name}: {field}: example {stored[row]}: found token {tokens[row, column]}, "
-                f"expected {lowest} to {highest}"
+                f"expected 0 to {highest}"
             )
-    augmented = augmentation.augment(inputs, labels, arrays, examples, of_puzzles, draws)
+    augmented = kind_of(metadata).augment(inputs, labels, arrays, examples, of_puzzles, draws)
     inputs, labels = (tokens.astype(np.int32) for tokens in augmented)
     if metadata.ignore_label_id is not None:
         labels[labels == metadata.ignore_label_id] = IGNORED_LABEL
     return HostBatch(inputs, labels, arrays.puzzle_identifiers[of_puzzles].astype(np.int32))
-
-
-class Prefetcher(Iterator[T]):
-    """Runs an iterator on a thread, `depth` items ahead, so that the device never waits for the host.
-
-    An error in the iterator is raised where the item would have come, and again by every later call. Close it to end
-    the thread.
-    """
-
-    def __init__(self, items: Iterator[T], depth: int = 4):
-        self._queue: queue.Queue = queue.Queue(depth)
-        self._closed = threading.Event()
-        self._end: BaseException | None = None
-        self._thread = threading.Thread(target=self._fill, args=(items,), daemon=True, name="trm-prefetch")
-        self._thread.start()
-
-    def _fill(self, items: Iterator[T]):
-        try:
-            for item in items:
-                if not self._put((item, None)):
-                    return
-            self._put((None, StopIteration()))
-        except BaseException as error:
-            # Whatever it is, it goes to the consumer, who would otherwise wait for ever.
-            self._put((None, error))
-
-    def _put(self, entry) -> bool:
-        while not self._closed.is_set():
-            try:
-                self._queue.put(entry, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def __next__(self) -> T:
-        if self._end is not None:
-            raise self._end
-        item, self._end = self._queue.get()
-        if self._end is not None:
-            self.close()
-            raise self._end
-        return item
-
-    def close(self) -> None:
-        """End the thread; items that were prefetched are dropped."""
-        self._closed.set()
-        self._thread.join()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()

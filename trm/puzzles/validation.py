@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.puzzles.metadata import PuzzleArrays, PuzzleSet
+from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
 
 STREAM = 3
 """Tells the random numbers of this module from those of others with the same seed."""

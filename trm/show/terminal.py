@@ -1,4 +1,4 @@
-"""Pictures in the terminal: what enters are boards, what leaves is text with colours."""
+"""Layout of drawings in the terminal. Entry: `side_by_side`, `draw_changes`, `draw_reasoning`."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,41 +7,17 @@ from jaxtyping import Integer
 from rich.table import Table
 from rich.text import Text
 
-from trm.puzzles.kinds.sudoku.boards import TOKEN_OF_DIGIT_0, box_shape
-from trm.puzzles.metadata import MAZE_CHARACTERS, Metadata
+from trm.puzzles.kinds.kind import PuzzleKind
 
-Board = Integer[np.ndarray, "n n"]
+Tokens = Integer[np.ndarray, " seq_len"]
 
 GAP = 3
 """Columns between drawings that lie side by side."""
-CLUE, RIGHT, WRONG, ANSWER, BLANK = "bold", "green", "bold red", "cyan", "dim"
 
 
-def draw_sudoku(question: Board, board: Board, answer: Board | None = None) -> Text:
-    """Draw a board: clues in bold, the rest green or red against an answer, or plain without one.
-
-    What is no digit (a blank, padding) is drawn as a dot.
-    """
-    n = question.shape[0]
-    box_rows, box_columns = box_shape(n)
-    rule = "+".join(["-" * (2 * box_columns + 1)] * (n // box_columns))
-    text = Text()
-    for i in range(n):
-        if i and i % box_rows == 0:
-            text.append(rule + "\n", BLANK)
-        for j in range(n):
-            if j and j % box_columns == 0:
-                text.append(" |", BLANK)
-            digit = int(board[i, j])
-            shown = str(digit) if 1 <= digit <= n else "·"
-            text.append(" ")
-            text.append(shown, _style(int(question[i, j]), digit, None if answer is None else int(answer[i, j])))
-        text.append("\n")
-    text.rstrip()
-    return text
-
-
-def draw_changes(puzzle: Text, boards: Integer[np.ndarray, "steps n n"], drawings: Sequence[Text], width: int) -> Table:
+def draw_changes(
+    puzzle: Text, boards: Integer[np.ndarray, "steps *board"], drawings: Sequence[Text], width: int
+) -> Table:
     """Lay out a puzzle and the drawings of those of its boards that a supervision step changed, side by side.
 
     Only so many as fit into `width` columns, and at least two.
@@ -53,59 +29,23 @@ def draw_changes(puzzle: Text, boards: Integer[np.ndarray, "steps n n"], drawing
     return side_by_side({"puzzle": puzzle} | {f"step {i + 1}": drawings[i] for i in shown}, width)
 
 
-def draw_reasoning(question: Board, boards: Integer[np.ndarray, "steps n n"], answer: Board, width: int) -> Table:
-    """Draw a Sudoku and the board after supervision steps that changed it, with what is wrong against an answer."""
+def draw_reasoning(
+    kind: PuzzleKind, question: Tokens, answers: Integer[np.ndarray, "steps seq_len"], truth: Tokens, width: int
+) -> Table:
+    """Draw a puzzle and the answer after each supervision step that changed it; mark what differs from the truth."""
     drawings = []
-    for board in boards:
-        wrong = int((board != answer).sum())
-        verdict = (f"{wrong} wrong", WRONG) if wrong else ("solved", RIGHT)
-        drawings.append(Text.assemble(draw_sudoku(question, board, answer), "\n", verdict))
-    return draw_changes(draw_sudoku(question, question), boards, drawings, width)
+    for answer in answers:
+        wrong = int((answer != truth).sum())
+        verdict = (f"{wrong} wrong", "bold red") if wrong else ("solved", "green")
+        drawings.append(Text.assemble(kind.draw(question, answer, truth), "\n", verdict))
+    return draw_changes(kind.draw(question, question), answers, drawings, width)
 
 
-MAZE_STYLES = {"#": "on grey35", " ": "", "S": "bold black on green", "G": "bold black on red", "o": "on cyan"}
-ARC_STYLES = "black blue red green yellow grey50 magenta dark_orange deep_sky_blue1 dark_red".split()
-"""Colours 0 to 9, close to those of the ARC web site."""
-
-
-def draw_maze(board: Board) -> Text:
-    """Draw a maze of tokens, two columns to a cell."""
-    text = Text()
-    for row in board.tolist():
-        for token in row:
-            character = MAZE_CHARACTERS[token - 1] if token else "?"
-            text.append(character * 2 if character in "#o" else f"{character} ", MAZE_STYLES.get(character, WRONG))
-        text.append("\n")
-    text.right_crop(1)
-    return text
-
-
-def draw_grid(frame: Board) -> Text:
-    """Draw the part of a frame of ARC tokens that has colours, two columns to a cell."""
-    used = frame > 0
-    rows, columns = (np.flatnonzero(used.any(axis=axis)) for axis in (1, 0))
-    text = Text()
-    for row in frame[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].tolist() if len(rows) else []:
-        for token in row:
-            text.append(*((f"{token - 2} ", f"on {ARC_STYLES[token - 2]}") if token >= 2 else ("  ", "")))
-        text.append("\n")
-    text.right_crop(1)
-    return text
-
-
-def draw_example(
-    metadata: Metadata, question: Integer[np.ndarray, " seq_len"], answer: Integer[np.ndarray, " seq_len"]
-) -> dict[str, Text]:
-    """Draw an example of a puzzle set as it is fed to the network; nothing where it is not known what it is."""
-    side, kind = metadata.side, metadata.puzzle_kind
-    if side is None or kind == "other":
+def draw_example(kind: PuzzleKind, question: Tokens, answer: Tokens) -> dict[str, Text]:
+    """Draw the first example of a puzzle set; nothing where its kind has no drawing."""
+    if kind.solved_from == "nothing":
         return {}
-    boards = question.reshape(side, side), answer.reshape(side, side)
-    if kind == "sudoku":
-        first, second = (board - TOKEN_OF_DIGIT_0 for board in boards)
-        return {"first puzzle": draw_sudoku(first, first), "answer": draw_sudoku(first, second)}
-    draw = draw_maze if kind == "maze" else draw_grid
-    return {"first puzzle": draw(boards[0]), "answer": draw(boards[1])}
+    return {"first puzzle": kind.draw(question, question), "answer": kind.draw(question, answer)}
 
 
 def side_by_side(drawings: Mapping[str, Text], width: int) -> Table:
@@ -127,13 +67,3 @@ def side_by_side(drawings: Mapping[str, Text], width: int) -> Table:
 
 def _columns(drawing: Text) -> int:
     return max(map(len, drawing.plain.split("\n")))
-
-
-def _style(clue: int, digit: int, right: int | None) -> str:
-    if digit < 1:
-        return BLANK
-    if right is not None and digit != right:
-        return WRONG
-    if clue:
-        return CLUE
-    return ANSWER if right is None else RIGHT

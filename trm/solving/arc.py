@@ -13,10 +13,12 @@ from jax.sharding import Mesh
 
 from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.evaluation.arc import Candidate, count_votes, rank
-from trm.evaluation.report import Answered
 from trm.model.weights import Weights
-from trm.puzzles.kinds.arc.grids import SEPARATOR, Task, parse_name, to_frame
+from trm.puzzles.kinds.arc.augmentations import SEPARATOR, parse_name
+from trm.puzzles.kinds.arc.frames import to_frame
+from trm.puzzles.kinds.arc.tasks import Task
+from trm.puzzles.kinds.arc.votes import Candidate, count_votes, rank
+from trm.solving.reason import confidence
 from trm.solving.solve import Thinking, solve
 
 
@@ -75,9 +77,8 @@ def solve_tasks(
     inputs, of_inputs = np.stack(frames).astype(np.int32), np.array(identifiers, np.int32)
     solutions = solve(weights, config, mesh, inputs, of_inputs, thinking, slots)
     # No identifier is blank: nothing fills a batch up here.
-    votes = count_votes(
-        Answered(of_inputs, inputs, solutions.answers, solutions.q_halt_logits), names, blank_identifier_id=-1
-    )
+    confidences = confidence(solutions.q_halt_logits)
+    votes = count_votes(of_inputs, inputs, solutions.answers, confidences, names, blank_identifier_id=-1)
     rankings = rank(votes, tasks)
     steps = np.split(solutions.total_steps, np.cumsum([views for _, _, views in sizes])[:-1])
     return [

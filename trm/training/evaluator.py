@@ -14,7 +14,7 @@ from trm.evaluation.arc import pass_at, voter_for
 from trm.evaluation.every_step import Answers, EvaluationStep, Sums, evaluate, make_evaluation_step
 from trm.evaluation.report import Answered, Report
 from trm.model.weights import Weights
-from trm.puzzles.metadata import PuzzleSet
+from trm.puzzles.arrays import PuzzleSet
 from trm.supervision.batch import Batch
 from trm.training.signals import StopRequest
 

@@ -17,8 +17,9 @@ from jax.sharding import Mesh
 
 from trm.configuration.schema import Config
 from trm.parallel.mesh import REPLICATED, place_array
-from trm.puzzles.loader import HostBatch, Prefetcher, TrainLoader
-from trm.puzzles.metadata import PuzzleSet
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.loader import HostBatch, TrainLoader
+from trm.puzzles.prefetch import Prefetcher
 from trm.supervision.batch import Batch, Window, place_batch
 
 Feed = Callable[[int], Batch | Window]

@@ -11,8 +11,11 @@ from typing import Literal, NamedTuple
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.arc import knows_tasks
-from trm.puzzles.kinds.arc.grids import TEST_PUZZLES
-from trm.puzzles.metadata import Metadata, PuzzleSet, read_puzzle_sets, read_shared_identifiers
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.identifiers import read_shared_identifiers
+from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES
+from trm.puzzles.metadata import Metadata
+from trm.puzzles.reading import read_puzzle_sets
 from trm.puzzles.validation import hold_back
 from trm.training.state import total_steps
 

@@ -21,7 +21,8 @@ from trm.configuration.schema import Config, ModelConfig
 from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
 from trm.model.weights import Weights
-from trm.puzzles.metadata import BLANK, read_identifiers, read_shared_identifiers
+from trm.puzzles.identifiers import read_identifiers, read_shared_identifiers
+from trm.puzzles.metadata import BLANK
 from trm.training.state import TrainState
 
 

@@ -19,18 +19,18 @@ from jaxtyping import Float, Integer
 
 from trm.errors import InputError
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
-from trm.puzzles.kinds.maze.boards import (
+from trm.puzzles.kinds.maze.rules import (
     FREE,
     GOAL,
     PATH,
     START,
     WALL,
     Boards,
-    Maze,
     count_moves,
     distances,
     shortest_path,
 )
+from trm.puzzles.kinds.tables import Puzzle
 from trm.puzzles.processes import process_pool
 
 SIZES = range(5, 33)
@@ -160,7 +160,7 @@ def keep_one_path(questions: Boards, answers: Boards) -> Boards:
     return np.where(on_some_path & (questions == FREE) & (answers != PATH), np.uint8(WALL), questions)
 
 
-def generate(size: int, min_moves: int, unique: bool, seed: int, block: int) -> list[Maze]:
+def generate(size: int, min_moves: int, unique: bool, seed: int, block: int) -> list[Puzzle]:
     """Make the mazes that one block of trials holds, perhaps none: a function of the seed and the block's number."""
     rng = np.random.Generator(np.random.SFC64((seed, size, block)))
     questions = boards_of(drop_short(draw_trials(rng, size, BLOCK), min_moves))
@@ -170,17 +170,17 @@ def generate(size: int, min_moves: int, unique: bool, seed: int, block: int) -> 
     if unique:
         questions = keep_one_path(questions, answers)
         answers = np.where(answers == PATH, answers, questions)
-    return [Maze(*maze) for maze in zip(questions, answers, moves.tolist(), strict=True)]
+    return [Puzzle(*maze) for maze in zip(questions, answers, moves.tolist(), strict=True)]
 
 
 def generate_many(
     size: int, count: int, seed: int, min_moves: int | None = None, unique: bool = False, processes: int = 1
-) -> Iterator[Maze]:
+) -> Iterator[Puzzle]:
     """Yield `count` mazes, the same for any number of processes, no two of them alike when rotated or reflected.
 
     Shortest paths have more than `min_moves` moves: without it 110 for 30 x 30, and in proportion to the cells for
     other sizes. With `unique` one of them, drawn uniformly, stays, and walls on the others' cells leave it the only
-    one; without, the answer is that of the rule in `trm.puzzles.kinds.maze.boards`. The rating is the number of moves.
+    one; without, the answer is that of the rule in `trm.puzzles.kinds.maze.rules`. The rating is the number of moves.
     """
     if size not in SIZES:
         raise InputError(f"--size: found {size}, expected {SIZES[0]} to {SIZES[-1]}")
@@ -211,7 +211,7 @@ def generate_many(
                 raise InputError(f"--count: found {count}, expected at most about {len(seen)}: no new maze turned up")
 
 
-def _in_order(make: Callable[[int], list[Maze]], processes: int) -> Generator[list[Maze], None, None]:
+def _in_order(make: Callable[[int], list[Puzzle]], processes: int) -> Generator[list[Puzzle], None, None]:
     """Yield what is made of 0, 1, 2, ... for ever."""
     if processes == 1:
         yield from map(make, count_from())

@@ -1,4 +1,4 @@
-"""A Sudoku solver, and a generator of puzzles with exactly one solution."""
+"""A Sudoku solver, and a generator of puzzles with exactly one solution. Entry: `solve`, `generate_many`."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
@@ -8,7 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from trm.errors import InputError
-from trm.puzzles.kinds.sudoku.boards import Board, Puzzle, units
+from trm.puzzles.kinds.sudoku.rules import Board, units
+from trm.puzzles.kinds.tables import Puzzle
 from trm.puzzles.processes import process_pool
 
 SIZES = (4, 6, 9)
@@ -26,7 +27,7 @@ def _peers(n: int) -> tuple[tuple[int, ...], ...]:
 
 
 class Solutions(NamedTuple):
-    """What a search found."""
+    """Result of a search."""
 
     boards: list[Board]
     guesses: int

@@ -1,0 +1,54 @@
+"""Augmentations of ARC tasks and their names. Entry: `Augmentation`, `parse_name`."""
+
+import re
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Integer
+
+from trm.errors import InputError
+from trm.puzzles.kinds.arc.grids import ARC_COLORS, Grid
+from trm.puzzles.kinds.dihedral import inverse, transform
+
+SEPARATOR = "|||"
+
+
+class Augmentation(NamedTuple):
+    """New colours, then a rotation or reflection."""
+
+    transform: int
+    """Number of a dihedral transform."""
+    colors: Integer[np.ndarray, " colors"]
+    """New colour of each colour."""
+
+    def apply(self, grid: Grid) -> Integer[np.ndarray, "new_rows new_columns"]:
+        """Augment a grid."""
+        return transform(self.colors[grid], self.transform)
+
+    def undo(self, grid: Grid) -> Integer[np.ndarray, "new_rows new_columns"]:
+        """Undo it."""
+        return np.argsort(self.colors).astype(np.uint8)[inverse(grid, self.transform)]
+
+
+IDENTITY = Augmentation(0, np.arange(ARC_COLORS, dtype=np.uint8))
+
+
+def name_augmentation(task: str, augmentation: Augmentation) -> str:
+    """Name an augmentation of a task: its name, the transform, the ten new colours."""
+    digits = "".join(map(str, augmentation.colors.tolist()))
+    return f"{task}{SEPARATOR}t{augmentation.transform}{SEPARATOR}{digits}"
+
+
+def parse_name(name: str) -> tuple[str, Augmentation]:
+    """Return the task and the augmentation that a name says; a name without any is the task's own.
+
+    Raises InputError for a name that says none, and not that it is the task's own.
+    """
+    task, *rest = name.split(SEPARATOR)
+    if not rest:
+        return task, IDENTITY
+    said = re.fullmatch(r"t([0-7])", rest[-2]) if len(rest) > 1 else None
+    if said is None or sorted(rest[-1]) != sorted("0123456789"):
+        expected = SEPARATOR.join(["TASK", "t0 to t7", "the ten new colours"])
+        raise InputError(f"puzzle identifier: found {name!r}, expected {expected}")
+    return task, Augmentation(int(said[1]), np.array(list(rest[-1])).astype(np.uint8))

@@ -1,0 +1,157 @@
+"""Puzzle kinds: everything that the rest of the program knows of one kind of puzzle. Entry: `PuzzleKind`.
+
+A kind of your own is a subclass and one object of it: `package.module:Object` names it wherever a kind is named.
+"""
+
+import abc
+import math
+from collections.abc import Mapping
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Integer, Num
+from rich.text import Text
+
+from trm.errors import InputError
+from trm.puzzles.arrays import PuzzleArrays
+from trm.puzzles.kinds.symmetries import Symmetries
+from trm.puzzles.kinds.text import encode_cells, strip_spaces
+
+Tokens = Integer[np.ndarray, "puzzles seq_len"]
+Draws = NamedTuple
+"""Random numbers of a batch; every field has one entry for each example."""
+
+
+class PuzzleKind(abc.ABC):
+    """One kind of puzzle. Token 0 is padding; `characters` names the others."""
+
+    name: ClassVar[str] = "other"
+    """Name in messages; of a registered kind also the one in `dataset.json`."""
+    characters: ClassVar[str] = ""
+    """Character of token 1, 2 and so on, in questions and answers."""
+    question_characters: ClassVar[str] = ""
+    """Those that a question may have; empty: all."""
+    solved_from: ClassVar[Literal["text", "tasks", "nothing"]] = "text"
+    """What `trm solve` reads: puzzles as text, tasks with demonstrations and a trained identifier (ARC), or nothing."""
+    stores_augmentations: ClassVar[bool] = False
+    """Whether a set that is augmented online stores how to make each puzzle (`StoredAugmentations`)."""
+    augments_online: ClassVar[bool] = True
+    """Whether the loader may apply random symmetries to question and answer."""
+    expected: ClassVar[str] = "a solution of the question"
+    """What an answer should be, for the message on one that is not."""
+
+    # Size
+
+    def vocab_size(self, seq_len: int) -> int | None:
+        """Return the number of tokens, padding included; None for a length that no puzzle of the kind has."""
+        return len(self.characters) + 1
+
+    def fits(self, vocab_size: int, seq_len: int) -> bool:
+        """Say whether puzzles of this kind may have this vocabulary and length."""
+        return vocab_size == self.vocab_size(seq_len)
+
+    # Text
+
+    def parse(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
+        """Return the tokens of a question; raise InputError, beginning with `where`, for what is none."""
+        return self._parse(text, where, self.question_characters or self.characters)
+
+    def parse_answer(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
+        """Return the tokens of an answer; raise InputError, beginning with `where`, for what is none."""
+        return self._parse(text, where, self.characters)
+
+    def format(self, tokens: Integer[np.ndarray, " seq_len"]) -> str:
+        """Return the text of tokens, row by row; `?` is padding."""
+        return "".join(("?" + self.characters)[token] for token in tokens.tolist())
+
+    @property
+    def has_spaces(self) -> bool:
+        """Whether a space is a cell of a question."""
+        return " " in (self.question_characters or self.characters)
+
+    def _parse(self, text: str, where: str, characters: str) -> Integer[np.ndarray, " seq_len"]:
+        compact = strip_spaces(text, " " in characters)
+        if not compact:
+            raise InputError(f"{where}: found no cells, expected a puzzle of kind {self.name}")
+        side = math.isqrt(len(compact))
+        width = side if side * side == len(compact) else len(compact)
+        codes = {character: self.characters.index(character) + 1 for character in characters}
+        return encode_cells(compact, where, codes, width, "one of " + ", ".join(map(repr, characters)))
+
+    # Rules
+
+    @abc.abstractmethod
+    def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
+        """Say of each answer, whatever its tokens, whether it solves its question by the rules."""
+
+    def metrics(self, questions: Tokens, answers: Tokens) -> Mapping[str, Num[np.ndarray, " puzzles"]]:
+        """Return scores of each answer besides its comparison with the label, by name; their means are reported."""
+        return {}
+
+    # Symmetries and augmentation
+
+    def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries | None:
+        """Draw symmetries, for online augmentation, stored augmentations and views; None: there are none."""
+        return None
+
+    def views(self, count: int, seq_len: int, vocab_size: int, seed: int) -> Symmetries:
+        """Return symmetries to solve a puzzle through, of which the first leaves it as it is.
+
+        Raises InputError for more than there are.
+        """
+        identity = Symmetries(np.arange(seq_len)[None], np.arange(vocab_size)[None])
+        drawn = self.symmetries(np.random.default_rng(seed), count, seq_len) if count > 1 else None
+        if count != 1 and (count < 1 or drawn is None):
+            most = "1" if count > 1 else "1 or more"
+            raise InputError(f"views: found {count}, expected {most} (puzzles of kind {self.name!r})")
+        if drawn is None:
+            return identity
+        return Symmetries(*(np.concatenate([one, of[1:]]) for one, of in zip(identity, drawn, strict=True)))
+
+    def draw_augmentation(self, arrays: PuzzleArrays, rng: np.random.Generator, batch: int) -> Draws | None:
+        """Draw what augments a batch of a set that is augmented online; None where nothing is random."""
+        if not arrays.online_augmentation:
+            return None
+        return self.symmetries(rng, batch, arrays.inputs.shape[1])
+
+    def augment(
+        self,
+        inputs: Tokens,
+        labels: Tokens,
+        arrays: PuzzleArrays,
+        examples: Integer[np.ndarray, " puzzles"],
+        puzzles: Integer[np.ndarray, " puzzles"],
+        draws: Draws | None,
+    ) -> tuple[Tokens, Tokens]:
+        """Return the examples as they are trained on, made of the stored ones."""
+        if isinstance(draws, Symmetries):
+            return draws.apply(inputs), draws.apply(labels)
+        return inputs, labels
+
+    # Checking and drawing
+
+    def well_formed(self, inputs: Tokens, labels: Tokens) -> Bool[np.ndarray, " puzzles"]:
+        """Say of each example of a puzzle set whether it is as it should be."""
+        return self.solved(inputs, labels)
+
+    @property
+    def verdict(self) -> str:
+        """What holds of a puzzle set all of whose examples are well-formed."""
+        return f"every answer is {self.expected}"
+
+    def draw(
+        self,
+        question: Integer[np.ndarray, " seq_len"],
+        answer: Integer[np.ndarray, " seq_len"],
+        truth: Integer[np.ndarray, " seq_len"] | None = None,
+    ) -> Text:
+        """Draw an answer to a question; with `truth` mark what is wrong. A square board is drawn as one."""
+        side = math.isqrt(len(answer))
+        width = side if side * side == len(answer) else len(answer)
+        text = Text()
+        for cell, (character, given) in enumerate(zip(self.format(answer), self.format(question), strict=True)):
+            if cell and cell % width == 0:
+                text.append("\n")
+            wrong = truth is not None and truth[cell] != answer[cell]
+            text.append(f"{character} ", "bold red" if wrong else "bold" if character == given else "cyan")
+        return text

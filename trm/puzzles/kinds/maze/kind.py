@@ -1,0 +1,68 @@
+"""The maze kind. Entry: `Maze`."""
+
+import math
+from collections.abc import Mapping
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Integer
+from rich.text import Text
+
+from trm.errors import InputError
+from trm.puzzles.kinds.dihedral import TRANSFORMS
+from trm.puzzles.kinds.kind import PuzzleKind, Tokens
+from trm.puzzles.kinds.maze.draw import draw_maze
+from trm.puzzles.kinds.maze.rules import MAZE_CHARACTERS, SMALLEST, Boards, is_shortest_path
+from trm.puzzles.kinds.maze.text import QUESTION_CHARACTERS, parse_maze
+from trm.puzzles.kinds.symmetries import Symmetries, dihedral_symmetries
+
+
+@final
+class Maze(PuzzleKind):
+    """Mazes of 5x5 cells and more."""
+
+    name = "maze"
+    characters = MAZE_CHARACTERS
+    question_characters = QUESTION_CHARACTERS
+    expected = "a shortest path from S to G on free cells"
+    # A rotated answer is a shortest path, but seldom the one that the rule for labels chooses.
+    augments_online = False
+
+    def vocab_size(self, seq_len: int) -> int | None:
+        side = math.isqrt(seq_len)
+        return super().vocab_size(seq_len) if side * side == seq_len and side >= SMALLEST else None
+
+    def parse(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
+        return parse_maze(text, where).ravel()
+
+    def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
+        return is_shortest_path(_boards(questions), _boards(answers))
+
+    def metrics(self, questions: Tokens, answers: Tokens) -> Mapping[str, Bool[np.ndarray, " puzzles"]]:
+        """Return whether each answer is some shortest path, the label or another."""
+        return {"shortest_path_accuracy": self.solved(questions, answers)}
+
+    def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries:
+        return self._dihedral(rng.integers(TRANSFORMS, size=count), seq_len)
+
+    def views(self, count: int, seq_len: int, vocab_size: int, seed: int) -> Symmetries:
+        """Return the first rotations and reflections: there are eight."""
+        if not 1 <= count <= TRANSFORMS:
+            raise InputError(f"views: found {count}, expected 1 to {TRANSFORMS} (puzzles of kind 'maze')")
+        return self._dihedral(np.arange(count), seq_len)
+
+    def draw(
+        self,
+        question: Integer[np.ndarray, " seq_len"],
+        answer: Integer[np.ndarray, " seq_len"],
+        truth: Integer[np.ndarray, " seq_len"] | None = None,
+    ) -> Text:
+        return draw_maze(_boards(answer[None])[0])
+
+    def _dihedral(self, transforms: Integer[np.ndarray, " symmetries"], seq_len: int) -> Symmetries:
+        return dihedral_symmetries(transforms, seq_len, len(self.characters) + 1)
+
+
+def _boards(tokens: Tokens) -> Boards:
+    side = math.isqrt(tokens.shape[1])
+    return tokens.reshape(-1, side, side)

@@ -1,0 +1,67 @@
+"""The Sudoku kind. Entry: `Sudoku`."""
+
+import math
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool, Integer
+from rich.text import Text
+
+from trm.puzzles.kinds.kind import PuzzleKind, Tokens
+from trm.puzzles.kinds.sudoku.draw import draw_sudoku
+from trm.puzzles.kinds.sudoku.rules import SIDES, TOKEN_OF_DIGIT_0, Board, Boards, obeys_rules
+from trm.puzzles.kinds.sudoku.symmetries import draw_on_tokens
+from trm.puzzles.kinds.sudoku.text import format_board, parse_board
+from trm.puzzles.kinds.symmetries import Symmetries
+
+
+@final
+class Sudoku(PuzzleKind):
+    """Sudokus of 4x4 to 9x9 cells: token 1 is a blank, 2 and above are digits."""
+
+    name = "sudoku"
+    characters = ".123456789"
+    expected = "a solved Sudoku that keeps every clue"
+
+    def vocab_size(self, seq_len: int) -> int | None:
+        side = math.isqrt(seq_len)
+        return side + 2 if side * side == seq_len and side in SIDES else None
+
+    def parse(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
+        return parse_board(text, where).ravel() + TOKEN_OF_DIGIT_0
+
+    def parse_answer(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
+        return self.parse(text, where)
+
+    def format(self, tokens: Integer[np.ndarray, " seq_len"]) -> str:
+        # A network may answer with padding, which is no digit.
+        return format_board(np.maximum(_digits(tokens), 0))
+
+    def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
+        boards = _boards(questions), _boards(answers)
+        return (boards[0] >= 0).all(axis=(1, 2)) & obeys_rules(*boards)
+
+    def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries:
+        return draw_on_tokens(rng, count, math.isqrt(seq_len))
+
+    def draw(
+        self,
+        question: Integer[np.ndarray, " seq_len"],
+        answer: Integer[np.ndarray, " seq_len"],
+        truth: Integer[np.ndarray, " seq_len"] | None = None,
+    ) -> Text:
+        return draw_sudoku(_board(question), _board(answer), None if truth is None else _board(truth))
+
+
+def _digits(tokens: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:
+    return tokens.astype(np.int64) - TOKEN_OF_DIGIT_0
+
+
+def _board(tokens: Integer[np.ndarray, " seq_len"]) -> Board:
+    side = math.isqrt(len(tokens))
+    return _digits(tokens).reshape(side, side)
+
+
+def _boards(tokens: Tokens) -> Boards:
+    side = math.isqrt(tokens.shape[1])
+    return _digits(tokens).reshape(-1, side, side)

@@ -1,0 +1,70 @@
+"""Symmetries of Sudoku. Entry: `draw_symmetries`, `draw_on_tokens`."""
+
+import itertools
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from trm.puzzles.kinds.sudoku.rules import TOKEN_OF_DIGIT_0, box_shape
+from trm.puzzles.kinds.symmetries import Symmetries
+
+
+class SudokuSymmetries(NamedTuple):
+    """One symmetry for each board: `new[i, j] = digits[old[rows[i], columns[j]]]`, transposed first if so."""
+
+    digits: Integer[np.ndarray, "boards digits"]
+    """New digit of each digit; 0, the blank, stays."""
+    transposed: Bool[np.ndarray, " boards"]
+    rows: Integer[np.ndarray, "boards n"]
+    columns: Integer[np.ndarray, "boards n"]
+
+
+def draw_symmetries(rng: np.random.Generator, boards: int, n: int) -> SudokuSymmetries:
+    """Draw uniformly: digits, transposition (where boxes are square), bands, rows, stacks, columns."""
+    box_rows, box_columns = box_shape(n)
+    digits = np.zeros((boards, n + 1), dtype=np.uint8)
+    digits[:, 1:] = rng.permuted(np.broadcast_to(np.arange(1, n + 1, dtype=np.uint8), (boards, n)), axis=1)
+    square = box_rows == box_columns
+    rows, columns = _line_orders(n // box_rows, box_rows), _line_orders(n // box_columns, box_columns)
+    return SudokuSymmetries(
+        digits,
+        rng.random(boards) < 0.5 if square else np.zeros(boards, dtype=bool),
+        rows[rng.integers(len(rows), size=boards)],
+        columns[rng.integers(len(columns), size=boards)],
+    )
+
+
+def source_cells(symmetries: SudokuSymmetries) -> Integer[np.ndarray, "boards cells"]:
+    """Return, for each place on each board, the flat index of the cell that comes to it."""
+    count, n = symmetries.rows.shape
+    first, second = symmetries.rows[:, :, None], symmetries.columns[:, None, :]
+    cells = np.where(symmetries.transposed[:, None, None], n * second + first, n * first + second)
+    return cells.reshape(count, n * n)
+
+
+def on_tokens(symmetries: SudokuSymmetries) -> Symmetries:
+    """Return the same symmetries for boards as tokens; padding stays padding."""
+    padding = np.zeros((len(symmetries.digits), TOKEN_OF_DIGIT_0), np.uint8)
+    tokens = np.concatenate([padding, symmetries.digits + np.uint8(TOKEN_OF_DIGIT_0)], axis=1)
+    return Symmetries(source_cells(symmetries), tokens)
+
+
+def draw_on_tokens(rng: np.random.Generator, boards: int, n: int) -> Symmetries:
+    """Draw symmetries for boards as tokens."""
+    return on_tokens(draw_symmetries(rng, boards, n))
+
+
+@cache
+def _line_orders(bands: int, per_band: int) -> Integer[np.ndarray, "orders n"]:
+    """List every order of the lines that permutes the bands and the lines within each band."""
+    within = list(itertools.permutations(range(per_band)))
+    return np.array(
+        [
+            [band * per_band + line for band, lines in zip(order, choice, strict=True) for line in lines]
+            for order in itertools.permutations(range(bands))
+            for choice in itertools.product(within, repeat=bands)
+        ],
+        dtype=np.uint8,
+    )

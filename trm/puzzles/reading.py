@@ -1,0 +1,101 @@
+"""Reading a puzzle set from disk, memory-mapped. Entry: `read_puzzle_set`, `read_puzzle_sets`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trm.errors import InputError
+from trm.puzzles.arrays import PuzzleArrays, PuzzleSet, StoredAugmentations
+from trm.puzzles.joining import join_puzzle_sets
+from trm.puzzles.json_files import read_json
+from trm.puzzles.kinds.arc.grids import ARC_COLORS
+from trm.puzzles.kinds.registry import check_kind, kind_of
+from trm.puzzles.metadata import FIELDS, RATINGS, STORED_AUGMENTATIONS, TOKENS, Metadata, check_metadata
+
+
+def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
+    """Open a split of a puzzle set; tokens and indices stay on disk, memory-mapped.
+
+    Raises InputError, naming the file, for whatever is missing, malformed or contradicts the metadata.
+    """
+    folder = Path(directory) / split
+    path = folder / "dataset.json"
+    metadata = check_metadata(read_json(path), str(path))
+    check_kind(metadata, str(path))
+    sets = {name: _read_arrays(folder, name, metadata) for name in metadata.sets}
+    return PuzzleSet(str(folder), metadata, sets)
+
+
+def read_puzzle_sets(directories: Sequence[str | Path], split: str) -> PuzzleSet:
+    """Open one split of several puzzle sets as one; see `join_puzzle_sets`."""
+    return join_puzzle_sets([read_puzzle_set(directory, split) for directory in directories])
+
+
+def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
+    stores_augmentations = metadata.online_augmentation and kind_of(metadata).stores_augmentations
+    fields = FIELDS + STORED_AUGMENTATIONS if stores_augmentations else FIELDS
+    paths = {field: folder / f"{name}__{field}.npy" for field in fields}
+    ratings_path = folder / f"{name}__{RATINGS}.npy"
+    if ratings_path.exists():
+        paths[RATINGS] = ratings_path
+    arrays = {field: _map_array(path) for field, path in paths.items()}
+
+    def require(holds: bool | np.bool, field: str, found: object, expected: object):
+        if not holds:
+            raise InputError(f"{paths[field]}: found {found}, expected {expected}")
+
+    for field, array in arrays.items():
+        require(array.ndim >= 1, field, f"shape {array.shape}", "an array of at least one axis")
+        require(array.dtype.kind in "iu", field, f"dtype {array.dtype}", "integers")
+    stored = len(arrays["inputs"])
+    for field in TOKENS:
+        shape = (stored, metadata.seq_len)
+        require(arrays[field].shape == shape, field, f"shape {arrays[field].shape}", shape)
+    require(stored > 0, "inputs", "no examples", "at least one")
+    puzzles = len(arrays["puzzle_identifiers"])
+    examples = None if stores_augmentations else stored
+    for field, units, last in (("puzzle_indices", puzzles + 1, examples), ("group_indices", None, puzzles)):
+        indices = arrays[field]
+        require(indices.ndim == 1 and len(indices) >= 2, field, f"shape {indices.shape}", "(2 or more,)")
+        require(units in (None, len(indices)), field, f"{len(indices)} indices", units)
+        last = indices[-1] if last is None else last
+        require(indices[0] == 0 and indices[-1] == last, field, f"{indices[0]} to {indices[-1]}", f"0 to {last}")
+        falls = np.flatnonzero(indices[1:] <= indices[:-1])
+        require(len(falls) == 0, field, f"index {falls[:1]} not below the next", "rising indices")
+    identifiers = arrays["puzzle_identifiers"]
+    require(identifiers.ndim == 1, "puzzle_identifiers", f"shape {identifiers.shape}", "(puzzles,)")
+
+    def require_range(field: str, lowest: int, highest: int) -> None:
+        for extreme in (arrays[field].min(), arrays[field].max()):
+            require(lowest <= extreme <= highest, field, extreme, f"{lowest} to {highest}")
+
+    require_range("puzzle_identifiers", 0, metadata.num_puzzle_identifiers - 1)
+    if RATINGS in arrays:
+        shape = (len(arrays["group_indices"]) - 1,)
+        require(arrays[RATINGS].shape == shape, RATINGS, f"shape {arrays[RATINGS].shape}", shape)
+    plain = {field: arrays[field] for field in FIELDS}
+    ratings = arrays.get(RATINGS)
+    if not stores_augmentations:
+        return PuzzleArrays(**plain, online_augmentation=metadata.online_augmentation, ratings=ratings)
+    for field, shape in (("first_examples", (puzzles,)), ("transforms", (puzzles,)), ("colors", (puzzles, ARC_COLORS))):
+        require(arrays[field].shape == shape, field, f"shape {arrays[field].shape}", shape)
+    require_range("transforms", 0, 7)
+    require_range("colors", 0, ARC_COLORS - 1)
+    ends = arrays["first_examples"] + np.diff(arrays["puzzle_indices"])
+    require(arrays["first_examples"].min() >= 0, "first_examples", arrays["first_examples"].min(), "0 or more")
+    require(ends.max() <= stored, "first_examples", f"examples up to {ends.max()}", f"at most {stored}")
+    augmentations = StoredAugmentations(*(arrays[field] for field in STORED_AUGMENTATIONS))
+    return PuzzleArrays(**plain, online_augmentation=True, stored_augmentations=augmentations, ratings=ratings)
+
+
+def _map_array(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a whole .npy file: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path}: found an archive of arrays, expected a single .npy array")
+    return array
