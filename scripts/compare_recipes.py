@@ -17,7 +17,8 @@ from jax.sharding import Mesh
 from records import Recorder, hardware
 from rich.console import Console
 
-from trm.configuration.schema import Config, read_config
+from trm.configuration.reading import read_config
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.kinds.sudoku import build as sudoku_build

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
-from trm.configuration.schema import config_to_toml
+from trm.configuration.reading import config_to_toml
 from trm.training.checkpoints import newest_checkpoint
 from trm.training.state import load_state
 
@@ -25,7 +25,7 @@ address, processes, process, config, run = sys.argv[1:]
 if int(processes) > 1:
     jax.distributed.initialize(address, int(processes), int(process))
 
-from trm.configuration.schema import read_config
+from trm.configuration.reading import read_config
 from trm.parallel.mesh import make_mesh
 from trm.training.run import train
 

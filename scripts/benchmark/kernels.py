@@ -17,7 +17,7 @@ from benchmark.hlo import Kernel, kernels, parse
 from benchmark.memory import described_mesh, similar_metadata
 from benchmark.options import GPU_HELP, JsonOut, Settings
 from benchmark.printing import print_table
-from trm.configuration.schema import read_config
+from trm.configuration.reading import read_config
 from trm.storage.bundled import config_path
 from trm.training.estimate import compile_train_step
 

@@ -18,7 +18,8 @@ from records import Recorder, hardware
 
 from benchmark.options import GPU_HELP, Configs, JsonOut, Settings
 from benchmark.printing import print_table
-from trm.configuration.schema import Config, read_config
+from trm.configuration.reading import read_config
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh, mesh_of
 from trm.puzzles.kinds.arc.grids import VOCAB_SIZE

@@ -19,7 +19,8 @@ from records import Recorder, hardware, spread
 
 from benchmark.options import JsonOut, Settings
 from benchmark.printing import console, print_table
-from trm.configuration.schema import Config, read_config
+from trm.configuration.reading import read_config
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet

@@ -20,7 +20,8 @@ from benchmark.original import check_clone
 from benchmark.peak import matmul_peak
 from benchmark.printing import console, print_table
 from benchmark.timing import timed
-from trm.configuration.schema import Config, read_config
+from trm.configuration.reading import read_config
+from trm.configuration.schema import Config
 from trm.evaluation.every_step import make_evaluation_step
 from trm.model.flops import network_flops, supervision_step_flops, training_step_flops
 from trm.model.weights import Weights

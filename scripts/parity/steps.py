@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from trm.configuration.schema import Config, config_from_tables
+from trm.configuration.reading import config_from_tables
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.reasoner import Outputs, Reasoner, trainable
 from trm.model.weights import Weights

@@ -9,7 +9,7 @@ import pytest
 
 from trm.checkpoints.description import FORMAT
 from trm.checkpoints.format import describe, load_weights
-from trm.configuration.schema import read_config
+from trm.configuration.reading import read_config
 from trm.parallel.mesh import make_mesh
 from trm.storage.safetensors import read_safetensors
 from trm.training.run import train

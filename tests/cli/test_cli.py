@@ -15,7 +15,7 @@ from conftest import check_mistake, run_trm, tiny_config
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
 from trm.cli.main import main
-from trm.configuration.schema import config_to_toml
+from trm.configuration.reading import config_to_toml
 from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.csv_files import bundled_csv

@@ -12,7 +12,7 @@ import pytest
 from conftest import GOLDEN, check_mistake, run_trm, tiny_config
 from stand_in_hub import serve
 
-from trm.configuration.schema import config_to_toml
+from trm.configuration.reading import config_to_toml
 from trm.errors import InputError
 from trm.evaluation.arc import pass_at, voter_for
 from trm.evaluation.report import Answered

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from conftest import tiny_config
 
-from trm.configuration.schema import config_from_tables, config_to_tables, config_to_toml, read_config
+from trm.configuration.reading import config_from_tables, config_to_tables, config_to_toml, read_config
 from trm.errors import InputError
 from trm.storage.bundled import config_path
+from trm.training.experiment import config as read_and_check
 
 
 def test_toml_round_trip(tmp_path: Path):
@@ -45,6 +46,23 @@ def test_settings_override_the_file(tmp_path: Path):
         ("[model]\nhidden_size = true", [], "model.hidden_size: found True, expected an integer"),
         ("[model]\nhidden_size = 2.5", [], "model.hidden_size: found 2.5, expected an integer"),
         ("[model]\nmixer = 'conv'", [], "model.mixer: found 'conv', expected one of 'attention', 'mlp'"),
+        ("[model]\nrecursion = 'trm_singelz'", [], "model.recursion: found 'trm_singelz', did you mean 'trm_singlez'?"),
+        ("[model]\nrecursion = 'nowhere:Mine'", [], "model.recursion: found 'nowhere:Mine', cannot import nowhere"),
+        ("[optimizer]\ntype = 'moun'", [], "optimizer.type: found 'moun', did you mean 'muon'?"),
+        (
+            "[model]\ndifferentiated_cycles = 4",
+            [],
+            "model.differentiated_cycles: found 4, expected at most model.H_cycles 3",
+        ),
+        (
+            "[model]\ndifferentiated_cycles = 2\n[train]\ncurriculum = [[0.5, 1, 6]]",
+            [],
+            "train.curriculum: model.differentiated_cycles: found 2, expected at most model.H_cycles 1",
+        ),
+        ("[data]\nvalidation = -1", [], "data.validation: found -1, expected 0 or more"),
+        ("[data]\npath = []", [], "data.path: found [], expected a directory or a list of directories"),
+        ("[train]\nepochs = 3_000_000_000", [], "train.epochs: found 3000000000, expected at most 2147483647"),
+        ("[train]\nseed = 4_294_967_296", [], "train.seed: found 4294967296, expected in [0, 4294967296)"),
         ("[optimizer]\nema = 1", [], "optimizer.ema: found 1, expected true or false"),
         ("", ["train.seed"], "expected section.key=value"),
         ("", ["seed=3"], "expected section.key=value"),
@@ -70,7 +88,7 @@ def test_settings_override_the_file(tmp_path: Path):
         (
             "[model]\nunroll = true\nrecursion = 'hrm'\nH_layers = 2",
             [],
-            "model.unroll: found True, expected False with recursion 'hrm'",
+            "model.unroll: found True, expected False: recursion 'hrm' has no use for it",
         ),
         (
             "[model]\npuzzle_emb_ndim = 1100\npuzzle_emb_len = 2",
@@ -80,7 +98,7 @@ def test_settings_override_the_file(tmp_path: Path):
         (
             "[halting]\nhalt_exploration_prob = 1.5",
             [],
-            "halting.halt_exploration_prob: found 1.5, expected a probability",
+            "halting.halt_exploration_prob: found 1.5, expected in [0, 1]",
         ),
         ("[optimizer]\nbeta2 = 1.0", [], "optimizer.beta2: found 1.0, expected in [0, 1)"),
         ("[optimizer]\nmuon_lr = 0.1", [], "optimizer.muon_lr: found 0.1, expected 0.02 with type 'adam_atan2'"),
@@ -98,15 +116,19 @@ def test_settings_override_the_file(tmp_path: Path):
             "train.curriculum: found (0.3, 2, 4), expected stages",
         ),
         ("[train]\ncurriculum = [[0.3, 0, 2]]", [], "train.curriculum: found (0.3, 0, 2), expected stages"),
-        ("[train]\ncurriculum = [[0.5, true, 2]]", [], "train.curriculum: found (0.5, True, 2), expected stages"),
+        (
+            "[train]\ncurriculum = [[0.5, true, 2]]",
+            [],
+            "train.curriculum: found [[0.5, True, 2]], expected a list of stages",
+        ),
         # One item of many is wrong, wherever it stands.
-        ("[data]\npath = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 3]", [], "data.path: found ('a', 'b', 'c', 'd', 'e', "),
-        ("[data]\npath = [3, 'b', 'c', 'd', 'e', 'f', 'g', 'h']", [], "data.path: found (3, 'b', 'c', 'd', 'e', "),
-        ("[train]\ncurriculum = [[0.5, 1]]", [], "train.curriculum: found ((0.5, 1),), expected a list of stages"),
+        ("[data]\npath = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 3]", [], "data.path: found ['a', 'b', 'c', 'd', 'e', "),
+        ("[data]\npath = [3, 'b', 'c', 'd', 'e', 'f', 'g', 'h']", [], "data.path: found [3, 'b', 'c', 'd', 'e', "),
+        ("[train]\ncurriculum = [[0.5, 1]]", [], "train.curriculum: found [[0.5, 1]], expected a list of stages"),
         (
             "[train]\ncurriculum = [[0.5, 1, 7]]\n[model]\nrecursion = 'trm_hier6'",
             [],
-            "train.curriculum: L_cycles: found 7, expected at most 6",
+            "train.curriculum: model.L_cycles: found 7, expected at most 6",
         ),
         ("[loss]\nlabel_smoothing = 1.0", [], "loss.label_smoothing: found 1.0, expected in [0, 1)"),
         ("[loss]\nstep_decay = 0", [], "loss.step_decay: found 0.0, expected in (0, 1]"),
@@ -124,10 +146,21 @@ def test_mistakes_are_named(tmp_path: Path, text: str, settings: list[str], mess
     path = tmp_path / "experiment.toml"
     path.write_text(text)
     with pytest.raises(InputError) as caught:
-        read_config(path, settings)
+        read_and_check(path, settings)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_of_a_program():
+    """The same keys as a mapping, nested or not, and as options."""
+    nested = {"train": {"epochs": 10, "seed": 3}, "data": {"path": Path("some/where")}}
+    flat = {"train.epochs": 10.0, "train.seed": 3, "data.path": "some/where"}
+    options = ["train.epochs=10", "train.seed=3", "data.path=some/where"]
+    configs = [read_and_check("sudoku_mlp", settings) for settings in (nested, flat, options)]
+    assert configs[0] == configs[1] == configs[2]
+    assert (configs[0].train.epochs, configs[0].train.seed, configs[0].data.path) == (10, 3, "some/where")
+    assert configs[0].model.mixer == "mlp"
 
 
 def test_missing_files_are_named():

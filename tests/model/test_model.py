@@ -11,7 +11,8 @@ import pytest
 from conftest import tiny_config
 from jax.test_util import check_grads
 
-from trm.configuration.schema import ModelConfig, read_config
+from trm.configuration.reading import read_config
+from trm.configuration.schema import ModelConfig
 from trm.model.attention import attend, has_cudnn
 from trm.model.layers import SwiGLU, rms_norm, truncated_normal
 from trm.model.precision import cast_once, linear, rounded_product

@@ -20,7 +20,8 @@ from conftest import GOLDEN, check_mistake, run_trm, tiny_config
 
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import load_weights, save
-from trm.configuration.schema import Config, config_from_tables, config_to_tables
+from trm.configuration.reading import config_from_tables, config_to_tables
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
 from trm.original.files import read_state_dict, write_state_dict

@@ -6,7 +6,8 @@ import jax
 import pytest
 from conftest import GOLDEN, tiny_config
 
-from trm.configuration.schema import Config, read_config
+from trm.configuration.reading import read_config
+from trm.configuration.schema import Config
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.kinds.maze import build as maze_build
 from trm.puzzles.kinds.sudoku import build as sudoku_build

@@ -11,7 +11,7 @@ from conftest import tiny_config
 from test_train import assert_same_run, losses
 from test_train_step import EXPLORING
 
-from trm.configuration.schema import config_to_toml
+from trm.configuration.reading import config_to_toml
 from trm.parallel.mesh import make_mesh
 from trm.training.checkpoints import newest_checkpoint
 from trm.training.run import train

@@ -19,7 +19,8 @@ from conftest import check_mistake, tiny_config
 from rich.console import Console
 
 from trm.checkpoints.format import describe
-from trm.configuration.schema import Config, config_to_toml
+from trm.configuration.reading import config_to_toml
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.storage.safetensors import read_safetensors, write_safetensors
@@ -122,7 +123,7 @@ def test_two_trainers(whole: tuple[Config, Path], capsys: pytest.CaptureFixture,
     # The first waits in a step until the second has ended.
     code = (
         "import sys, time, pathlib; from trm.training.run import train; "
-        "from trm.configuration.schema import read_config; "
+        "from trm.configuration.reading import read_config; "
         "from trm.parallel.mesh import make_mesh; go = pathlib.Path(sys.argv[3]);\n"
         "def wait(line):\n"
         "    while line['step'] == 5 and not go.exists(): time.sleep(0.01)\n"

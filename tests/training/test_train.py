@@ -16,7 +16,8 @@ from conftest import tiny_config
 from test_train_step import EXPLORING, assert_equal
 
 from trm.checkpoints.format import load_weights
-from trm.configuration.schema import Config, config_from_tables, config_to_tables
+from trm.configuration.reading import config_from_tables, config_to_tables
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet

@@ -12,7 +12,8 @@ from conftest import check_mistake, run_trm, tiny_config
 
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import load_weights, save
-from trm.configuration.schema import Config, config_to_toml
+from trm.configuration.reading import config_to_toml
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh

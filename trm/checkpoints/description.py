@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from trm.configuration.schema import Config, config_from_tables, config_to_tables
+from trm.configuration.reading import config_from_tables, config_to_tables
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.puzzles.metadata import Metadata, check_metadata
 

@@ -13,13 +13,15 @@ import typer
 from rich.table import Table
 
 from trm.checkpoints.format import describe
+from trm.cli.config import config_app
 from trm.cli.data import Overwrite, data_app
 from trm.cli.evaluate import evaluate_app, print_report
-from trm.cli.options import Devices
+from trm.cli.options import Devices, Settings
 from trm.cli.quickstart import quickstart
 from trm.cli.solve import solve_app
 from trm.cli.weights import weights_app
-from trm.configuration.schema import Config, config_to_toml, read_config
+from trm.configuration.reading import config_to_toml
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet
@@ -32,6 +34,7 @@ from trm.show.console import console, print_lines, print_rows
 from trm.show.terminal import draw_example, side_by_side
 from trm.storage.bundled import ENDING, config_path, weights_names, weights_path
 from trm.training.estimate import estimate
+from trm.training.experiment import config as read_experiment
 from trm.training.run import Outcome, train
 from trm.training.sets import open_sets
 from trm.training.signals import is_compiling
@@ -45,13 +48,10 @@ app = typer.Typer(
     help="The Tiny Recursive Model: a tiny network that recurses on its own answer. Start with `trm quickstart`.",
 )
 app.add_typer(data_app, name="data")
+app.add_typer(config_app, name="config")
 app.add_typer(evaluate_app)
 app.add_typer(solve_app)
 app.add_typer(weights_app)
-
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
-]
 
 
 def main() -> None:
@@ -113,9 +113,7 @@ def quickstart_command(
 
 @app.command("train")
 def train_command(
-    config: Annotated[
-        str, typer.Argument(help="TOML file, run folder, or name of a configuration that comes with trm.")
-    ],
+    config: Annotated[str, typer.Argument(help="TOML file, run folder, or name of a bundled configuration.")],
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="runs/NAME of the configuration")
     ] = None,
@@ -148,8 +146,7 @@ def train_command(
     if out is None:
         # Not any folder that is called like a configuration.
         out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
-    settings = settings or []
-    experiment = read_config(path, settings)
+    experiment = read_experiment(path, settings or [])
     if init_data and not init:
         raise InputError("--init-data: found no --init beside it, expected the weights that were trained on it")
     mesh = make_mesh(devices)
@@ -188,7 +185,7 @@ def info_command(
     elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
         _print_puzzle_set(Path(path))
     else:
-        print_lines(config_to_toml(read_config(config_path(path))).rstrip())
+        print_lines(config_to_toml(read_experiment(path)).rstrip())
 
 
 def _print_estimate(config: Config, mesh: jax.sharding.Mesh) -> None:

@@ -16,6 +16,9 @@ SLOTS = 256
 Output = Literal["text", "plain", "json", "csv"]
 """How answers are written."""
 
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
+]
 Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
 Steps = Annotated[int | None, typer.Option(help="Supervision steps at most.", show_default="as trained", min=1)]
 ViewCount = Annotated[

@@ -7,7 +7,7 @@ import numpy as np
 from rich.console import Console
 
 from trm.checkpoints.format import load_weights
-from trm.configuration.schema import Config, read_config
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.csv_files import bundled_csv
@@ -18,8 +18,8 @@ from trm.puzzles.reading import read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
 from trm.show.terminal import draw_reasoning
 from trm.solving.reason import answer
-from trm.storage.bundled import config_path
 from trm.training.checkpoints import list_checkpoints
+from trm.training.experiment import config as read_experiment
 from trm.training.run import Outcome, train
 
 
@@ -31,7 +31,7 @@ def quickstart(
     On all devices, or the first so many; on one, where the batch cannot be cut evenly. Raises InputError when the run
     folder holds anything, unless `overwrite` and it holds a run, which is then replaced.
     """
-    config = read_config(config_path("quickstart"), [f"data.path={run / 'data'}", *settings])
+    config = read_experiment("quickstart", [f"data.path={run / 'data'}", *settings])
     mesh = make_mesh(devices)
     if config.train.global_batch_size % mesh.size:
         mesh = make_mesh(1)

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from trm.configuration.schema import Config, config_from_tables
+from trm.configuration.reading import config_from_tables
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
 from trm.original.files import read_state_dict

@@ -19,7 +19,7 @@ from trm.original.state_dict import PUZZLE_TABLE
 from trm.puzzles.metadata import Metadata
 
 Tables = dict[str, dict[str, Any]]
-"""What `trm.configuration.schema.config_from_tables` takes."""
+"""What `trm.configuration.reading.config_from_tables` takes."""
 Shapes = Mapping[str, tuple[int, ...]]
 """Of the tensors of a bare model, by name."""
 

@@ -1,4 +1,7 @@
-"""Configurations and trained weights that come with the package, by name."""
+"""Bundled configurations and weights, which are part of the package, by name. Entry: `config_path`, `weights_path`.
+
+Folders are looked up when a name is asked for: importing the package needs none of them.
+"""
 
 import difflib
 import os
@@ -10,38 +13,45 @@ from trm.errors import InputError
 from trm.storage.hub import SCHEME, local_path
 
 ENDING = ".safetensors"
-"""How the name of a file of weights ends."""
+"""Ending of the name of a file of weights."""
 
 
 def config_names() -> list[str]:
-    """List the names of the configurations that come with the package."""
+    """List the names of the bundled configurations."""
     return _names(_configs(), ".toml")
 
 
 def weights_names() -> list[str]:
-    """List the names of the trained weights that come with the package."""
+    """List the names of the bundled weights."""
     return _names(_weights(), ENDING)
 
 
-def config_path(name: str) -> Path:
-    """Return the path of a configuration: a file, one in a run folder, or one that comes with the package, by name."""
-    # Unlike Path's, os.path's answer is no where a name is too long for the system.
-    if os.path.isfile(os.path.join(name, "config.toml")):
-        return Path(name) / "config.toml"
-    if os.path.isfile(name):
-        return Path(name)
+def config_path(name: str | Path, folder: str | Path = "") -> Path:
+    """Return the path of a configuration: a TOML file, a run folder's, or a bundled one by name.
+
+    `folder` is where a relative path starts; empty: the current folder. Raises InputError for a name of none.
+    """
+    path, name = os.path.join(folder, name), str(name)
+    # For a path that is too long for the system, os.path answers no; Path's methods raise.
+    if os.path.isfile(os.path.join(path, "config.toml")):
+        return Path(path) / "config.toml"
+    if os.path.isfile(path):
+        return Path(path)
     if name in config_names():
         return _configs() / f"{name}.toml"
     raise _unknown(name, "configuration", "a TOML file", config_names())
 
 
+def bundled_name(path: str | Path) -> str | None:
+    """Return the name of a bundled configuration, or None for any other file."""
+    return Path(path).stem if Path(path).parent == _configs() else None
+
+
 def weights_path(name: str) -> Path:
-    """Return the path of weights: a file, one on the hub, which is downloaded first, or weights that come with the
-    package, by name.
-    """
+    """Return the path of weights: a file, one on the hub, which is downloaded first, or bundled ones by name."""
     if name in weights_names() and not os.path.isfile(name):
         return _weights() / f"{name}{ENDING}"
-    # What looks like a path is left to the reader, who can say more of it.
+    # The reader of the file says more of what is wrong with a path.
     if name.startswith(SCHEME) or "/" in name or "." in name or os.path.exists(name):
         return local_path(name)
     raise _unknown(name, "weights", f"a file {ENDING}", weights_names())
@@ -66,4 +76,5 @@ def _names(folder: Path, ending: str) -> list[str]:
 def _unknown(name: str, what: str, otherwise: str, names: Iterable[str]) -> InputError:
     close = difflib.get_close_matches(name, names, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"expected {otherwise} or one of {', '.join(names)}"
-    return InputError(f"{name:.80}: no such {what}, {hint}")
+    shown = name[:80] if name.isprintable() else repr(name[:80])
+    return InputError(f"{shown}: no such {what}, {hint}")

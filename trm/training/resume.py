@@ -12,7 +12,8 @@ import jax
 from jax.sharding import Mesh
 
 from trm.checkpoints.description import Description
-from trm.configuration.schema import Config, config_to_tables
+from trm.configuration.reading import config_to_tables
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import fetch
 from trm.puzzles.metadata import Metadata

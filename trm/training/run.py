@@ -22,7 +22,8 @@ from rich.console import Console
 
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
-from trm.configuration.schema import Config, config_to_toml
+from trm.configuration.reading import config_to_toml
+from trm.configuration.schema import Config
 from trm.evaluation.report import Report
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh

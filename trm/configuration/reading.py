@@ -1,0 +1,306 @@
+"""Reading and writing configurations: TOML files, their `base`, `--set`. Entry: `read_config`, `config_to_toml`.
+
+A configuration is a stack of layers: the defaults, the base files, the file, the settings. A later layer overrides
+single keys of the earlier ones. Every error names the file and the key.
+"""
+
+import dataclasses
+import difflib
+import json
+import math
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+from trm.configuration.ranges import show
+from trm.configuration.schema import Config, Stage
+from trm.errors import InputError
+from trm.storage.bundled import config_path
+
+Tables = Mapping[str, Mapping[str, Any]]
+"""Values by section and key."""
+Settings = Sequence[str] | Mapping[str, Any]
+"""Values that override a file's: ["train.epochs=10"], {"train.epochs": 10} or {"train": {"epochs": 10}}."""
+
+SETTINGS = "settings"
+"""Source of a value that a setting (`--set`) gave."""
+DEFAULT = "default"
+"""Source of a value that is nowhere given."""
+
+_SECTIONS: dict[str, type] = get_type_hints(Config)
+
+
+class Layer(NamedTuple):
+    """Values that come from one place."""
+
+    source: str
+    """Path of a file, or `SETTINGS`."""
+    tables: dict[str, dict[str, Any]]
+    """Values by section and key, of the types of the schema."""
+
+
+def read_config(path: str | Path, settings: Settings = ()) -> Config:
+    """Read a TOML file with its base, and apply settings.
+
+    Raises InputError, naming file and key, for a missing or malformed file, an unknown key, a wrong type, a value out
+    of range, an impossible combination, or bases in a circle.
+    """
+    return build(read_layers(path, settings), str(path))
+
+
+def read_layers(path: str | Path, settings: Settings = ()) -> list[Layer]:
+    """Read a TOML file, its bases before it and the settings after it."""
+    layers = _read_files(Path(path), ())
+    try:
+        return [*layers, Layer(SETTINGS, _parse_settings(settings))]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def build(layers: Sequence[Layer], path: str) -> Config:
+    """Build the configuration of a stack of layers; `path` is what its errors name."""
+    merged: dict[str, dict[str, Any]] = {}
+    for layer in layers:
+        for section, table in layer.tables.items():
+            merged[section] = merged.get(section, {}) | table
+    try:
+        return _build(merged)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def sources(layers: Sequence[Layer]) -> dict[str, dict[str, str]]:
+    """Return the source of every key's value, by section and key."""
+    found = {name: dict.fromkeys(get_type_hints(kind), DEFAULT) for name, kind in _SECTIONS.items()}
+    for layer in layers:
+        for section, table in layer.tables.items():
+            found[section] |= dict.fromkeys(table, layer.source)
+    return found
+
+
+def config_from_tables(tables: Any, settings: Settings = ()) -> Config:
+    """Build a configuration from values by section and key, and settings.
+
+    Raises InputError, naming the key. The tables may be anything: they come from the headers of files.
+    """
+    merged = _check_tables(tables)
+    for section, table in _parse_settings(settings).items():
+        merged[section] = merged.get(section, {}) | table
+    return _build(merged)
+
+
+def config_to_tables(config: Config) -> dict[str, dict[str, Any]]:
+    """Return the values of a configuration by section and key, unset ones left out; `config_from_tables` undoes it."""
+    return {
+        section: {key: value for key, value in table.items() if value is not None}
+        for section, table in dataclasses.asdict(config).items()
+    }
+
+
+def config_to_toml(config: Config) -> str:
+    """Write every value of a configuration as TOML, without a base; `read_config` undoes it."""
+    lines = []
+    for section, table in config_to_tables(config).items():
+        lines += [f"[{section}]", *(f"{key} = {toml_value(value)}" for key, value in table.items()), ""]
+    return "\n".join(lines)
+
+
+def toml_value(value: Any) -> str:
+    """Return a value of a configuration as TOML."""
+    # A TOML basic string, boolean, number or array is written as JSON writes it, but for one control character.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+# Files
+
+
+def _read_files(path: Path, above: tuple[Path, ...]) -> list[Layer]:
+    """Read a file and its bases, the deepest first; `above` are the files whose base it is."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the configuration: {error.strerror}") from error
+    # Besides its own errors the parser raises ValueError for an integer of thousands of digits.
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a TOML file: {_reason(error)}") from error
+    base = tables.pop("base", None)
+    try:
+        layer = Layer(str(path), _check_tables(tables))
+        below = None if base is None else _base_path(path, base, above)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return [layer] if below is None else [*_read_files(below, (*above, path)), layer]
+
+
+def _base_path(path: Path, base: Any, above: tuple[Path, ...]) -> Path:
+    """Return the path of a file's base: one relative to the file's folder, or a bundled configuration by name."""
+    if not (isinstance(base, str) and base):
+        raise InputError(f"base: found {show(base)}, expected the name or path of another configuration")
+    found = config_path(base, path.parent)
+    files = (*above, path)
+    for index, file in enumerate(files):
+        if os.path.samefile(found, file):
+            circle = " -> ".join(map(str, (*files[index:], found)))
+            raise InputError(f"base: found a circle: {circle}")
+    return found
+
+
+def _reason(error: Exception) -> str:
+    return "found brackets in brackets, too deep" if isinstance(error, RecursionError) else str(error)
+
+
+# Settings
+
+
+def _parse_settings(settings: Settings) -> dict[str, dict[str, Any]]:
+    tables: dict[str, dict[str, Any]] = {}
+    if isinstance(settings, str):
+        raise InputError(f"settings: found the string {show(settings)}, expected a list of strings or a mapping")
+    if isinstance(settings, Mapping):
+        for name, value in settings.items():
+            section, dot, key = str(name).partition(".")
+            if not (dot or isinstance(value, Mapping)):
+                raise InputError(f"settings: found {show(name)}, expected section.key or a table of a section")
+            _put(tables, section, {key: value} if dot else value)
+        return tables
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        section, dot, key = name.strip().partition(".")
+        if not (equals and dot):
+            raise InputError(f"--set {show(setting)}: expected section.key=value")
+        _put(tables, section, {key: _parse_value(text)})
+    return tables
+
+
+def _put(tables: dict[str, dict[str, Any]], section: str, table: Mapping[Any, Any]) -> None:
+    checked = _check_tables({section: table})
+    tables[section] = tables.get(section, {}) | checked[section]
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        tables = tomllib.loads(f"value = {text}")
+    # Besides its own errors the parser raises ValueError for an integer of thousands of digits.
+    except (ValueError, RecursionError):
+        return text.strip()  # A bare word is a string, so that a shell needs no second pair of quotes.
+    return tables["value"] if len(tables) == 1 else text.strip()
+
+
+# Types
+
+
+def _build(tables: Tables) -> Config:
+    sections = {}
+    for name, kind in _SECTIONS.items():
+        try:
+            sections[name] = kind(**tables.get(name, {}))
+        except InputError as error:
+            raise InputError(f"{name}.{error}") from error
+    return Config(**sections)
+
+
+def _check_tables(tables: Any) -> dict[str, dict[str, Any]]:
+    """Return tables with values of the types of the schema; raise InputError naming the key where one cannot be."""
+    if not isinstance(tables, Mapping):
+        raise InputError(f"configuration: found {show(tables)}, expected tables of sections")
+    checked: dict[str, dict[str, Any]] = {}
+    for section, table in tables.items():
+        _check_known(section, _SECTIONS, "section")
+        if not isinstance(table, Mapping):
+            raise InputError(f"{section}: found {show(table)}, expected a table [{section}]")
+        hints = get_type_hints(_SECTIONS[section])
+        checked[section] = {}
+        for key, value in table.items():
+            _check_known(key, hints, "key", section)
+            try:
+                checked[section][key] = _convert(value, hints[key])
+            except _MisfitError as error:
+                expected = error.args[0] if error.args else _describe(hints[key])
+                raise InputError(f"{section}.{key}: found {show(value)}, expected {expected}") from error
+    return checked
+
+
+class _MisfitError(Exception):
+    """A value is not of a type; the argument, if any, says what was expected."""
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """Return a value as one of a type: lists become tuples, which can be compared and hashed."""
+    origin, members = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        if isinstance(value, str) and value in members:
+            return value
+    elif origin in (Union, UnionType):
+        for member in members:
+            try:
+                return _convert(value, member)
+            except _MisfitError as error:
+                if error.args:
+                    raise
+    elif origin is tuple:
+        if isinstance(value, list | tuple) and members[-1] is Ellipsis:
+            return tuple(_convert(item, members[0]) for item in value)
+        if isinstance(value, list | tuple) and len(value) == len(members):
+            return tuple(map(_convert, value, members))
+    elif hint is NoneType:
+        if value is None:
+            return value
+    elif hint is float:
+        # 1 is an integer in TOML and may mean a rate of 1.0.
+        if type(value) in (int, float):
+            return _finite(value)
+    elif hint is int:
+        # 1e5 is a float in TOML and means 100000 epochs.
+        if type(value) is int or (type(value) is float and value.is_integer()):
+            return int(value)
+    elif hint is str:
+        if isinstance(value, str | os.PathLike):
+            return _unicode(os.fspath(value))
+    elif type(value) is hint:
+        return value
+    raise _MisfitError
+
+
+def _finite(value: int | float) -> float:
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _MisfitError("a finite number")
+    return number
+
+
+def _unicode(text: Any) -> str:
+    """Return text that a file can hold; a shell hands on bytes that are none as lone surrogates."""
+    if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
+        raise _MisfitError("text in Unicode")
+    return text
+
+
+def _describe(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
+    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", int | None: "an integer"}
+    names[str | tuple[str, ...]] = "a string or a list of strings"
+    names[tuple[Stage, ...]] = "a list of stages [until, H_cycles, L_cycles]"
+    return names.get(hint, str(hint))
+
+
+def _check_known(name: Any, names: Mapping[str, Any], what: str, section: str | None = None) -> None:
+    if isinstance(name, str) and name in names:
+        return
+    text = name if isinstance(name, str) and name.isidentifier() and len(name) <= 80 else show(name)
+    where = f"{section}.{text}" if section else text
+    close = difflib.get_close_matches(name[:80], names, n=1, cutoff=0.6) if isinstance(name, str) else []
+    elsewhere = [s for s in _SECTIONS if name in get_type_hints(_SECTIONS[s])]
+    if close:
+        hint = f"did you mean {close[0]!r}?"
+    elif elsewhere:
+        hint = f"did you mean {elsewhere[0]}.{name}?"
+    else:
+        hint = f"expected one of {', '.join(names)}"
+    raise InputError(f"{where}: unknown {what}, {hint}")

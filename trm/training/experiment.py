@@ -1,0 +1,50 @@
+"""Configurations of experiments, checked in full. Entry: `config`.
+
+A configuration checks itself; whether a recursion and an optimiser can do what it says, these know themselves.
+"""
+
+from pathlib import Path
+
+from trm.configuration.reading import Layer, Settings, build, read_layers
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.model.recursions import RECURSIONS, check_model
+from trm.storage.bundled import config_path
+from trm.training.optim.base import OPTIMIZERS
+
+
+def config(name_or_path: str | Path, settings: Settings = ()) -> Config:
+    """Read a configuration: a bundled one by name, a TOML file or a run folder, with settings that override it.
+
+    Settings are {"train.epochs": 10}, {"train": {"epochs": 10}} or ["train.epochs=10"]. Raises InputError, naming file
+    and key, for what cannot be read or cannot be trained.
+    """
+    return config_and_layers(name_or_path, settings)[0]
+
+
+def config_and_layers(name_or_path: str | Path, settings: Settings = ()) -> tuple[Config, list[Layer]]:
+    """Read a configuration as `config` does; return also the layers that its values come from."""
+    path = config_path(name_or_path)
+    layers = read_layers(path, settings)
+    read = build(layers, str(path))
+    try:
+        check_config(read)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return read, layers
+
+
+def check_config(config: Config) -> None:
+    """Raise InputError, naming the key, where the recursion or the optimiser cannot do what a configuration says."""
+    check_model(config.model)
+    OPTIMIZERS[config.optimizer.type]
+    for _, H_cycles, L_cycles in config.train.curriculum:
+        try:
+            check_model(config.model.with_cycles(H_cycles, L_cycles))
+        except InputError as error:
+            raise InputError(f"train.curriculum: {error}") from error
+
+
+def registered_names() -> dict[str, tuple[str, ...]]:
+    """Return the registered names of the keys that hold one, by `section.key`."""
+    return {registry.what: registry.names() for registry in (RECURSIONS, OPTIMIZERS)}
