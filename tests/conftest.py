@@ -26,10 +26,10 @@ import numpy as np
 import pytest
 
 from trm.cli.main import main
+from trm.configuration.reading import config_from_tables
 from trm.configuration.schema import Config
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.kinds.sudoku import build as sudoku_build
-from trm.configuration.reading import config_from_tables
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.puzzles.kinds.tables import Puzzle, Table
 from trm.puzzles.writing import write_puzzle_set

@@ -14,7 +14,8 @@ from conftest import run_trm, tiny_config
 from test_run_folder import assert_same, go_on
 
 from trm.checkpoints.format import describe, load_weights
-from trm.configuration.schema import Config, config_to_toml
+from trm.configuration.reading import config_to_toml
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.every_step import evaluate, make_evaluation_step
 from trm.parallel.mesh import REPLICATED, make_mesh, place

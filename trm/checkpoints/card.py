@@ -1,8 +1,8 @@
 """The page that a model has on the Hugging Face hub."""
 
 from trm.checkpoints.description import Description
-from trm.puzzles.kinds.registry import kind_of
 from trm.configuration.reading import config_to_toml
+from trm.puzzles.kinds.registry import kind_of
 from trm.storage.hub import SCHEME
 
 
