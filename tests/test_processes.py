@@ -34,12 +34,13 @@ outcome = train(read_config(config), run, make_mesh())
 
 from trm.checkpoints.format import load_weights
 from trm.puzzles.reading import read_puzzle_sets
-from trm.evaluation.solver import evaluate_thinking
-from trm.solving.solve import Thinking
+from trm.evaluation.solver import evaluate_solver
+from trm.solving.options import SolverOptions
 
 weights, description = load_weights(outcome.weights_path)
 puzzles = read_puzzle_sets(description.config.data.test_paths, "test")
-report = evaluate_thinking(weights, description.config, puzzles, Thinking(noise=0.1, rollouts=2), 4, make_mesh())["all"]
+options = SolverOptions(noise=0.1, rollouts=2)
+report = evaluate_solver(weights, description.config, puzzles, options, 4, make_mesh())["all"]
 if jax.process_index() == 0:
     (outcome.weights_path.parent / "report.json").write_text(json.dumps(report.metrics))
 """

@@ -22,7 +22,8 @@ from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.reading import read_puzzle_set
-from trm.solving.solve import Thinking, solve
+from trm.solving.options import SolverOptions
+from trm.solving.solve import solve
 from trm.solving.views import make_views
 
 
@@ -30,7 +31,7 @@ class Way(NamedTuple):
     """Options of the solver, with a name."""
 
     name: str
-    thinking: Thinking
+    thinking: SolverOptions
     views: int = 1
 
 
@@ -56,14 +57,14 @@ def solver_command(
     inputs = np.asarray(arrays.inputs[:puzzles]).astype(np.int32)
     identifiers = np.zeros(len(inputs), np.int32)
     ways = [
-        Way(f"always {steps} steps", Thinking(max_steps=steps, adaptive=False)),
-        Way(f"up to {steps} steps", Thinking(max_steps=steps)),
-        Way(f"up to {4 * steps} steps", Thinking(max_steps=4 * steps)),
-        Way(f"4 rollouts, noise {noise}", Thinking(max_steps=steps, noise=noise, rollouts=4)),
-        Way("4 views", Thinking(max_steps=steps), views=4),
-        Way("8 views", Thinking(max_steps=steps), views=8),
-        Way("8 views, votes", Thinking(max_steps=steps, selection="vote"), views=8),
-        Way("8 views, the first", Thinking(max_steps=steps, first=True, selection="first"), views=8),
+        Way(f"always {steps} steps", SolverOptions(max_steps=steps, adaptive=False)),
+        Way(f"up to {steps} steps", SolverOptions(max_steps=steps)),
+        Way(f"up to {4 * steps} steps", SolverOptions(max_steps=4 * steps)),
+        Way(f"4 rollouts, noise {noise}", SolverOptions(max_steps=steps, noise=noise, rollouts=4)),
+        Way("4 views", SolverOptions(max_steps=steps), views=4),
+        Way("8 views", SolverOptions(max_steps=steps), views=8),
+        Way("8 views, votes", SolverOptions(max_steps=steps, selection="vote"), views=8),
+        Way("8 views, the first", SolverOptions(max_steps=steps, stop_at_first=True, selection="first"), views=8),
     ]
     mesh = make_mesh(1)
     seen = {way: make_views(metadata, way.views) if way.views > 1 else None for way in ways}

@@ -15,10 +15,10 @@ from records import Recorder, cpu_hardware
 from benchmark.options import JsonOut
 from benchmark.printing import console
 from trm.evaluation.arc import pass_at, submission
-from trm.evaluation.report import Answered
+from trm.evaluation.report import Predictions
 from trm.puzzles.kinds.arc.augmentations import Augmentation, name_augmentation
 from trm.puzzles.kinds.arc.frames import to_frame
-from trm.puzzles.kinds.arc.grids import ARC_SIDE, VOCAB_SIZE, Grid
+from trm.puzzles.kinds.arc.grids import VOCAB_SIZE, Grid
 from trm.puzzles.kinds.arc.tasks import Pair, Task
 from trm.puzzles.kinds.arc.votes import count_votes, merge, rank
 from trm.puzzles.kinds.dihedral import TRANSFORMS
@@ -66,7 +66,7 @@ def _grid(rng: np.random.Generator) -> Grid:
 
 def _predictions(
     tasks: list[Task], views: int, batch_size: int, rng: np.random.Generator
-) -> Iterator[tuple[Answered, list[str]]]:
+) -> Iterator[tuple[Predictions, list[str]]]:
     """Yield batches with the names of their augmentations."""
     for task in tasks:
         pair = task.pairs[0]
@@ -83,4 +83,4 @@ def _predictions(
         q_halt_logits = rng.normal(size=views).astype(np.float32)
         for start in range(0, views, batch_size):
             part = np.arange(start, min(start + batch_size, views))
-            yield Answered(part, inputs[part], predictions[part], q_halt_logits[part]), names
+            yield Predictions(part, inputs[part], predictions[part], q_halt_logits[part]), names

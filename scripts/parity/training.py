@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from trm.errors import InputError
-from trm.evaluation.every_step import evaluate, make_evaluation_step
+from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.model.reasoner import Reasoner, trainable
 from trm.model.weights import Weights
 from trm.original.state_dict import to_state_dict
@@ -134,7 +134,7 @@ def check_evaluation(case: Case) -> Iterator[Comparison]:
     mesh = make_mesh(1)
     weights = place(read_weights(case, config, metadata), mesh, REPLICATED)
     puzzles = read_puzzle_set(case.folder / "dataset", "test")
-    reports = evaluate(make_evaluation_step(config, mesh), weights, puzzles, size, mesh)
+    reports = evaluate_every_step(make_evaluation_step(config, mesh), weights, puzzles, size, mesh)
     tolerance = Tolerance(case.values.get("tolerance", {}).get("rtol", 1e-5))
     for name, recorded in case.values["metrics"].items():
         comparison = Comparison(name)

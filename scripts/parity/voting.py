@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from trm.evaluation.arc import pass_at, submission
-from trm.evaluation.report import Answered
+from trm.evaluation.report import Predictions
 from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.json_files import read_json
 from trm.puzzles.kinds.arc.tasks import read_test_puzzles
@@ -70,10 +70,10 @@ def _vote(case: Case, result: Mapping[str, Any], names: list[str], blank: int) -
     return evaluations
 
 
-def _predictions(case: Case, prefix: str) -> Answered:
+def _predictions(case: Case, prefix: str) -> Predictions:
     tensors = case.under(prefix)
-    return Answered(tensors["puzzle_identifiers"], tensors["inputs"], tensors["preds"], tensors["q_halt_logits"])
+    return Predictions(tensors["puzzle_identifiers"], tensors["inputs"], tensors["preds"], tensors["q_halt_logits"])
 
 
-def _slice(batch: Answered, process: int, ranks: int) -> Answered:
-    return Answered(*(np.split(field, ranks)[process] for field in batch))
+def _slice(batch: Predictions, process: int, ranks: int) -> Predictions:
+    return Predictions(*(np.split(field, ranks)[process] for field in batch))

@@ -15,7 +15,7 @@ from stand_in_hub import serve
 from trm.configuration.reading import config_to_toml
 from trm.errors import InputError
 from trm.evaluation.arc import pass_at, voter_for
-from trm.evaluation.report import Answered
+from trm.evaluation.report import Predictions
 from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.kinds.maze import generate as maze_generator
 from trm.puzzles.kinds.maze import text as maze_text
@@ -215,7 +215,7 @@ def test_right_answers_win_every_vote(form: str, tmp_path: Path, capsys: pytest.
     assert voter is not None
     for _, batch in load_test_batches(puzzles, 64):
         answers = np.where(batch.labels == IGNORED_LABEL, 0, batch.labels)
-        voter.see(Answered(batch.puzzle_identifiers, batch.inputs, answers, np.zeros(64, np.float32)))
+        voter.see(Predictions(batch.puzzle_identifiers, batch.inputs, answers, np.zeros(64, np.float32)))
     rankings = voter.rankings()
     assert pass_at(rankings)["pass@1"] == 1.0
     assert all(len(test.candidates) == 1 for tests in rankings.values() for test in tests)

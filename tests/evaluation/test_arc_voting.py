@@ -14,7 +14,7 @@ from conftest import GOLDEN, run_trm
 
 from trm.errors import InputError
 from trm.evaluation.arc import Voter, pass_at, submission, voter_for
-from trm.evaluation.report import Answered
+from trm.evaluation.report import Predictions
 from trm.puzzles.kinds.arc.augmentations import Augmentation, name_augmentation
 from trm.puzzles.kinds.arc.frames import crop, to_frame
 from trm.puzzles.kinds.arc.tasks import Pair, Task, read_test_puzzles
@@ -27,7 +27,7 @@ from trm.solving.reason import confidence
 # Made-up evaluations
 
 
-def count(answered: Answered, names: list[str], blank: int) -> Votes:
+def count(answered: Predictions, names: list[str], blank: int) -> Votes:
     identifiers, inputs, predictions, logits = answered
     return count_votes(identifiers, inputs, predictions, confidence(logits), names, blank)
 
@@ -40,7 +40,7 @@ class Evaluation(NamedTuple):
 
     tasks: list[Task]
     names: list[str]
-    predictions: Answered
+    predictions: Predictions
 
 
 def draw_augmentation(rng: np.random.Generator) -> Augmentation:
@@ -78,12 +78,12 @@ def draw_evaluation(seed: int) -> Evaluation:
     rows += [(BLANK, np.zeros(900), np.zeros(900), 9.0)] * 5
     columns = zip(*(rows[i] for i in rng.permutation(len(rows))), strict=True)
     dtypes = (np.int32, np.int32, np.int32, np.float32)
-    predictions = Answered(*(np.array(c).astype(dtype) for c, dtype in zip(columns, dtypes, strict=True)))
+    predictions = Predictions(*(np.array(c).astype(dtype) for c, dtype in zip(columns, dtypes, strict=True)))
     return Evaluation(tasks[:3], names, predictions)
 
 
 def vote(evaluation: Evaluation, rows: Any = slice(None)) -> Votes:
-    return count(Answered(*(field[rows] for field in evaluation.predictions)), evaluation.names, BLANK)
+    return count(Predictions(*(field[rows] for field in evaluation.predictions)), evaluation.names, BLANK)
 
 
 # The same in plain Python
@@ -234,8 +234,8 @@ def test_blanks_alone_and_extreme_logits():
     """Processes may get nothing but padding; a confidence never overflows."""
     frames = np.stack([to_frame(np.full((2, 3), 4, np.uint8))] * 3).astype(np.int32)
     logits = np.array([-1e4, 1e4, 0.0], np.float32)
-    assert count(Answered(np.zeros(3, np.int32), frames, frames, logits), ["<blank>"], BLANK) == {}
-    (answers,) = count(Answered(np.ones(3, np.int32), frames, frames, logits), ["<blank>", "t"], 0).values()
+    assert count(Predictions(np.zeros(3, np.int32), frames, frames, logits), ["<blank>"], BLANK) == {}
+    (answers,) = count(Predictions(np.ones(3, np.int32), frames, frames, logits), ["<blank>", "t"], 0).values()
     assert list(answers.values()) == [[0.0, 1.0, 0.5]]
 
 
@@ -328,7 +328,7 @@ def test_votes_on_several_sets_of_the_same_tasks(tmp_path: Path, capsys: pytest.
         voters.append(voter_for(puzzles, [directory]))
         for _, batch in load_test_batches(puzzles, 64):
             answers = np.where(batch.labels == IGNORED_LABEL, 0, batch.labels)
-            voters[-1].see(Answered(batch.puzzle_identifiers, batch.inputs, answers, np.zeros(64, np.float32)))
+            voters[-1].see(Predictions(batch.puzzle_identifiers, batch.inputs, answers, np.zeros(64, np.float32)))
             sequences += int((batch.puzzle_identifiers != BLANK).sum())
     rankings = voters[0].rankings(voters[1:])
     assert pass_at(rankings)["pass@1"] == 1.0

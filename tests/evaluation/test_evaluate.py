@@ -12,8 +12,8 @@ from conftest import tiny_config
 from rich.console import Console
 
 from trm.errors import InputError
-from trm.evaluation.every_step import evaluate, make_evaluation_step
-from trm.evaluation.report import Answered, Report
+from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
+from trm.evaluation.report import Predictions, Report
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.arrays import PuzzleSet
@@ -29,7 +29,7 @@ from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.puzzles.kinds.sudoku.draw import draw_sudoku
 from trm.puzzles.kinds.tables import Table
 from trm.show.terminal import draw_example, draw_reasoning, side_by_side
-from trm.solving.reason import Answers, answer, reason
+from trm.solving.reason import AnswersByStep, answer_every_step, reason
 from trm.supervision.batch import Batch
 from trm.training.state import make_state, trained_weights
 
@@ -57,7 +57,7 @@ def run(
     mesh = make_mesh(devices)
     weights = place(weights, mesh, REPLICATED)
     config = tiny_config(train={"microbatches": pieces}, halting=halting or {})
-    return evaluate(make_evaluation_step(config, mesh), weights, puzzles, batch_size, mesh)["all"]
+    return evaluate_every_step(make_evaluation_step(config, mesh), weights, puzzles, batch_size, mesh)["all"]
 
 
 def exact_by_step(report: Report) -> list[float]:
@@ -69,7 +69,7 @@ def test_report_agrees_with_inference(weights: Weights, splits: dict[str, Puzzle
     puzzles = splits["test"]
     report = run(weights, puzzles, 4)
     arrays = puzzles.sets["all"]
-    reasoning = answer(weights, CONFIG, arrays.inputs.astype(np.int32), np.zeros(10, np.int32))
+    reasoning = answer_every_step(weights, CONFIG, arrays.inputs.astype(np.int32), np.zeros(10, np.int32))
     right = reasoning.predictions == arrays.labels
     assert report.examples == 10
     assert [row.steps for row in report.by_compute] == [1, 2, 3, 4]
@@ -125,8 +125,10 @@ def test_any_shortest_path_counts_in_mazes(weights: Weights):
         sums |= {name: right.sum(keepdims=True) for name in ("accuracy_by_step", "exact_accuracy_by_step")}
         return jax.tree.map(lambda total: total.astype(jnp.float32), sums), (answers, jnp.zeros(2))
 
-    seen: list[Answered] = []
-    report = evaluate(step, weights, maze_build.build_split("mazes", table), 2, make_mesh(1), seen.append)["all"]
+    seen: list[Predictions] = []
+    report = evaluate_every_step(step, weights, maze_build.build_split("mazes", table), 2, make_mesh(1), seen.append)[
+        "all"
+    ]
     assert [batch.predictions.shape for batch in seen] == [(2, 49), (2, 49)]
     np.testing.assert_array_equal(seen[0].inputs, table.questions[:2].reshape(2, -1))
     assert report.metrics["exact_accuracy"] == pytest.approx(1 / 3)
@@ -135,7 +137,7 @@ def test_any_shortest_path_counts_in_mazes(weights: Weights):
 
 def test_halting_steps_by_hand():
     halts = np.array([[False, True, False], [False, False, True], [False, True, False]])
-    reasoning = Answers(np.zeros((3, 3, 1), np.int32), np.zeros((3, 3), np.float32), halts)
+    reasoning = AnswersByStep(np.zeros((3, 3, 1), np.int32), np.zeros((3, 3), np.float32), halts)
     assert reasoning.halting_steps.tolist() == [3, 1, 2]
 
 

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from trm.evaluation.report import Z_95, Accuracy, Answered, Judged, judge, make_report, wilson_interval
+from trm.evaluation.report import Z_95, Accuracy, Predictions, Scores, make_report, score, wilson_interval
 from trm.puzzles.arrays import PuzzleArrays
 from trm.puzzles.kinds.maze import rules as maze_rules
 from trm.puzzles.kinds.maze import text as maze_text
@@ -31,10 +31,10 @@ def test_interval_of_nothing():
     assert wilson_interval(float("nan"), 0) == (0, 1)
 
 
-def judged(exact: list[int], confidence: list[float], labelled: list[int] | None = None) -> Judged:
+def judged(exact: list[int], confidence: list[float], labelled: list[int] | None = None) -> Scores:
     right = np.array(exact, bool)
     counts = np.ones(len(right), bool) if labelled is None else np.array(labelled, bool)
-    return Judged(counts, np.where(right, 1.0, 0.5), right, np.array(confidence), {})
+    return Scores(counts, np.where(right, 1.0, 0.5), right, np.array(confidence), {})
 
 
 def stored(examples: int, ratings: list[int] | None = None, groups: list[int] | None = None) -> PuzzleArrays:
@@ -98,7 +98,7 @@ def test_judging_mazes():
     labels = np.stack([label, label, label, np.full(25, IGNORED_LABEL)]).astype(int)
     predictions = np.stack([label, another, question.ravel(), label]).astype(int)
     logits = np.array([0.0, 1000.0, -1000.0, 0.0], np.float32)
-    found = judge(Answered(np.zeros(4, int), inputs, predictions, logits), labels, KINDS["maze"])
+    found = score(Predictions(np.zeros(4, int), inputs, predictions, logits), labels, KINDS["maze"])
     assert found.labelled.tolist() == [True, True, True, False]
     assert found.exact.tolist()[:3] == [True, False, False]
     assert found.scores["shortest_path_accuracy"].tolist() == [True, True, False, False]

@@ -25,9 +25,10 @@ from trm.puzzles.kinds.maze import rules as maze_rules
 from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku import rules as sudoku_rules
 from trm.puzzles.metadata import Metadata
-from trm.solving.reason import Answers, reason
-from trm.solving.selection import Method, select
-from trm.solving.solve import Candidates, NoiseOn, Thinking, noisy_latents, solve, think
+from trm.solving.options import NoiseOn, SolverOptions
+from trm.solving.reason import AnswersByStep, reason
+from trm.solving.selection import SelectionMethod, choose_answers
+from trm.solving.solve import Candidates, noisy_latents, solve, solve_candidates
 from trm.solving.views import Views, make_views
 from trm.training.state import abstract_state, make_state, trained_weights
 
@@ -60,12 +61,12 @@ def cut_at_halting(weights: Weights, inputs: np.ndarray, batch: int = PUZZLES) -
     """Run the plain loop on one batch after the other, and keep the step at which each puzzle halts."""
     parts = [plain_loop(weights, jnp.asarray(inputs[i : i + batch])) for i in range(0, len(inputs), batch)]
     predictions, q_halt_logits = (np.concatenate(part, axis=1) for part in zip(*parts, strict=True))
-    steps = Answers(predictions, q_halt_logits, q_halt_logits > 0).halting_steps
+    steps = AnswersByStep(predictions, q_halt_logits, q_halt_logits > 0).halting_steps
     at = (steps - 1, np.arange(len(inputs)))
     return Candidates(predictions[at], q_halt_logits[at], steps, q_halt_logits[at] > 0)
 
 
-def think_about(
+def solve_with(
     weights: Weights,
     inputs: np.ndarray,
     slots: int = 4,
@@ -74,7 +75,9 @@ def think_about(
     **options: Any,
 ) -> tuple[Candidates, np.ndarray]:
     identifiers = np.zeros(len(inputs), np.int32)
-    return think(weights, CONFIG, make_mesh(devices), inputs, identifiers, Thinking(**options), slots, views)
+    return solve_candidates(
+        weights, CONFIG, make_mesh(devices), inputs, identifiers, SolverOptions(**options), slots, views
+    )
 
 
 def assert_same(found: Candidates, expected: Candidates, q_rtol: float = 1e-4) -> None:
@@ -111,10 +114,10 @@ def test_slots_and_order_change_nothing(weights: Weights, inputs: np.ndarray, sl
     expected = cut_at_halting(weights, inputs)
     assert len(set(expected.steps.tolist())) >= 3
     assert 0 < expected.halted.sum() < PUZZLES
-    found, iterations = think_about(weights, inputs, slots)
+    found, iterations = solve_with(weights, inputs, slots)
     assert_same(found, expected)
     order = np.random.default_rng(0).permutation(PUZZLES)
-    shuffled, _ = think_about(weights, inputs[order], slots)
+    shuffled, _ = solve_with(weights, inputs[order], slots)
     assert_same(shuffled, Candidates(*(array[order] for array in expected)))
 
     got, simulated = simulate(found.steps, found.halted, slots)
@@ -127,7 +130,7 @@ def test_slots_and_order_change_nothing(weights: Weights, inputs: np.ndarray, sl
 
 
 def test_equal_bits_in_batches_of_equal_size(weights: Weights, inputs: np.ndarray):
-    found, _ = think_about(weights, inputs, slots=4)
+    found, _ = solve_with(weights, inputs, slots=4)
     assert_same(found, cut_at_halting(weights, inputs, batch=4), q_rtol=0.0)
 
 
@@ -136,7 +139,7 @@ def test_devices_agree(weights: Weights, inputs: np.ndarray, devices: int):
     """Eleven puzzles: shares differ, and what makes them equal takes no steps."""
     if len(jax.devices()) < devices:
         pytest.skip(f"needs {devices} devices")
-    found, iterations = think_about(weights, inputs[:11], slots=4, devices=devices)
+    found, iterations = solve_with(weights, inputs[:11], slots=4, devices=devices)
     assert_same(found, Candidates(*(array[:11] for array in cut_at_halting(weights, inputs))))
     shares = [(found.steps[d::devices], found.halted[d::devices]) for d in range(devices)]
     assert iterations.tolist() == [simulate(*share, slots=4 // devices)[1] for share in shares]
@@ -145,12 +148,12 @@ def test_devices_agree(weights: Weights, inputs: np.ndarray, devices: int):
 def test_limits(weights: Weights, inputs: np.ndarray):
     predictions, q_halt_logits = map(np.asarray, plain_loop(weights, jnp.asarray(inputs)))
     never, every = np.zeros(PUZZLES, bool), np.ones(PUZZLES, int)
-    found, iterations = think_about(weights, inputs, adaptive=False)
+    found, iterations = solve_with(weights, inputs, adaptive=False)
     assert_same(found, Candidates(predictions[-1], q_halt_logits[-1], STEPS * every, never))
     assert iterations.tolist() == [PUZZLES // 4 * STEPS]
-    found, _ = think_about(weights, inputs, adaptive=False, max_steps=2)
+    found, _ = solve_with(weights, inputs, adaptive=False, max_steps=2)
     assert_same(found, Candidates(predictions[1], q_halt_logits[1], 2 * every, never))
-    found, _ = think_about(weights, inputs, max_steps=2)
+    found, _ = solve_with(weights, inputs, max_steps=2)
     whole = cut_at_halting(weights, inputs)
     np.testing.assert_array_equal(found.steps[:, 0], np.minimum(whole.steps, 2))
     np.testing.assert_array_equal(found.halted[:, 0], whole.halted & (whole.steps <= 2))
@@ -164,7 +167,7 @@ def test_limits(weights: Weights, inputs: np.ndarray):
 def test_noise_by_hand(weights: Weights, inputs: np.ndarray):
     """Rollout 2 of each puzzle, step by step."""
     options: dict[str, Any] = {"noise": 0.5, "noise_on": "both", "rollouts": 3, "seed": 7, "adaptive": False}
-    found, _ = think_about(weights, inputs, **options)
+    found, _ = solve_with(weights, inputs, **options)
     step = jax.jit(lambda inputs, z: weights.model(inputs, weights.puzzle_table[jnp.zeros(PUZZLES, int)], z))
     z = weights.model.initial_latents(inputs.shape)
 
@@ -188,21 +191,21 @@ def test_noise_by_hand(weights: Weights, inputs: np.ndarray):
 def test_noise_belongs_to_the_puzzle(weights: Weights, inputs: np.ndarray):
     """Neither place, nor company, nor number of slots, nor of other rollouts matters."""
     options: dict[str, Any] = {"noise": 0.5, "rollouts": 3}
-    found, _ = think_about(weights, inputs, **options)
+    found, _ = solve_with(weights, inputs, **options)
     assert (found.steps != cut_at_halting(weights, inputs).steps[:, None]).any()
     order = np.random.default_rng(1).permutation(PUZZLES)
-    shuffled, _ = think_about(weights, inputs[order], **options)
+    shuffled, _ = solve_with(weights, inputs[order], **options)
     assert_same(shuffled, Candidates(*(array[order] for array in found)))
-    alone, _ = think_about(weights, inputs[5:6], slots=2, noise=0.5, rollouts=2)
+    alone, _ = solve_with(weights, inputs[5:6], slots=2, noise=0.5, rollouts=2)
     assert_same(alone, Candidates(*(array[5:6, :2] for array in found)))
-    other_seed, _ = think_about(weights, inputs, **options, seed=1)
+    other_seed, _ = solve_with(weights, inputs, **options, seed=1)
     assert (other_seed.q_halt_logits != found.q_halt_logits).all()
 
 
 def test_noise_that_vanishes(weights: Weights, inputs: np.ndarray):
     """Noise far below what a float32 can tell apart is none, bit for bit."""
-    found, _ = think_about(weights, inputs, noise=1e-30, rollouts=3)
-    none, _ = think_about(weights, inputs, noise=0.0)
+    found, _ = solve_with(weights, inputs, noise=1e-30, rollouts=3)
+    none, _ = solve_with(weights, inputs, noise=0.0)
     assert_same(found, Candidates(*(np.repeat(array, 3, axis=1) for array in none)), q_rtol=0.0)
 
 
@@ -226,12 +229,12 @@ def test_latents_that_noise_is_added_to(
     layers = {"H_layers": 1, "L_layers": 1} | unused_sizes(recursion)
     config = tiny_config(model=TINY["model"] | {"recursion": recursion} | layers)
     built = abstract_state(config, splits["test"].metadata).model.recursion
-    thinking = Thinking(noise=1.0, noise_on=noise_on)
+    options = SolverOptions(noise=1.0, noise_on=noise_on)
     if names:
-        assert list(noisy_latents(built, thinking)) == names
+        assert list(noisy_latents(built, options)) == names
     else:
         with pytest.raises(InputError, match=f"noise_on: found '{noise_on}', expected 'both' or a latent there is: "):
-            noisy_latents(built, thinking)
+            noisy_latents(built, options)
 
 
 # Several candidates
@@ -240,8 +243,8 @@ def test_latents_that_noise_is_added_to(
 @pytest.mark.parametrize("slots", [4, 50])
 def test_first_releases_the_others(weights: Weights, inputs: np.ndarray, slots: int):
     options: dict[str, Any] = {"noise": 0.5, "rollouts": 3, "selection": "first"}
-    every, _ = think_about(weights, inputs, slots, **options)
-    found, iterations = think_about(weights, inputs, slots, first=True, **options)
+    every, _ = solve_with(weights, inputs, slots, **options)
+    found, iterations = solve_with(weights, inputs, slots, stop_at_first=True, **options)
     steps, simulated = simulate(every.steps, every.halted, slots, first=True)
     np.testing.assert_array_equal(found.steps, steps)
     assert iterations.tolist() == [simulated]
@@ -255,7 +258,9 @@ def test_first_releases_the_others(weights: Weights, inputs: np.ndarray, slots: 
         assert (found.steps == 0).any()
 
     identifiers = np.zeros(PUZZLES, np.int32)
-    solutions = solve(weights, CONFIG, make_mesh(1), inputs, identifiers, Thinking(**options, first=True), slots)
+    solutions = solve(
+        weights, CONFIG, make_mesh(1), inputs, identifiers, SolverOptions(**options, stop_at_first=True), slots
+    )
     np.testing.assert_array_equal(solutions.halted, found.halted.any(axis=1))
     np.testing.assert_array_equal(solutions.steps, found.steps)
 
@@ -265,8 +270,8 @@ def test_solve_looks_from_all_sides(weights: Weights, inputs: np.ndarray, splits
     views = make_views(splits["test"].metadata, 3, seed=1)
     identifiers = np.zeros(PUZZLES, np.int32)
     # So little noise that it is none.
-    thinking = Thinking(noise=1e-30)
-    solutions = solve(weights, CONFIG, make_mesh(1), inputs, identifiers, thinking, slots=4, views=views)
+    options = SolverOptions(noise=1e-30)
+    solutions = solve(weights, CONFIG, make_mesh(1), inputs, identifiers, options, slots=4, views=views)
     seen = views.apply(inputs)
     by_view = [cut_at_halting(weights, seen[:, v]) for v in range(3)]
     steps, q_halt_logits = (np.stack([getattr(c, name) for c in by_view], 1) for name in ("steps", "q_halt_logits"))
@@ -280,7 +285,7 @@ def test_solve_looks_from_all_sides(weights: Weights, inputs: np.ndarray, splits
     assert solutions.total_steps[0] == steps[0].sum()
 
     # Rollouts of views: the views of each rollout in turn.
-    both, _ = think_about(weights, inputs, views=Views(*(field[:2] for field in views)), noise=1e-30, rollouts=2)
+    both, _ = solve_with(weights, inputs, views=Views(*(field[:2] for field in views)), noise=1e-30, rollouts=2)
     assert_same(both, Candidates(*(np.concatenate([array[:, :2]] * 2, axis=1) for array in stack(by_view, answers))))
 
 
@@ -289,7 +294,9 @@ def stack(by_view: list[Candidates], answers: np.ndarray) -> Candidates:
     return Candidates(answers, *arrays[1:])
 
 
-def select_by_hand(method: Method, rows: list[tuple], q: list[float], steps: list[int], halted: list[bool]) -> tuple:
+def select_by_hand(
+    method: SelectionMethod, rows: list[tuple], q: list[float], steps: list[int], halted: list[bool]
+) -> tuple:
     numbers = range(len(rows))
     if method == "vote":
         answer = []
@@ -307,8 +314,8 @@ def select_by_hand(method: Method, rows: list[tuple], q: list[float], steps: lis
     return rows[chosen], chosen
 
 
-@pytest.mark.parametrize("method", get_args(Method))
-def test_selection_by_hand(method: Method):
+@pytest.mark.parametrize("method", get_args(SelectionMethod))
+def test_selection_by_hand(method: SelectionMethod):
     """Few different tokens, steps and values, so that there are ties of all kinds."""
     rng = np.random.default_rng(0)
     for candidates in (1, 2, 3, 5, 8):
@@ -316,7 +323,7 @@ def test_selection_by_hand(method: Method):
         answers = rng.integers(0, 3, (*shape, 2), dtype=np.int32)
         q = rng.integers(-2, 3, shape).astype(np.float32) / 4
         steps, halted = rng.integers(1, 4, shape, dtype=np.int32), rng.random(shape) < 0.5
-        found = select(method, answers, q, steps, halted)
+        found = choose_answers(method, answers, q, steps, halted)
         for puzzle in range(40):
             rows = [tuple(row) for row in answers[puzzle].tolist()]
             lists = (array[puzzle].tolist() for array in (q, steps, halted))
@@ -385,19 +392,22 @@ def test_views_that_there_are_not():
         ({"max_steps": 0}, "max_steps: found 0, expected 1 or more"),
         ({"noise": -1.0}, "noise: found -1.0, expected 0 or more"),
         ({"rollouts": 2}, "rollouts: found 2 with noise 0, expected 1"),
-        ({"first": True}, "first: found true, expected it with adaptive and the selection 'first' alone"),
-        ({"first": True, "selection": "first", "adaptive": False}, "first: found true"),
+        (
+            {"stop_at_first": True},
+            "stop_at_first: found true, expected adaptive and the selection 'first' beside it",
+        ),
+        ({"stop_at_first": True, "selection": "first", "adaptive": False}, "stop_at_first: found true"),
     ],
 )
 def test_thinking_that_makes_no_sense(options: dict[str, Any], says: str):
     with pytest.raises(InputError, match=says):
-        Thinking(**options)
+        SolverOptions(**options)
 
 
 def test_puzzles_that_cannot_be_thought_about(weights: Weights, inputs: np.ndarray):
     with pytest.raises(InputError, match="inputs: found no puzzles"):
-        think_about(weights, inputs[:0])
+        solve_with(weights, inputs[:0])
     with pytest.raises(InputError, match="slots: found 0, expected a multiple of 1 devices"):
-        think_about(weights, inputs, slots=0)
+        solve_with(weights, inputs, slots=0)
     with pytest.raises(InputError, match="views: found 81 cells, expected 16, as the puzzles have"):
-        think_about(weights, inputs, views=make_views(KINDS[2], 2))
+        solve_with(weights, inputs, views=make_views(KINDS[2], 2))

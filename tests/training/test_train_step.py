@@ -12,7 +12,7 @@ import pytest
 from conftest import tiny_config
 
 from trm.configuration.schema import Config
-from trm.evaluation.every_step import evaluate, make_evaluation_step
+from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.kinds.sudoku import build as sudoku_build
@@ -286,7 +286,7 @@ def test_a_tiny_set_is_learned_by_heart(tables: dict[str, Table], model: dict, q
     state, metrics = run_steps(config, puzzles, 1, steps=steps)
     assert metrics[-1]["lm_loss"] < 0.1 * metrics[0]["lm_loss"]
     mesh = make_mesh(1)
-    report = evaluate(make_evaluation_step(config, mesh), trained_weights(state), puzzles, 16, mesh)["all"]
+    report = evaluate_every_step(make_evaluation_step(config, mesh), trained_weights(state), puzzles, 16, mesh)["all"]
     assert report.metrics["exact_accuracy"] == 1.0
     if q_continue == "unused":
         assert report.metrics["halting_exact_accuracy"] == 1.0

@@ -17,7 +17,7 @@ from trm.checkpoints.format import describe, load_weights
 from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.evaluation.every_step import evaluate, make_evaluation_step
+from trm.evaluation.every_step import make_evaluation_step
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.reading import read_puzzle_set
@@ -48,7 +48,7 @@ def metrics_of(config: Config, weights_path: Path, puzzles: PuzzleSet) -> dict[s
     """Evaluate a file of weights."""
     mesh = make_mesh(1)
     weights = place(load_weights(weights_path)[0], mesh, REPLICATED)
-    return evaluate(make_evaluation_step(config, mesh), weights, puzzles, 8, mesh)["all"].metrics
+    return evaluate_every_step(make_evaluation_step(config, mesh), weights, puzzles, 8, mesh)["all"].metrics
 
 
 def test_the_best_weights_are_chosen_on_puzzles_that_are_not_trained_on(validated: tuple[Config, Path, Any]):
@@ -98,10 +98,10 @@ def test_a_signal_in_the_last_evaluation(
             os.kill(os.getpid(), signal.SIGTERM)
             on_answers(batch)
 
-        return evaluate(*others, see)
+        return evaluate_every_step(*others, see)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluator, "evaluate", interrupted)
+        patch.setattr(evaluator, "evaluate_every_step", interrupted)
         outcome, _ = go_on(config, run)
     assert (outcome.signal, outcome.weights_path, outcome.reports) == (signal.SIGTERM, None, {})
     outcome, _ = go_on(config, run)

@@ -28,9 +28,9 @@ from trm.cli.options import (
 from trm.cli.weights import CheckpointFiles, Raw
 from trm.errors import InputError
 from trm.evaluation.arc import Ranking, describe_rankings, pass_at, submission, voter_for
-from trm.evaluation.every_step import evaluate, make_evaluation_step
-from trm.evaluation.report import Accuracy, Answered, Interval, Report, wilson_interval
-from trm.evaluation.solver import evaluate_thinking
+from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
+from trm.evaluation.report import Accuracy, Interval, Predictions, Report, wilson_interval
+from trm.evaluation.solver import evaluate_solver
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.reading import read_puzzle_sets
 from trm.show.console import console, print_lines, print_rows
@@ -96,7 +96,7 @@ def evaluate_command(
             check_writable(path)
     voter, voters, written, answered = None, {}, {}, []
 
-    def see(batch: Answered) -> None:
+    def see(batch: Predictions) -> None:
         if voter:
             voter.see(batch)
         if answers_out:
@@ -124,14 +124,14 @@ def evaluate_command(
         if thinks:
             slots = -(-size // mesh.size) * mesh.size
             symmetries = views_of(description.metadata, views or 1, seed)
-            reports = evaluate_thinking(weights, config, puzzles, thinking, slots, mesh, symmetries, see)
+            reports = evaluate_solver(weights, config, puzzles, thinking, slots, mesh, symmetries, see)
         else:
             pieces = mesh.size * config.train.microbatches
             size = -(-size // pieces) * pieces
             if steps:
                 config = dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=steps))
             placed = place(weights, mesh, REPLICATED)
-            reports = evaluate(make_evaluation_step(config, mesh), placed, puzzles, size, mesh, see)
+            reports = evaluate_every_step(make_evaluation_step(config, mesh), placed, puzzles, size, mesh, see)
         if answers_out:
             _write_answers(answers_out, answered, puzzles.metadata.pad_id)
         if len(checkpoints) > 1:
@@ -197,8 +197,8 @@ def _describe_votes(rankings: Mapping[str, list[Ranking]]) -> dict[str, Any]:
     return passed | {"intervals": intervals, "tasks": describe_rankings(rankings)}
 
 
-def _write_answers(path: Path, batches: Sequence[Answered], pad_id: int) -> None:
-    arrays = Answered(*map(np.concatenate, zip(*batches, strict=True)))
+def _write_answers(path: Path, batches: Sequence[Predictions], pad_id: int) -> None:
+    arrays = Predictions(*map(np.concatenate, zip(*batches, strict=True)))
     # What fills up a batch is padding alone.
     puzzles = (arrays.inputs != pad_id).any(axis=1)
     with atomic_write(path) as temporary, temporary.open("wb") as file:

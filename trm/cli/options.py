@@ -6,8 +6,8 @@ import typer
 
 from trm.errors import InputError
 from trm.puzzles.metadata import Metadata
-from trm.solving.selection import Method
-from trm.solving.solve import NoiseOn, Thinking
+from trm.solving.options import NoiseOn, SolverOptions
+from trm.solving.selection import SelectionMethod
 from trm.solving.views import Views, make_views
 
 SLOTS = 256
@@ -34,7 +34,7 @@ Rollouts = Annotated[int, typer.Option(help="Think so many times about each view
 Noise = Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)]
 NoisyLatents = Annotated[NoiseOn, typer.Option("--noise-on", help="Latents that get the noise.")]
 Select = Annotated[
-    Method | None,
+    SelectionMethod | None,
     typer.Option(
         "--select",
         help="Which of several answers is taken; first: and the others are given up.",
@@ -51,19 +51,19 @@ def make_thinking(
     rollouts: int,
     noise: float,
     noise_on: NoiseOn,
-    selection: Method | None,
+    selection: SelectionMethod | None,
     seed: int,
-) -> Thinking:
+) -> SolverOptions:
     """Return what the options ask for; raise InputError where they contradict each other."""
     if noise_on != "z_H" and not noise:
         raise InputError(f"--noise-on: found {noise_on!r} with --noise 0, expected --noise beside it")
-    return Thinking(
+    return SolverOptions(
         max_steps=steps,
         adaptive=adaptive,
         noise=noise,
         noise_on=noise_on,
         rollouts=rollouts,
-        first=selection == "first" and adaptive and views * rollouts > 1,
+        stop_at_first=selection == "first" and adaptive and views * rollouts > 1,
         selection=selection or "confident",
         seed=seed,
     )

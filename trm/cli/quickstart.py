@@ -17,7 +17,7 @@ from trm.puzzles.kinds.sudoku import text as sudoku_text
 from trm.puzzles.reading import read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
 from trm.show.terminal import draw_reasoning
-from trm.solving.reason import answer
+from trm.solving.reason import answer_every_step
 from trm.training.checkpoints import list_checkpoints
 from trm.training.experiment import config as read_experiment
 from trm.training.run import Outcome, train
@@ -79,7 +79,7 @@ def _show(outcome: Outcome, weights_path: Path, config: Config, console: Console
     test = read_puzzle_set(config.data.test_paths[0], "test")
     arrays, kind = test.sets["all"], kind_of(test.metadata)
     tokens, labels = arrays.inputs[:64].astype(np.int32), arrays.labels[:64].astype(np.int32)
-    answers = answer(weights, config, tokens, np.zeros(len(tokens), np.int32))
+    answers = answer_every_step(weights, config, tokens, np.zeros(len(tokens), np.int32))
     # Of the puzzles it solves, the one that took the longest to get right is the one to watch.
     wrong = answers.predictions != labels
     solved_at_last = ~wrong[-1].any(axis=-1)

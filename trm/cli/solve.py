@@ -39,7 +39,7 @@ from trm.puzzles.kinds.registry import KINDS, kind_of
 from trm.puzzles.metadata import Metadata
 from trm.show.console import console, print_lines
 from trm.show.terminal import draw_changes
-from trm.solving.reason import answer
+from trm.solving.reason import answer_every_step
 from trm.solving.solve import Solutions, solve
 from trm.storage.files import read_standard_input
 
@@ -166,7 +166,7 @@ def _watch(weights: Any, config: Config, kind: PuzzleKind, inputs: np.ndarray, t
     weights = jax.device_put(weights)  # Once, not with every part.
     for start in range(0, len(inputs), SLOTS):
         part = slice(start, start + SLOTS)
-        answers = answer(weights, config, inputs[part], np.zeros(len(inputs[part]), np.int32))
+        answers = answer_every_step(weights, config, inputs[part], np.zeros(len(inputs[part]), np.int32))
         thoughts = answers.predictions
         for i, (title, question) in enumerate(zip(titles[part], inputs[part], strict=True)):
             if title:

@@ -23,7 +23,7 @@ from trm.puzzles.kinds.arc.tasks import Task, parse_tasks
 from trm.show.console import console, print_lines
 from trm.show.terminal import side_by_side
 from trm.solving.arc import SolvedTest, solve_tasks
-from trm.solving.solve import Thinking
+from trm.solving.options import SolverOptions
 from trm.storage.files import read_standard_input
 
 
@@ -32,7 +32,7 @@ def solve_arc(
     config: Config,
     source: str,
     data: Path | None,
-    thinking: Thinking,
+    options: SolverOptions,
     views: int | None,
     mesh: Mesh,
     output: Output,
@@ -43,7 +43,7 @@ def solve_arc(
         found = f"{len(names):,} puzzle identifiers in {data or ', '.join(config.data.train_paths)}"
         raise InputError(f"--data: found {found}, expected {len(weights.puzzle_table):,}, as the model has embeddings")
     tasks = _read(source)
-    solved = solve_tasks(weights, config, mesh, tasks, names, thinking, SLOTS * mesh.size, views)
+    solved = solve_tasks(weights, config, mesh, tasks, names, options, SLOTS * mesh.size, views)
     if output == "text":
         _draw(tasks, solved)
     elif output == "plain":

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trm.errors import InputError
-from trm.evaluation.report import Answered
+from trm.evaluation.report import Predictions
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identifiers import read_shared_identifiers
 from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES, Task, read_test_puzzles
@@ -28,7 +28,7 @@ class Voter:
         self._blank_identifier_id = blank_identifier_id
         self._parts: list[Votes] = []
 
-    def see(self, batch: Answered) -> None:
+    def see(self, batch: Predictions) -> None:
         """Count the votes of a batch."""
         identifiers, inputs, predictions, logits = (np.asarray(field) for field in batch)
         votes = count_votes(

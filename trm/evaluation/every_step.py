@@ -1,8 +1,10 @@
-"""Evaluation: what enters are weights and a puzzle set, what leaves is one `Report` per set.
+"""Evaluation after every supervision step: weights and a puzzle set in, one `Report` for each set out.
 
-Every puzzle gets all `halt_max_steps` supervision steps, whatever the halting head says; with `halting.act_inference`
-the answer that counts is the one at which the head would have stopped. The whole set is seen, the last batch padded
-with sequences that do not count.
+Every puzzle gets all `halt_max_steps` supervision steps, whether or not the halting head would stop earlier. With
+`halting.act_inference` the final answer is the one at which the head would stop. Every puzzle of the set is evaluated;
+padding of the last batch does not count.
+
+Entry: `make_evaluation_step`, `evaluate_every_step`.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.evaluation.report import Accuracy, Answered, AtCompute, Judged, Report, judge, make_report
+from trm.evaluation.report import Accuracy, AccuracyByCompute, Predictions, Report, Scores, make_report, score
 from trm.model.reasoner import Outputs
 from trm.model.weights import Weights
 from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, fetch, varying
@@ -32,20 +34,20 @@ from trm.supervision.loss import correctness, divide, loss_and_metrics
 from trm.supervision.step import supervision_step
 
 Sums = dict[str, Float[Array, "..."]]
-Answers = tuple[Int[Array, "batch seq_len"], Float[Array, " batch"]]
-"""Predictions and q_halt logits that count."""
-EvaluationStep = Callable[[Weights, Batch], tuple[Sums, Answers]]
+FinalAnswers = tuple[Int[Array, "batch seq_len"], Float[Array, " batch"]]
+"""Predictions and q_halt logits of the final answers."""
+EvaluationStep = Callable[[Weights, Batch], tuple[Sums, FinalAnswers]]
 
 
 def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
     """Compile the evaluation of one batch for a mesh.
 
-    It returns sums over the puzzles that count, and the answers that count.
+    It returns sums over the puzzles that count, and the final answers.
     """
 
-    def local_step(weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
+    def local_step(weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
         sums, answers = _evaluate_in_pieces(config, varying(weights), batch)
-        # One collective: everything that is summed travels as one vector.
+        # One collective for all sums, as one vector.
         flat, unravel = ravel_pytree(sums)
         return unravel(jax.lax.psum(flat, AXIS)), answers
 
@@ -53,23 +55,24 @@ def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
     return jax.jit(sharded, out_shardings=(NamedSharding(mesh, REPLICATED), NamedSharding(mesh, SPLIT)))
 
 
-def evaluate(
+def evaluate_every_step(
     evaluation_step: EvaluationStep,
     weights: Weights,
     puzzles: PuzzleSet,
     batch_size: int,
     mesh: Mesh,
-    on_answers: Callable[[Answered], None] | None = None,
+    on_answers: Callable[[Predictions], None] | None = None,
 ) -> dict[str, Report]:
-    """Evaluate weights on every example of a puzzle set; `on_answers` gets to see every batch, of all processes.
+    """Evaluate weights on every example of a puzzle set; `on_answers` receives every batch, of all processes.
 
-    A report's metrics have also the losses, and if the halting head had its way: halting_steps, halting_exact_accuracy.
+    The metrics include the losses, and the steps and accuracy with early stopping: halting_steps,
+    halting_exact_accuracy.
     """
     if batch_size % mesh.size:
         raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
     kind = kind_of(puzzles.metadata)
     totals: dict[str, dict[str, np.ndarray | np.float64]] = {}
-    judged: dict[str, list[Judged]] = {}
+    scores: dict[str, list[Scores]] = {}
 
     def batches() -> Iterator[tuple[str, Batch]]:
         for name, batch in load_test_batches(puzzles, batch_size, jax.process_index(), jax.process_count()):
@@ -79,21 +82,21 @@ def evaluate(
         for name, batch in prefetched:
             sums, answers = evaluation_step(weights, batch)
             sums, answers, batch = fetch((sums, answers, batch))
-            answered = Answered(*map(np.asarray, (batch.puzzle_identifiers, batch.inputs, *answers)))
-            judged.setdefault(name, []).append(judge(answered, np.asarray(batch.labels), kind))
+            predictions = Predictions(*map(np.asarray, (batch.puzzle_identifiers, batch.inputs, *answers)))
+            scores.setdefault(name, []).append(score(predictions, np.asarray(batch.labels), kind))
             if on_answers:
-                on_answers(answered)
-            # In float64: a sum over half a million puzzles in float32 would lose the last ones.
+                on_answers(predictions)
+            # In float64: a float32 sum over half a million puzzles would lose the last ones.
             sums = jax.tree.map(np.float64, sums)
             totals[name] = jax.tree.map(np.add, totals[name], sums) if name in totals else sums
     return {
-        name: make_report(judged[name], puzzles.sets[name], _by_step(sums), _means(sums))
+        name: make_report(scores[name], puzzles.sets[name], _by_step(sums), _means(sums))
         for name, sums in totals.items()
     }
 
 
-def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
-    """Evaluate in as many pieces as training takes, in less memory."""
+def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
+    """Evaluate a batch in as many pieces as training does, to use less memory."""
     pieces = config.train.microbatches
     if pieces == 1:
         return _evaluate_batch(config, weights, batch)
@@ -106,45 +109,47 @@ def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple
     return sums, jax.tree.map(lambda of_pieces: of_pieces.reshape(-1, *of_pieces.shape[2:]), answers)
 
 
-class _Progress(NamedTuple):
-    """Where a batch is after some supervision steps."""
+class _BatchState(NamedTuple):
+    """State of a batch between two supervision steps."""
 
     carry: Carry
     halted: Bool[Array, " batch"]
-    """Whether the halting head would have stopped before."""
+    """Whether the halting head would have stopped already."""
     halting_exact: Float[Array, " batch"]
+    """Whether the answer at which the head would stop is right."""
     halting_steps: Int[Array, " batch"]
     outputs: Outputs
-    """What counts: of the last step, or, with `act_inference`, of the step at which the head would stop."""
+    """Final outputs: of the last step, or with `act_inference` of the step at which the head would stop."""
     steps: Int[Array, " batch"]
+    """Steps of the final outputs."""
 
 
-def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
+def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
     model, rules = weights.model, config.halting
     rows = weights.puzzle_table[batch.puzzle_identifiers]
     labelled = correctness(batch.labels, batch.labels).labelled
 
-    def step(progress: _Progress, _: None) -> tuple[_Progress, Sums]:
-        carry, outputs = supervision_step(model, rows, progress.carry, config, min_halt_steps=None)[1][:2]
+    def step(state: _BatchState, _: None) -> tuple[_BatchState, Sums]:
+        carry, outputs = supervision_step(model, rows, state.carry, config, min_halt_steps=None)[1][:2]
         accuracy, exact = correctness(outputs.predictions, batch.labels)[:2]
         right = (exact & labelled).astype(jnp.float32)
-        halts = ~progress.halted & (wants_to_halt(outputs, rules) | (carry.steps == rules.halt_max_steps))
-        settled = progress.halted if rules.act_inference else jnp.zeros_like(progress.halted)
-        held = select(settled, (progress.outputs, progress.steps), (outputs, carry.steps))
-        progress = _Progress(
+        halts = ~state.halted & (wants_to_halt(outputs, rules) | (carry.steps == rules.halt_max_steps))
+        settled = state.halted if rules.act_inference else jnp.zeros_like(state.halted)
+        held = select(settled, (state.outputs, state.steps), (outputs, carry.steps))
+        state = _BatchState(
             carry,
-            progress.halted | halts,
-            jnp.where(halts, right, progress.halting_exact),
-            jnp.where(halts, carry.steps, progress.halting_steps),
+            state.halted | halts,
+            jnp.where(halts, right, state.halting_exact),
+            jnp.where(halts, carry.steps, state.halting_steps),
             *held,
         )
-        return progress, {"accuracy": jnp.sum(jnp.where(labelled, accuracy, 0.0)), "exact_accuracy": jnp.sum(right)}
+        return state, {"accuracy": jnp.sum(jnp.where(labelled, accuracy, 0.0)), "exact_accuracy": jnp.sum(right)}
 
     carry = Carry.empty(model, batch).refill(model, batch)
     _, shapes = jax.eval_shape(model, batch.inputs, rows, carry.latents)
     outputs = varying(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
     zeros = jnp.zeros_like(carry.steps)
-    start = _Progress(carry, zeros > 0, zeros.astype(jnp.float32), zeros, outputs, zeros)
+    start = _BatchState(carry, zeros > 0, zeros.astype(jnp.float32), zeros, outputs, zeros)
     end, by_step = jax.lax.scan(step, start, length=rules.halt_max_steps)
     everyone = jnp.ones_like(end.halted)
     _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss, padding_counts=False)
@@ -161,11 +166,11 @@ def _means(totals: dict[str, np.ndarray | np.float64]) -> dict[str, float]:
     return divide({name: float(total) for name, total in totals.items() if not name.endswith("by_step")})
 
 
-def _by_step(totals: dict[str, np.ndarray | np.float64]) -> list[AtCompute]:
+def _by_step(totals: dict[str, np.ndarray | np.float64]) -> list[AccuracyByCompute]:
     """Return the accuracy after each supervision step."""
     count = int(totals["count"])
     accuracies = (np.divide(totals[f"{name}_by_step"], count or np.nan) for name in ("accuracy", "exact_accuracy"))
     return [
-        AtCompute(float(steps), 1, Accuracy.of(count, token, exact))
+        AccuracyByCompute(float(steps), 1, Accuracy.of(count, token, exact))
         for steps, (token, exact) in enumerate(zip(*(a.tolist() for a in accuracies), strict=True), start=1)
     ]

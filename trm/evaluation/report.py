@@ -1,7 +1,9 @@
-"""Reports: what enters are answers to the puzzles of a set, what leaves is how many are right, and how sure that is.
+"""Reports: how many answers to the puzzles of a set are right, and how certain that is.
 
-Beside every accuracy stands its Wilson 95 % interval: where the accuracy on all puzzles of the kind lies, as far as
-chance alone decides which of them the set holds. It says nothing of what another training run would give.
+Every accuracy has its Wilson 95 % interval: the range of the accuracy on all puzzles of the kind, if the set is a
+random draw of them. It says nothing about another training run.
+
+Entry: `score` for the answers to a batch, `make_report` for a whole set.
 """
 
 import dataclasses
@@ -20,13 +22,14 @@ from trm.solving.reason import confidence
 Interval = tuple[float, float]
 
 Z_95 = 1.959963984540054
-"""Standard deviations on either side of the mean that hold 95 % of a normal distribution."""
+"""Standard deviations on either side of the mean that contain 95 % of a normal distribution."""
 
 
 def wilson_interval(share: float, count: int) -> Interval:
-    """Return the 95 % interval of a share of so many puzzles (E. B. Wilson, JASA 22, 1927).
+    """Return the 95 % interval of a share of `count` puzzles (E. B. Wilson, JASA 22, 1927).
 
-    For a mean of shares, such as token accuracy, it is wide enough: no values between 0 and 1 vary more than 0 and 1.
+    It is wide enough for a mean of shares too, such as token accuracy: values between 0 and 1 vary most when each is 0
+    or 1.
     """
     if not count:
         return 0.0, 1.0
@@ -37,11 +40,11 @@ def wilson_interval(share: float, count: int) -> Interval:
     return max(0.0, min(share, middle - half)), min(1.0, max(share, middle + half))
 
 
-# Answers
+# Predictions and their scores
 
 
-class Answered(NamedTuple):
-    """Puzzles and what was answered, on the host. Sequences that fill a batch up have the blank identifier."""
+class Predictions(NamedTuple):
+    """Puzzles and the answers to them, on the host. Padding of a batch has the blank identifier."""
 
     puzzle_identifiers: Integer[np.ndarray, " batch"]
     inputs: Integer[np.ndarray, "batch seq_len"]
@@ -49,38 +52,38 @@ class Answered(NamedTuple):
     q_halt_logits: Float[np.ndarray, " batch"]
 
 
-class Judged(NamedTuple):
+class Scores(NamedTuple):
     """How right each answer is."""
 
     labelled: Bool[np.ndarray, " batch"]
-    """Whether there is a label to compare it with; the others do not count."""
+    """Whether the puzzle has a label; puzzles without one do not count."""
     accuracy: Float[np.ndarray, " batch"]
     """Share of the labelled tokens that are right."""
     exact: Bool[np.ndarray, " batch"]
-    """Whether all of them are."""
+    """Whether all labelled tokens are right."""
     confidence: Float[np.ndarray, " batch"]
     """sigmoid(q_halt)."""
-    scores: dict[str, Num[np.ndarray, " batch"]]
+    of_kind: dict[str, Num[np.ndarray, " batch"]]
     """Scores of the puzzle kind (`PuzzleKind.metrics`); 0 where there is no label."""
 
 
-def judge(answered: Answered, labels: Integer[np.ndarray, "batch seq_len"], kind: PuzzleKind) -> Judged:
-    """Compare answers with labels."""
+def score(predictions: Predictions, labels: Integer[np.ndarray, "batch seq_len"], kind: PuzzleKind) -> Scores:
+    """Compare predictions with labels."""
     valid = labels != IGNORED_LABEL
-    right = (valid & (answered.predictions == labels)).sum(axis=1)
+    right = (valid & (predictions.predictions == labels)).sum(axis=1)
     labels_per_puzzle = valid.sum(axis=1)
     labelled = labels_per_puzzle > 0
-    # What fills up a batch is no puzzle: a kind need not know what to say of it.
-    found = kind.metrics(answered.inputs[labelled], answered.predictions[labelled])
-    scores = {name: np.zeros(len(labels), values.dtype) for name, values in found.items()}
+    # Padding is no puzzle: a kind need not know how to score it.
+    found = kind.metrics(predictions.inputs[labelled], predictions.predictions[labelled])
+    of_kind = {name: np.zeros(len(labels), values.dtype) for name, values in found.items()}
     for name, values in found.items():
-        scores[name][labelled] = values
-    return Judged(
+        of_kind[name][labelled] = values
+    return Scores(
         labelled,
         right / np.maximum(labels_per_puzzle, 1),
         right == labels_per_puzzle,
-        confidence(answered.q_halt_logits),
-        scores,
+        confidence(predictions.q_halt_logits),
+        of_kind,
     )
 
 
@@ -89,12 +92,13 @@ def judge(answered: Answered, labels: Integer[np.ndarray, "batch seq_len"], kind
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """How many of some puzzles are answered right."""
+    """Share of puzzles answered right."""
 
     puzzles: int
     token: float
     """Mean over puzzles of the share of right tokens."""
     exact: float
+    """Share of puzzles with every token right."""
     exact_interval: Interval
 
     @staticmethod
@@ -103,35 +107,35 @@ class Accuracy:
 
 
 @dataclasses.dataclass(frozen=True)
-class AtCompute:
-    """Accuracy for some compute."""
+class AccuracyByCompute:
+    """Accuracy at one amount of compute."""
 
     steps: float
-    """Supervision steps per puzzle, all its candidates together, mean over puzzles."""
+    """Supervision steps of all candidates of a puzzle, mean over puzzles."""
     candidates: int
-    """Answers to each puzzle, of which one was chosen."""
+    """Candidates of each puzzle, among which one answer was chosen."""
     accuracy: Accuracy
 
 
 @dataclasses.dataclass(frozen=True)
-class AtDifficulty:
-    """Accuracy on puzzles that are about equally difficult."""
+class AccuracyByDifficulty:
+    """Accuracy on puzzles of similar difficulty."""
 
     lowest: int
-    """Rating, as in the source of the puzzles."""
+    """Lowest rating, as in the source of the puzzles."""
     highest: int
     accuracy: Accuracy
 
 
 @dataclasses.dataclass(frozen=True)
-class AtConfidence:
-    """Accuracy of answers that the network was about equally sure of."""
+class AccuracyByConfidence:
+    """Accuracy of answers of similar confidence."""
 
     lowest: float
-    """sigmoid(q_halt)."""
+    """Lowest sigmoid(q_halt)."""
     highest: float
     mean: float
-    """Of the answers themselves: what the accuracy would be if the network knew itself."""
+    """Mean sigmoid(q_halt) of these answers. It equals the accuracy where the network is calibrated."""
     accuracy: Accuracy
 
 
@@ -140,31 +144,31 @@ class Report:
     """Accuracy of one set of puzzles."""
 
     examples: int
-    """Puzzles that counted: those with at least one label."""
+    """Number of puzzles with at least one label; the others do not count."""
     metrics: dict[str, float]
-    """Of the answers that count: accuracy (of tokens), exact_accuracy, q_halt_accuracy (whether the network was more
-    than half sure of an answer just when it was right), calibration_error, steps, what the puzzle kind scores; and
-    what an evaluation adds."""
+    """Means over these puzzles: accuracy (of tokens), exact_accuracy, q_halt_accuracy (share of answers with a
+    confidence of one half or more exactly when they are right), calibration_error, steps, those of the
+    puzzle kind; and those that an evaluation adds."""
     intervals: dict[str, Interval]
-    """Of every accuracy among them."""
-    by_compute: list[AtCompute]
-    by_difficulty: list[AtDifficulty]
-    """Nothing where the set has no ratings."""
-    by_confidence: list[AtConfidence]
+    """95 % interval of every accuracy among the metrics."""
+    by_compute: list[AccuracyByCompute]
+    by_difficulty: list[AccuracyByDifficulty]
+    """Empty where the set has no ratings."""
+    by_confidence: list[AccuracyByConfidence]
 
 
 def make_report(
-    judged: Sequence[Judged],
+    scores: Sequence[Scores],
     arrays: PuzzleArrays,
-    by_compute: list[AtCompute],
+    by_compute: list[AccuracyByCompute],
     more: dict[str, float],
 ) -> Report:
-    """Summarise how the examples of a set were answered, in order; what fills up batches comes after them.
+    """Summarise the scores of the examples of a set, in order. Padding of the last batch comes after them.
 
-    `more` are metrics that an evaluation adds, or knows better.
+    `more` are metrics that an evaluation adds or replaces.
     """
     labelled, accuracy, exact, sure = (
-        np.concatenate(column)[: arrays.examples] for column in list(zip(*judged, strict=True))[:4]
+        np.concatenate(column)[: arrays.examples] for column in list(zip(*scores, strict=True))[:4]
     )
     ratings = arrays.example_ratings()
     by_confidence = _by_confidence(sure[labelled], accuracy[labelled], exact[labelled])
@@ -174,8 +178,8 @@ def make_report(
         "exact_accuracy": exact,
         "q_halt_accuracy": (sure >= 0.5) == exact,
     }
-    for name in judged[0].scores:
-        shares[name] = np.concatenate([part.scores[name] for part in judged])[: arrays.examples]
+    for name in scores[0].of_kind:
+        shares[name] = np.concatenate([part.of_kind[name] for part in scores])[: arrays.examples]
     metrics = {name: _mean(values[labelled]) for name, values in shares.items()}
     distances = [row.accuracy.puzzles * abs(row.mean - row.accuracy.exact) for row in by_confidence]
     metrics |= {"calibration_error": sum(distances) / count if count else math.nan} | more
@@ -193,14 +197,14 @@ def _by_difficulty(
     ratings: Integer[np.ndarray, " puzzles"],
     accuracy: Float[np.ndarray, " puzzles"],
     exact: Bool[np.ndarray, " puzzles"],
-) -> list[AtDifficulty]:
-    """Divide puzzles at powers of two: 0, 1, 2 to 3, 4 to 7 and so on."""
+) -> list[AccuracyByDifficulty]:
+    """Group puzzles by rating, at powers of two: 0, 1, 2 to 3, 4 to 7 and so on."""
     rows = []
     bits = np.frexp(np.maximum(ratings, 0).astype(np.float64))[1]
     for group in np.unique(bits).tolist():
         of_group = bits == group
         lowest, highest = (2 ** (group - 1), 2**group - 1) if group else (0, 0)
-        rows.append(AtDifficulty(lowest, highest, _accuracy(accuracy[of_group], exact[of_group])))
+        rows.append(AccuracyByDifficulty(lowest, highest, _accuracy(accuracy[of_group], exact[of_group])))
     return rows
 
 
@@ -211,21 +215,21 @@ def _by_confidence(
     confidence: Float[np.ndarray, " puzzles"],
     accuracy: Float[np.ndarray, " puzzles"],
     exact: Bool[np.ndarray, " puzzles"],
-) -> list[AtConfidence]:
-    """Divide answers into tenths of sigmoid(q_halt); tenths without any are left out (arXiv 1706.04599)."""
+) -> list[AccuracyByConfidence]:
+    """Group answers by tenths of sigmoid(q_halt), without empty tenths (arXiv 1706.04599)."""
     rows = []
     places = np.minimum((confidence * _CONFIDENCE_BINS).astype(int), _CONFIDENCE_BINS - 1)
     for place in np.unique(places).tolist():
         of_bin = places == place
         lowest, highest = place / _CONFIDENCE_BINS, (place + 1) / _CONFIDENCE_BINS
         mean = float(confidence[of_bin].mean())
-        rows.append(AtConfidence(lowest, highest, mean, _accuracy(accuracy[of_bin], exact[of_bin])))
+        rows.append(AccuracyByConfidence(lowest, highest, mean, _accuracy(accuracy[of_bin], exact[of_bin])))
     return rows
 
 
-def accuracy_of(judged: Sequence[Judged]) -> Accuracy:
-    """Return the accuracy on all puzzles of some parts."""
-    labelled, accuracy, exact = (np.concatenate(column) for column in list(zip(*judged, strict=True))[:3])
+def accuracy_of(scores: Sequence[Scores]) -> Accuracy:
+    """Return the accuracy on all puzzles of several batches."""
+    labelled, accuracy, exact = (np.concatenate(column) for column in list(zip(*scores, strict=True))[:3])
     return _accuracy(accuracy[labelled], exact[labelled])
 
 
@@ -234,5 +238,5 @@ def _accuracy(accuracy: Float[np.ndarray, " puzzles"], exact: Bool[np.ndarray, "
 
 
 def _mean(values: Num[np.ndarray, " puzzles"] | Bool[np.ndarray, " puzzles"]) -> float:
-    """Return the mean; NaN of nothing."""
+    """Return the mean; NaN for no values."""
     return float(values.mean()) if len(values) else math.nan

@@ -18,8 +18,9 @@ from trm.puzzles.kinds.arc.augmentations import SEPARATOR, parse_name
 from trm.puzzles.kinds.arc.frames import to_frame
 from trm.puzzles.kinds.arc.tasks import Task
 from trm.puzzles.kinds.arc.votes import Candidate, count_votes, rank
+from trm.solving.options import SolverOptions
 from trm.solving.reason import confidence
-from trm.solving.solve import Thinking, solve
+from trm.solving.solve import solve
 
 
 class SolvedTest(NamedTuple):
@@ -45,7 +46,7 @@ def solve_tasks(
     mesh: Mesh,
     tasks: Sequence[Task],
     names: Sequence[str],
-    thinking: Thinking,
+    options: SolverOptions,
     slots: int,
     views: int | None = None,
 ) -> list[SolvedTest]:
@@ -75,7 +76,7 @@ def solve_tasks(
             frames += [to_frame(augmentation.apply(pair.input)) for augmentation in augmentations]
             sizes.append((task.name, number, len(augmentations)))
     inputs, of_inputs = np.stack(frames).astype(np.int32), np.array(identifiers, np.int32)
-    solutions = solve(weights, config, mesh, inputs, of_inputs, thinking, slots)
+    solutions = solve(weights, config, mesh, inputs, of_inputs, options, slots)
     # No identifier is blank: nothing fills a batch up here.
     confidences = confidence(solutions.q_halt_logits)
     votes = count_votes(of_inputs, inputs, solutions.answers, confidences, names, blank_identifier_id=-1)

@@ -1,5 +1,6 @@
-"""Inference: what enters are weights and puzzles as tokens, what leaves is what the network thought after every
-supervision step.
+"""Inference: supervision steps on puzzles, as a pure function.
+
+Entry: `reason`; `answer_every_step` for the answers on the host after each step.
 """
 
 from functools import partial
@@ -14,14 +15,15 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from trm.configuration.schema import Config
 from trm.model.reasoner import Latents, Outputs
 from trm.model.weights import Weights
+from trm.puzzles.ranges import check_range
 from trm.supervision.halting import wants_to_halt
 
 
 class Reasoning(eqx.Module):
-    """What the network thought; every array begins with an axis of supervision steps."""
+    """Latents and outputs after each supervision step. Every array begins with an axis of steps."""
 
     latents: Latents
-    """After each step. What `reason` starts from can be taken from here: `jax.tree.map(lambda z: z[-1], latents)`."""
+    """Latents after each step. `jax.tree.map(lambda z: z[-1], latents)` are those from which `reason` can continue."""
     outputs: Outputs
     """logits (steps, *batch, seq_len, vocab), q_halt_logits and q_continue_logits (steps, *batch)."""
 
@@ -34,11 +36,15 @@ def reason(
     steps: int,
     latents: Latents | None = None,
 ) -> Reasoning:
-    """Run supervision steps on puzzles: a pure function, to be compiled, mapped and differentiated.
+    """Run supervision steps on puzzles. The function is pure and can be compiled, mapped and differentiated.
 
-    Without identifiers every puzzle is the blank one; without `latents` each starts from the beginning. As in training,
-    gradients reach the weights through the last updates of each step, and not from one step to the one before.
+    Without identifiers every puzzle is the blank one. Without `latents` each puzzle starts from the initial latents. As
+    in training, gradients reach the weights through the last updates of each step, and not from one step to the one
+    before.
+
+    Raises InputError for tokens and identifiers out of range, unless they are traced.
     """
+    check_inputs(weights, inputs, puzzle_identifiers)
     weights = jax.tree.map(jnp.asarray, weights)
     model = weights.model
     if puzzle_identifiers is None:
@@ -54,18 +60,33 @@ def reason(
     return jax.lax.scan(step, latents, length=steps)[1]
 
 
+def check_inputs(
+    weights: Weights,
+    inputs: Int[Array, "*batch seq_len"] | Integer[np.ndarray, "*batch seq_len"],
+    puzzle_identifiers: Int[Array, "*batch"] | Integer[np.ndarray, "*batch"] | None,
+) -> None:
+    """Raise InputError for tokens or identifiers that the weights have no row for. Traced arrays are not checked."""
+    counts = len(weights.model.embed_tokens), len(weights.puzzle_table)
+    for name, array, count in zip(("inputs", "puzzle_identifiers"), (inputs, puzzle_identifiers), counts, strict=True):
+        if array is None or isinstance(array, jax.core.Tracer):
+            continue
+        if isinstance(array, jax.Array) and not array.is_fully_addressable:
+            continue
+        check_range(name, np.asarray(jax.device_get(array)), count)
+
+
 def confidence(q_halt_logits: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
-    """Return how sure the network is that every token is right, sigmoid(q_halt), on the host, in float64."""
+    """Return sigmoid(q_halt), the network's probability that every token is right, on the host in float64."""
     # Without overflow.
     return np.exp(-np.logaddexp(0, -q_halt_logits.astype(np.float64)))
 
 
-class Answers(NamedTuple):
+class AnswersByStep(NamedTuple):
     """The answers to a batch of puzzles after each supervision step, on the host."""
 
     predictions: Integer[np.ndarray, "steps batch seq_len"]
     confidence: Float[np.ndarray, "steps batch"]
-    """sigmoid(q_halt): how sure the network is that every token is right."""
+    """sigmoid(q_halt): the network's probability that every token is right."""
     halts: Bool[np.ndarray, "steps batch"]
     """Whether the halting head would stop here."""
 
@@ -75,18 +96,22 @@ class Answers(NamedTuple):
         return np.where(self.halts.any(axis=0), self.halts.argmax(axis=0) + 1, len(self.halts))
 
 
-def answer(
+def answer_every_step(
     weights: Weights,
     config: Config,
     inputs: Integer[np.ndarray, "batch seq_len"],
     puzzle_identifiers: Integer[np.ndarray, " batch"],
-) -> Answers:
-    """Run all `halt_max_steps` supervision steps on a batch of puzzles."""
-    return Answers(*jax.device_get(_answer(config, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers))))
+) -> AnswersByStep:
+    """Run all `halt_max_steps` supervision steps on a batch of puzzles; raise InputError as `reason` does."""
+    check_inputs(weights, inputs, puzzle_identifiers)
+    arrays = _answer_every_step(config, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers))
+    return AnswersByStep(*jax.device_get(arrays))
 
 
 @partial(jax.jit, static_argnums=0)
-def _answer(config: Config, weights: Weights, inputs: Array, puzzle_identifiers: Array) -> tuple[Array, Array, Array]:
+def _answer_every_step(
+    config: Config, weights: Weights, inputs: Array, puzzle_identifiers: Array
+) -> tuple[Array, Array, Array]:
     steps = config.halting.halt_max_steps
     outputs = reason(weights, inputs, puzzle_identifiers, steps=steps).outputs
     return outputs.predictions, jax.nn.sigmoid(outputs.q_halt_logits), wants_to_halt(outputs, config.halting)

@@ -1,4 +1,4 @@
-"""Selection: what enters are several answers to each puzzle, what leaves is one."""
+"""Selection of one answer among the candidates of each puzzle. Entry: `choose_answers`."""
 
 from typing import Literal, NamedTuple
 
@@ -7,31 +7,36 @@ from jaxtyping import Bool, Float, Integer, Num
 
 from trm.errors import InputError
 
-Method = Literal["confident", "mode", "vote", "first"]
-"""confident: the answer with the highest q_halt; mode: the most frequent whole answer, of several the one that has the
-most confident candidate; vote: at every place the most frequent token, of several the one with the highest sum of
-q_halt; first: the answer that the halting head stopped after the fewest steps, of several, or if it stopped none, the
-most confident."""
+SelectionMethod = Literal["confident", "mode", "vote", "first"]
+"""How one answer is chosen.
+
+confident: the answer with the highest q_halt.
+mode: the most frequent whole answer; among equals the one with the most confident candidate.
+vote: the most frequent token at each place; among equals the one with the highest sum of q_halt.
+first: the answer that the halting head stopped after the fewest steps; among equals, or where it stopped none, the most
+confident.
+"""
 
 
-class Selection(NamedTuple):
-    """One answer per puzzle."""
+class Chosen(NamedTuple):
+    """One answer for each puzzle."""
 
     answers: Integer[np.ndarray, "puzzles seq_len"]
-    chosen: Integer[np.ndarray, " puzzles"]
-    """The candidate that the answer is from; of a vote the one that agrees with it in most places."""
+    candidates: Integer[np.ndarray, " puzzles"]
+    """The candidate that gave the answer; of a vote the one that agrees with it in most places."""
 
 
-def select(
-    method: Method,
+def choose_answers(
+    method: SelectionMethod,
     answers: Integer[np.ndarray, "puzzles candidates seq_len"],
     q_halt_logits: Float[np.ndarray, "puzzles candidates"],
     steps: Integer[np.ndarray, "puzzles candidates"],
     halted: Bool[np.ndarray, "puzzles candidates"],
-) -> Selection:
+) -> Chosen:
     """Choose among the candidates of each puzzle; between equals the first candidate, or the lowest token, wins.
 
-    `halted` says whom the halting head stopped, after so many steps. Raises InputError for an unknown method.
+    `steps` are the supervision steps of each candidate, `halted` says whether the halting head stopped it. Raises
+    InputError for an unknown method.
     """
     if method == "confident":
         return _take(answers, _best(q_halt_logits))
@@ -42,7 +47,7 @@ def select(
     if method == "vote":
         voted = _vote(answers, q_halt_logits)
         agreement = (answers == voted[:, None]).sum(axis=-1)
-        return Selection(voted, _best(agreement, q_halt_logits))
+        return Chosen(voted, _best(agreement, q_halt_logits))
     raise InputError(f"selection: found {method!r}, expected confident, mode, vote or first")
 
 
@@ -53,14 +58,14 @@ def _best(*scores: Num[np.ndarray, "puzzles candidates"]) -> Integer[np.ndarray,
 
 def _take(
     answers: Integer[np.ndarray, "puzzles candidates seq_len"], chosen: Integer[np.ndarray, " puzzles"]
-) -> Selection:
-    return Selection(answers[np.arange(len(answers)), chosen], chosen)
+) -> Chosen:
+    return Chosen(answers[np.arange(len(answers)), chosen], chosen)
 
 
 def _frequencies(
     answers: Integer[np.ndarray, "puzzles candidates seq_len"],
 ) -> Integer[np.ndarray, "puzzles candidates"]:
-    """Count the candidates of the puzzle that give the same answer, the candidate itself among them."""
+    """Count the candidates of the puzzle that give the same answer, the candidate itself included."""
     puzzles, candidates, seq_len = answers.shape
     numbers = np.repeat(np.arange(puzzles), candidates)[:, None]
     rows = np.concatenate([numbers, answers.reshape(-1, seq_len)], axis=1)
@@ -71,7 +76,7 @@ def _frequencies(
 def _vote(
     answers: Integer[np.ndarray, "puzzles candidates seq_len"], q_halt_logits: Float[np.ndarray, "puzzles candidates"]
 ) -> Integer[np.ndarray, "puzzles seq_len"]:
-    """Return the token that most candidates have at each place."""
+    """Return the most frequent token at each place."""
     puzzles, _, seq_len = answers.shape
     voted = np.zeros((puzzles, seq_len), answers.dtype)
     most, highest = np.zeros(voted.shape, int), np.full(voted.shape, -np.inf)

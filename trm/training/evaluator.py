@@ -11,8 +11,8 @@ from jax.sharding import Mesh
 
 from trm.configuration.schema import Config
 from trm.evaluation.arc import pass_at, voter_for
-from trm.evaluation.every_step import Answers, EvaluationStep, Sums, evaluate, make_evaluation_step
-from trm.evaluation.report import Answered, Report
+from trm.evaluation.every_step import EvaluationStep, FinalAnswers, Sums, evaluate_every_step, make_evaluation_step
+from trm.evaluation.report import Predictions, Report
 from trm.model.weights import Weights
 from trm.puzzles.arrays import PuzzleSet
 from trm.supervision.batch import Batch
@@ -72,14 +72,14 @@ class Evaluator:
         """Evaluate weights; raise Stopped when a signal comes before it is done."""
         voter = voter_for(self._puzzles, self._directories)
 
-        def see(batch: Answered) -> None:
+        def see(batch: Predictions) -> None:
             self._step.stop.check()
             if voter:
                 voter.see(batch)
 
         step = self._step
         self._step.stop.check()
-        reports = evaluate(step, weights, self._puzzles, step.batch_size, step.mesh, see)
+        reports = evaluate_every_step(step, weights, self._puzzles, step.batch_size, step.mesh, see)
         return Evaluation(self._prefix, reports, pass_at(voter.rankings()) if voter else {})
 
 
@@ -91,7 +91,7 @@ class CompiledEvaluation:
         self._jitted: Any = make_evaluation_step(config, mesh)
         self._compiled: EvaluationStep | None = None
 
-    def __call__(self, weights: Weights, batch: Batch) -> tuple[Sums, Answers]:
+    def __call__(self, weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
         if self._compiled is None:
             self._compiled = self.stop.wait_for(self._jitted.lower(weights, batch).compile)
         return self._compiled(weights, batch)

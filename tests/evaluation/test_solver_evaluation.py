@@ -10,13 +10,14 @@ import pytest
 from conftest import tiny_config
 
 from trm.evaluation import solver as module
-from trm.evaluation.every_step import evaluate, make_evaluation_step
-from trm.evaluation.report import Answered, Report
-from trm.evaluation.solver import evaluate_thinking
+from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
+from trm.evaluation.report import Predictions, Report
+from trm.evaluation.solver import evaluate_solver
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet
-from trm.solving.solve import Thinking, solve
+from trm.solving.options import SolverOptions
+from trm.solving.solve import solve
 from trm.training.state import make_state, trained_weights
 
 CONFIG = tiny_config()
@@ -33,12 +34,12 @@ def weights(splits: dict[str, PuzzleSet]) -> Weights:
 def report_on(weights: Weights, puzzles: PuzzleSet, slots: int = 4, devices: int = 1, **options: Any) -> Report:
     seen = options.pop("on_answers", None)
     mesh = make_mesh(devices)
-    return evaluate_thinking(weights, CONFIG, puzzles, Thinking(**options), slots, mesh, None, seen)["all"]
+    return evaluate_solver(weights, CONFIG, puzzles, SolverOptions(**options), slots, mesh, None, seen)["all"]
 
 
 def test_agrees_with_the_evaluation_of_all_steps(weights: Weights, splits: dict[str, PuzzleSet]):
     mesh = make_mesh(1)
-    expected = evaluate(make_evaluation_step(CONFIG, mesh), weights, splits["test"], 10, mesh)["all"]
+    expected = evaluate_every_step(make_evaluation_step(CONFIG, mesh), weights, splits["test"], 10, mesh)["all"]
     found = report_on(weights, splits["test"], adaptive=False)
     for name in ("accuracy", "exact_accuracy", "q_halt_accuracy", "calibration_error", "steps"):
         assert found.metrics[name] == pytest.approx(expected.metrics[name], abs=1e-5)
@@ -53,12 +54,12 @@ def test_candidates_are_counted_one_by_one(
 ):
     puzzles = splits["test"]
     arrays = puzzles.sets["all"]
-    seen: list[Answered] = []
+    seen: list[Predictions] = []
     options: dict[str, Any] = {"rollouts": 3, "noise": 0.5, "selection": "mode"}
     found = report_on(weights, puzzles, on_answers=seen.append, **options)
     assert [row.candidates for row in found.by_compute] == [1, 2, 3]
     inputs, identifiers = arrays.inputs.astype(np.int32), np.zeros(10, np.int32)
-    solutions = solve(weights, CONFIG, make_mesh(1), inputs, identifiers, Thinking(**options), 4)
+    solutions = solve(weights, CONFIG, make_mesh(1), inputs, identifiers, SolverOptions(**options), 4)
     np.testing.assert_array_equal(seen[0].predictions, solutions.answers)
     right = solutions.answers == arrays.labels
     assert found.metrics["accuracy"] == pytest.approx(right.mean())
@@ -71,14 +72,14 @@ def test_candidates_are_counted_one_by_one(
 
     # However many puzzles the solver gets at a time.
     monkeypatch.setattr(module, "PUZZLES_PER_SLOT", 1)
-    parts: list[Answered] = []
+    parts: list[Predictions] = []
     assert report_on(weights, puzzles, on_answers=parts.append, **options).metrics["accuracy"] == pytest.approx(
         found.metrics["accuracy"]
     )
     assert [len(part.predictions) for part in parts] == [4, 4, 2]
 
     # The first that halts leaves the others unfinished: what fewer of them would give is not known.
-    first = report_on(weights, puzzles, rollouts=3, noise=0.5, selection="first", first=True)
+    first = report_on(weights, puzzles, rollouts=3, noise=0.5, selection="first", stop_at_first=True)
     assert [row.candidates for row in first.by_compute] == [3]
 
 

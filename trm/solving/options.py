@@ -1,0 +1,77 @@
+"""Options of the solver: supervision steps, noise, candidates, and how one answer is chosen. Entry: `SolverOptions`."""
+
+import dataclasses
+from typing import Literal, get_args
+
+from trm.errors import InputError
+from trm.solving.selection import SelectionMethod
+
+NoiseOn = Literal["z_H", "z_L", "both"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SolverOptions:
+    """What the solver does with each puzzle."""
+
+    max_steps: int | None = None
+    """Supervision steps of a candidate, at most; None: the configuration's `halt_max_steps`."""
+    adaptive: bool = True
+    """Whether the halting head may stop a candidate earlier."""
+    noise: float = 0.0
+    """Standard deviation of the noise that is added to latents before every supervision step."""
+    noise_on: NoiseOn = "z_H"
+    """Latents that get the noise: the answer z_H, the reasoning z_L (all its parts), or both."""
+    rollouts: int = 1
+    """Candidates for each view of a puzzle. They differ by their noise."""
+    stop_at_first: bool = False
+    """Whether all candidates of a puzzle stop when the halting head stops one of them. Which one that is depends on the
+    number of slots, because the candidates do not all start together."""
+    selection: SelectionMethod = "confident"
+    """How one answer is chosen among the candidates."""
+    seed: int = 0
+    """Seed of the noise."""
+
+    def __post_init__(self):
+        for name, smallest in (("max_steps", 1), ("rollouts", 1), ("noise", 0), ("seed", 0)):
+            found = getattr(self, name)
+            if found is not None and not smallest <= found < 2**31:
+                raise InputError(f"{name}: found {found}, expected {smallest} or more, less than 2**31")
+        if self.noise_on not in get_args(NoiseOn):
+            raise InputError(f"noise_on: found {self.noise_on!r}, expected one of {', '.join(get_args(NoiseOn))}")
+        if self.selection not in get_args(SelectionMethod):
+            methods = ", ".join(get_args(SelectionMethod))
+            raise InputError(f"selection: found {self.selection!r}, expected one of {methods}")
+        if self.rollouts > 1 and not self.noise:
+            raise InputError(f"rollouts: found {self.rollouts} with noise 0, expected 1: they would all be the same")
+        if self.stop_at_first and not (self.adaptive and self.selection == "first"):
+            raise InputError("stop_at_first: found true, expected adaptive and the selection 'first' beside it")
+
+
+def make_options(
+    *,
+    steps: int | None = None,
+    halt: bool = True,
+    views: int = 1,
+    rollouts: int = 1,
+    noise: float = 0.0,
+    noise_on: NoiseOn = "z_H",
+    select: SelectionMethod | None = None,
+    seed: int = 0,
+) -> SolverOptions:
+    """Return the solver's options for arguments as a user gives them.
+
+    The selection "first" stops the other candidates of a puzzle, where it has several. Raises InputError for arguments
+    that contradict each other.
+    """
+    if noise_on != "z_H" and not noise:
+        raise InputError(f"noise_on: found {noise_on!r} with noise 0, expected noise beside it")
+    return SolverOptions(
+        max_steps=steps,
+        adaptive=halt,
+        noise=noise,
+        noise_on=noise_on,
+        rollouts=rollouts,
+        stop_at_first=select == "first" and halt and views * rollouts > 1,
+        selection=select or "confident",
+        seed=seed,
+    )
