@@ -83,6 +83,36 @@ def test_what_is_offered_is_there():
         trm.__getattr__("nothing")
 
 
+def test_tokens_and_identifiers_out_of_range(weights: trm.Weights, inputs: jax.Array):
+    """JAX would answer for the nearest token; the first offender and its place are named instead."""
+    for place, found in (((1, 7), 500), ((0, 15), -1)):
+        wrong = inputs.at[place].set(found).at[2, 0].set(99)
+        with pytest.raises(trm.InputError, match=rf"inputs\[{place[0]}, {place[1]}\]: found {found}, expected 0 to 5"):
+            trm.reason(weights, wrong, steps=1)
+    with pytest.raises(trm.InputError, match=r"puzzle_identifiers\[2\]: found 1, expected 0 to 0"):
+        trm.reason(weights, inputs, jnp.array([0, 0, 1]), steps=1)
+    # Inside a compiled function the numbers are not known.
+    jax.jit(trm.reason, static_argnames="steps").lower(weights, inputs + 500, steps=1)
+
+
+@pytest.mark.parametrize(
+    ("code", "unwanted"),
+    [
+        ("trm.load('sudoku-6x6').solve('.' * 36)", ["optax", "trm.training", "trm.evaluation"]),
+        ("trm.evaluate", ["trm.training"]),
+        ("trm.__version__", ["jax", "numpy"]),
+    ],
+)
+def test_nothing_is_imported_in_vain(code: str, unwanted: list[str]):
+    code = f"""
+import sys, trm
+{code}
+assert not [name for name in sys.modules if (name + ".").startswith({tuple(f"{name}." for name in unwanted)})]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_building_puzzles_does_not_wait_for_jax():
     code = "import sys, trm.puzzles.kinds.maze.generate, trm.puzzles.kinds.arc.build; assert 'jax' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)

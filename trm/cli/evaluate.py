@@ -28,6 +28,7 @@ from trm.cli.options import (
 from trm.cli.weights import CheckpointFiles, Raw
 from trm.errors import InputError
 from trm.evaluation.arc import Ranking, describe_rankings, pass_at, submission, voter_for
+from trm.evaluation.data import check_fits
 from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.evaluation.report import Accuracy, Interval, Predictions, Report, wilson_interval
 from trm.evaluation.solver import evaluate_solver
@@ -35,7 +36,6 @@ from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.reading import read_puzzle_sets
 from trm.show.console import console, print_lines, print_rows
 from trm.storage.files import atomic_write, check_writable
-from trm.training.sets import check_fits
 
 evaluate_app = typer.Typer()
 

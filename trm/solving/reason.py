@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Integer
+from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from trm.configuration.schema import Config
 from trm.model.reasoner import Latents, Outputs
@@ -62,8 +62,8 @@ def reason(
 
 def check_inputs(
     weights: Weights,
-    inputs: Int[Array, "*batch seq_len"] | Integer[np.ndarray, "*batch seq_len"],
-    puzzle_identifiers: Int[Array, "*batch"] | Integer[np.ndarray, "*batch"] | None,
+    inputs: Num[Array | np.ndarray, "*batch seq_len"],
+    puzzle_identifiers: Num[Array | np.ndarray, "*batch"] | None,
 ) -> None:
     """Raise InputError for tokens or identifiers that the weights have no row for. Traced arrays are not checked."""
     counts = len(weights.model.embed_tokens), len(weights.puzzle_table)

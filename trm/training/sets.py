@@ -3,7 +3,7 @@
 The best weights and the early stop are chosen on puzzles held back from training (`data.validation`); without these on
 the test set, as in the original, which flatters the result.
 
-Entry: `open_sets`; `check_fits` for a puzzle set that another model is to read; `evaluation_steps`.
+Entry: `open_sets`, `evaluation_steps`.
 """
 
 from typing import Literal, NamedTuple
@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.arc import knows_tasks
+from trm.evaluation.data import check_fits
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identifiers import read_shared_identifiers
 from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES
@@ -48,9 +49,12 @@ def open_sets(config: Config) -> Sets:
         read_shared_identifiers(config.data.train_paths)
     validation = None
     if config.data.validation:
-        if train_set.metadata.puzzle_kind == "arc":
-            # A task that is held back has a puzzle embedding that was never trained.
-            raise InputError(f"data.validation: found {config.data.validation}, expected 0 with ARC: {train_set.name}")
+        if train_set.metadata.num_puzzle_identifiers > 1:
+            # A puzzle that is held back, such as an ARC task, has a puzzle-embedding row that is never trained.
+            raise InputError(
+                f"data.validation: found {config.data.validation}, expected 0 for puzzles with identifiers of their own: "
+                f"{train_set.name}"
+            )
         train_set, validation = hold_back(train_set, config.data.validation, config.train.seed)
     test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)
@@ -65,19 +69,6 @@ def open_sets(config: Config) -> Sets:
             f"train.best_metric: found 'pass@2', expected a puzzle set of ARC with a {TEST_PUZZLES}: {test_set.name}"
         )
     return Sets(train_set, validation, test_set)
-
-
-def check_fits(puzzles: PuzzleSet, trained_on: Metadata) -> None:
-    """Raise InputError when a model trained on one puzzle set cannot read another."""
-    for name in ("vocab_size", "seq_len"):
-        found, expected = getattr(puzzles.metadata, name), getattr(trained_on, name)
-        if found != expected:
-            raise InputError(f"{puzzles.name}: {name}: found {found}, expected {expected}, as trained on")
-    found, expected = puzzles.metadata.num_puzzle_identifiers, trained_on.num_puzzle_identifiers
-    if found > expected:
-        raise InputError(
-            f"{puzzles.name}: num_puzzle_identifiers: found {found}, expected at most {expected}, as trained on"
-        )
 
 
 def evaluation_steps(config: Config, metadata: Metadata, steps: int) -> list[int]:

@@ -1,0 +1,77 @@
+"""Evaluation of a trained model on a puzzle set, in one call. Entry: `evaluate`."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trm.configuration.schema import Config
+from trm.evaluation.data import open_data
+from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
+from trm.evaluation.report import Predictions, Report
+from trm.evaluation.solver import evaluate_solver
+from trm.parallel.mesh import REPLICATED, make_mesh, place
+from trm.puzzles.metadata import PuzzleSet
+from trm.solving.options import NoiseOn, make_options
+from trm.solving.selection import SelectionMethod
+from trm.solving.trained_model import TrainedModel, load
+from trm.solving.views import make_views
+
+
+def evaluate(
+    model: TrainedModel | str | Path,
+    data: PuzzleSet | str | Path | Sequence[str | Path] | None = None,
+    *,
+    split: str = "test",
+    batch_size: int | None = None,
+    steps: int | None = None,
+    halt: bool | None = None,
+    views: int | None = None,
+    rollouts: int = 1,
+    noise: float = 0.0,
+    noise_on: NoiseOn = "z_H",
+    select: SelectionMethod | None = None,
+    seed: int = 0,
+    devices: int | None = None,
+    on_answers: Callable[[Predictions], None] | None = None,
+) -> dict[str, Report]:
+    """Measure a model's accuracy on every puzzle of a puzzle set; return one report for each set of the split.
+
+    `data` is a puzzle set, its directory, or several directories (default: those that the model was trained with).
+    Every puzzle gets all supervision steps, and the report has the accuracy after each. With `halt`, or with options of
+    the solver (as of `TrainedModel.solve`), the report is of the answers that the solver gives, against the supervision
+    steps that they take. `batch_size` puzzles are computed at a time (default: as in training). `on_answers` receives
+    the predictions of every batch.
+
+    Raises InputError for a puzzle set that the model cannot read and for options that contradict each other.
+    """
+    if not isinstance(model, TrainedModel):
+        model = load(model)
+    puzzles = data if isinstance(data, PuzzleSet) else open_data(model, data, split).puzzles
+    mesh = make_mesh(devices)
+    options = make_options(
+        steps=steps,
+        halt=halt is not False,
+        views=views or 1,
+        rollouts=rollouts,
+        noise=noise,
+        noise_on=noise_on,
+        select=select,
+        seed=seed,
+    )
+    size = batch_size or min(model.config.train.global_batch_size, puzzles.examples)
+    if halt or views or rollouts > 1 or noise or select:
+        slots = _round_up(size, mesh.size)
+        symmetries = make_views(model.metadata, views, seed) if views and views > 1 else None
+        return evaluate_solver(model.weights, model.config, puzzles, options, slots, mesh, symmetries, on_answers)
+    config = model.config if steps is None else _with_steps(model.config, steps)
+    size = _round_up(size, mesh.size * config.train.microbatches)
+    weights = place(model.weights, mesh, REPLICATED)
+    return evaluate_every_step(make_evaluation_step(config, mesh), weights, puzzles, size, mesh, on_answers)
+
+
+def _with_steps(config: Config, steps: int) -> Config:
+    return dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=steps))
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple

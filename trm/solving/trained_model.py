@@ -1,0 +1,241 @@
+"""A trained model: weights with what their file says of them. Entry: `load`; then `TrainedModel.solve`, `.reason`."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Integer, Num
+
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import load_weights
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.model.weights import Weights
+from trm.parallel.mesh import REPLICATED, make_mesh, place
+from trm.puzzles.kinds.boards import BOARDS, BoardKind
+from trm.puzzles.metadata import Metadata
+from trm.solving.options import NoiseOn, SolverOptions, make_options
+from trm.solving.reason import Reasoning, check_inputs, reason
+from trm.solving.selection import SelectionMethod
+from trm.solving.solve import solve
+from trm.solving.views import make_views
+
+SLOTS = 256
+"""Sequences that each device refines at a time, at most."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The answer to one puzzle."""
+
+    question: Integer[np.ndarray, " seq_len"]
+    """Tokens of the puzzle."""
+    tokens: Integer[np.ndarray, " seq_len"]
+    """Tokens of the answer."""
+    text: str | None
+    """The answer as text; None for kinds of puzzles without text."""
+    valid: bool | None
+    """Whether the answer solves the puzzle by the rules; None for kinds of puzzles without rules."""
+    confidence: float
+    """sigmoid(q_halt): the network's probability that every token is right."""
+    halted: bool
+    """Whether the halting head stopped; false: the limit of supervision steps did."""
+    steps: int
+    """Supervision steps of all candidates."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedModel:
+    """A trained model, ready to solve puzzles of the kind that it was trained on."""
+
+    weights: Weights
+    description: Description
+    """What the file says of the weights."""
+    name: str = "model"
+    """Name or path that it was loaded from, for messages."""
+
+    @property
+    def config(self) -> Config:
+        """The configuration that it was trained with."""
+        return self.description.config
+
+    @property
+    def metadata(self) -> Metadata:
+        """The metadata of the puzzle set that it was trained on."""
+        return self.description.metadata
+
+    @property
+    def kind(self) -> BoardKind | None:
+        """The kind of its puzzles: text, rules, drawing; None for kinds without them."""
+        return BOARDS.get(self.metadata.puzzle_kind)
+
+    @overload
+    def solve(self, puzzles: str, **options: Any) -> Answer: ...
+
+    @overload
+    def solve(self, puzzles: Sequence[str], **options: Any) -> list[Answer]: ...
+
+    @overload
+    def solve(self, puzzles: Num[np.ndarray, "..."], **options: Any) -> Any: ...
+
+    def solve(
+        self,
+        puzzles: str | Sequence[str] | Num[np.ndarray, "..."],
+        *,
+        views: int = 1,
+        rollouts: int = 1,
+        noise: float = 0.0,
+        noise_on: NoiseOn = "z_H",
+        steps: int | None = None,
+        halt: bool = True,
+        select: SelectionMethod | None = None,
+        seed: int = 0,
+        identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None = None,
+        devices: int | None = None,
+    ) -> Answer | list[Answer]:
+        """Answer a puzzle, or several at once.
+
+        `puzzles` is one text, several texts, or tokens of shape (seq_len,), (side, side), (puzzles, seq_len) or
+        (puzzles, side, side). For several puzzles the result is a list.
+
+        The candidates of a puzzle are its `views` under symmetries, each with `rollouts` draws of noise (standard
+        deviation `noise`, on `noise_on`); `select` says which answer is chosen (default: the most confident one). A
+        candidate has at most `steps` supervision steps (default: as trained); with `halt` the halting head may stop it
+        earlier. `seed` is that of views and noise. `identifiers` are numbers of puzzle embeddings (default: the blank
+        one). `devices` is the number of devices (default: all, at most one for each puzzle).
+
+        Raises InputError, naming the puzzle, for text or tokens that are no puzzle of the model's kind and size.
+        """
+        options = make_options(
+            steps=steps,
+            halt=halt,
+            views=views,
+            rollouts=rollouts,
+            noise=noise,
+            noise_on=noise_on,
+            select=select,
+            seed=seed,
+        )
+        questions, single = self._questions(puzzles)
+        rows = np.zeros(len(questions), np.int32) if identifiers is None else _broadcast(identifiers, len(questions))
+        # A device without a puzzle would only wait for the others.
+        mesh = make_mesh(devices or min(len(jax.devices()), max(len(questions), 1)))
+        answers = self._solve(questions, rows, options, views, seed, mesh)
+        return answers[0] if single else answers
+
+    def reason(
+        self,
+        tokens: Integer[np.ndarray, "*batch seq_len"],
+        identifiers: Integer[np.ndarray, "*batch"] | None = None,
+        steps: int | None = None,
+    ) -> Reasoning:
+        """Run supervision steps on tokens, as many as in training unless `steps` says otherwise.
+
+        Raises InputError for tokens and identifiers out of range. `trm.reason` is the same as a pure function.
+        """
+        check_inputs(self.weights, tokens, identifiers)
+        tokens = jnp.asarray(tokens, jnp.int32)
+        identifiers = None if identifiers is None else jnp.asarray(identifiers, jnp.int32)
+        return _reason(self.weights, tokens, identifiers, steps=steps or self.config.halting.halt_max_steps)
+
+    def parse(self, text: str, where: str = "puzzle") -> Integer[np.ndarray, " seq_len"]:
+        """Return the tokens of a puzzle; raise InputError, beginning with `where`, for text of another size or kind."""
+        if self.kind is None:
+            raise InputError(
+                f"{self.name}: found a model of {self.metadata.puzzle_kind}, expected one of {', '.join(BOARDS)}: "
+                "other puzzles are no text, but arrays of tokens"
+            )
+        board = self.kind.parse(text, where)
+        if board.size != self.metadata.seq_len:
+            side = self.metadata.side
+            raise InputError(
+                f"{where}: found {board.size} cells, expected {self.metadata.seq_len}: the model was trained on "
+                f"{side}x{side} boards"
+            )
+        return board.reshape(-1).astype(np.int32)
+
+    def board(self, tokens: Integer[np.ndarray, "*batch seq_len"]) -> Integer[np.ndarray, "*batch side side"]:
+        """Return tokens as square boards."""
+        side = self.metadata.side
+        assert side is not None
+        return tokens.reshape(*tokens.shape[:-1], side, side)
+
+    def _solve(
+        self,
+        questions: Integer[np.ndarray, "puzzles seq_len"],
+        identifiers: Integer[np.ndarray, " puzzles"],
+        options: SolverOptions,
+        views: int,
+        seed: int,
+        mesh: Mesh,
+    ) -> list[Answer]:
+        symmetries = make_views(self.metadata, views, seed) if views != 1 else None
+        if mesh not in self._placed:
+            # Copied once, not for every puzzle.
+            self._placed[mesh] = place(self.weights, mesh, REPLICATED)
+        weights, slots = self._placed[mesh], SLOTS * mesh.size
+        found = solve(weights, self.config, mesh, questions, identifiers, options, slots, symmetries)
+        kind = self.kind
+        valid = kind.obeys_rules(self.board(questions), self.board(found.answers)) if kind else None
+        return [
+            Answer(
+                question=questions[i],
+                tokens=found.answers[i],
+                text=kind.write(self.board(found.answers[i])) if kind else None,
+                valid=None if valid is None else bool(valid[i]),
+                confidence=float(found.confidence[i]),
+                halted=bool(found.halted[i]),
+                steps=int(found.total_steps[i]),
+            )
+            for i in range(len(questions))
+        ]
+
+    @cached_property
+    def _placed(self) -> dict[Mesh, Weights]:
+        """The weights on the devices of each mesh that was used."""
+        return {}
+
+    def _questions(self, puzzles: Any) -> tuple[Integer[np.ndarray, "puzzles seq_len"], bool]:
+        """Return the tokens of puzzles, and whether they are a single one that stands alone."""
+        if isinstance(puzzles, str):
+            return self.parse(puzzles)[None], True
+        if isinstance(puzzles, Sequence) and all(isinstance(text, str) for text in puzzles):
+            if not puzzles:
+                raise InputError("puzzles: found none, expected at least one")
+            return np.stack([self.parse(text, f"puzzle {i}") for i, text in enumerate(puzzles)]), False
+        tokens, seq_len, side = np.asarray(puzzles), self.metadata.seq_len, self.metadata.side
+        if tokens.shape in ((seq_len,), (side, side)):
+            tokens, single = tokens.reshape(1, seq_len), True
+        elif tokens.ndim >= 2 and tokens.shape[1:] in ((seq_len,), (side, side)):
+            tokens, single = tokens.reshape(len(tokens), seq_len), False
+        else:
+            raise InputError(f"puzzles: found shape {tokens.shape}, expected ({seq_len},) or (puzzles, {seq_len})")
+        # Before they become int32, which would wrap numbers round.
+        check_inputs(self.weights, tokens, None)
+        return tokens.astype(np.int32), single
+
+
+def load(name_or_path: str | Path, averaged: bool = True) -> TrainedModel:
+    """Load weights or a checkpoint: a file, `hf://OWNER/REPOSITORY/FILE`, or bundled weights by name.
+
+    From a checkpoint it takes the moving average of the weights where there is one, unless `averaged` is false. Raises
+    InputError, naming the file, for anything else, and for averaged weights alone when the raw ones are asked for.
+    """
+    weights, description = load_weights(name_or_path, averaged)
+    return TrainedModel(weights, description.of_weights(averaged), str(name_or_path))
+
+
+_reason = partial(jax.jit, static_argnames="steps")(reason)
+
+
+def _broadcast(identifiers: Any, puzzles: int) -> Integer[np.ndarray, " puzzles"]:
+    numbers = np.asarray(identifiers)
+    if numbers.shape not in ((), (puzzles,)):
+        raise InputError(f"identifiers: found shape {numbers.shape}, expected () or ({puzzles},)")
+    return np.broadcast_to(numbers, puzzles)
