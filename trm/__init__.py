@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from trm.evaluation.evaluate import evaluate
     from trm.evaluation.report import Report
     from trm.model.weights import Weights
-    from trm.puzzles.metadata import PuzzleSet
+    from trm.puzzles.arrays import PuzzleSet
     from trm.solving.reason import Reasoning, reason
     from trm.solving.trained_model import Answer, TrainedModel, load
     from trm.training.experiment import config
@@ -50,7 +50,7 @@ __all__ = [
 _MODULES = {
     "Answer": "trm.solving.trained_model",
     "InputError": "trm.errors",
-    "PuzzleSet": "trm.puzzles.metadata",
+    "PuzzleSet": "trm.puzzles.arrays",
     "Reasoning": "trm.solving.reason",
     "Report": "trm.evaluation.report",
     "TrainedModel": "trm.solving.trained_model",

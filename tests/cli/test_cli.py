@@ -301,7 +301,7 @@ def test_quickstart_from_start_to_end(tmp_path: Path):
         np.array(list(board.replace(".", "0"))).astype(int).reshape(1, 6, 6)
         for board in (solve.split()[-1], run(*solve.split(), "--format", "plain").strip())
     )
-    assert sudoku.obeys_rules(question, answer).all()
+    assert sudoku_rules.obeys_rules(question, answer).all()
     assert "forward_dtype" in run(*info.split())
     assert plan.startswith("train sudoku_mlp")
 

@@ -6,12 +6,12 @@ import jax
 import numpy as np
 import pytest
 from conftest import tiny_config
-from trm.puzzles.kinds.sudoku.boards import metadata_of
 
 import trm
 from trm.checkpoints.description import Description
 from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
+from trm.puzzles.kinds.sudoku.build import metadata_of
 from trm.puzzles.kinds.sudoku.generate import generate_many
 from trm.solving.options import SolverOptions
 from trm.solving.solve import solve

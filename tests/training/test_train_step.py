@@ -98,7 +98,7 @@ def run_from_queue(
     state = eqx.tree_at(lambda s: (s.model.q_head.weight, s.model.q_head.bias), state, (weight, jnp.zeros(2)))
     train_step = make_train_step(config, puzzles.metadata, mesh)
     known, pending, begun, counts = 0, 0, [], []
-    with open_feed(puzzles, config, mesh, start=0, taken=0) as feed:
+    with open_feed(puzzles, config, mesh, start=0, rows_used=0) as feed:
         for _ in range(steps):
             halted = fetch(state.carry.halted)
             state, metrics = train_step(state, feed(known))

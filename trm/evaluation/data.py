@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from trm.errors import InputError
-from trm.puzzles.metadata import Metadata, PuzzleSet, read_puzzle_sets
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.metadata import Metadata
+from trm.puzzles.reading import read_puzzle_sets
 from trm.solving.trained_model import TrainedModel
 
 

@@ -10,7 +10,7 @@ from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.evaluation.report import Predictions, Report
 from trm.evaluation.solver import evaluate_solver
 from trm.parallel.mesh import REPLICATED, make_mesh, place
-from trm.puzzles.metadata import PuzzleSet
+from trm.puzzles.arrays import PuzzleSet
 from trm.solving.options import NoiseOn, make_options
 from trm.solving.selection import SelectionMethod
 from trm.solving.trained_model import TrainedModel, load

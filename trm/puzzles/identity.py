@@ -40,9 +40,9 @@ def fingerprint(directories: Sequence[str | Path], split: str) -> dict[str, str]
 def _indices(arrays: PuzzleArrays) -> Iterable[tuple[str, np.ndarray]]:
     for field in INDICES:
         yield field, getattr(arrays, field)
-    if arrays.recipe is not None:
+    if arrays.stored_augmentations is not None:
         for field in STORED_AUGMENTATIONS:
-            yield field, getattr(arrays.recipe, field)
+            yield field, getattr(arrays.stored_augmentations, field)
 
 
 def _update(digest: Any, name: str, array: np.ndarray) -> None:

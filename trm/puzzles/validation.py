@@ -46,7 +46,7 @@ def _take(arrays: PuzzleArrays, groups: Integer[np.ndarray, " groups"], first_on
     puzzles = _ranges(starts, ends)
     indices = np.asarray(arrays.puzzle_indices, np.int64)
     examples = _ranges(indices[puzzles], indices[puzzles + 1])
-    recipe = arrays.recipe
+    recipe = arrays.stored_augmentations
     return dataclasses.replace(
         arrays,
         # With a recipe, puzzles say where their tokens are; then none are copied.
@@ -55,7 +55,7 @@ def _take(arrays: PuzzleArrays, groups: Integer[np.ndarray, " groups"], first_on
         puzzle_identifiers=np.asarray(arrays.puzzle_identifiers)[puzzles],
         puzzle_indices=_bounds(indices[puzzles + 1] - indices[puzzles]),
         group_indices=_bounds(ends - starts),
-        recipe=recipe and type(recipe)(*(np.asarray(field)[puzzles] for field in recipe)),
+        stored_augmentations=recipe and type(recipe)(*(np.asarray(field)[puzzles] for field in recipe)),
         ratings=None if arrays.ratings is None else np.asarray(arrays.ratings)[groups],
     )
 

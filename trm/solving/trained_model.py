@@ -18,7 +18,8 @@ from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
-from trm.puzzles.kinds.boards import BOARDS, BoardKind
+from trm.puzzles.kinds.kind import PuzzleKind
+from trm.puzzles.kinds.registry import KINDS, kind_of
 from trm.puzzles.metadata import Metadata
 from trm.solving.options import NoiseOn, SolverOptions, make_options
 from trm.solving.reason import Reasoning, check_inputs, reason
@@ -71,9 +72,9 @@ class TrainedModel:
         return self.description.metadata
 
     @property
-    def kind(self) -> BoardKind | None:
-        """The kind of its puzzles: text, rules, drawing; None for kinds without them."""
-        return BOARDS.get(self.metadata.puzzle_kind)
+    def kind(self) -> PuzzleKind:
+        """The kind of its puzzles: text, rules, symmetries, drawing."""
+        return kind_of(self.metadata)
 
     @overload
     def solve(self, puzzles: str, **options: Any) -> Answer: ...
@@ -146,19 +147,20 @@ class TrainedModel:
 
     def parse(self, text: str, where: str = "puzzle") -> Integer[np.ndarray, " seq_len"]:
         """Return the tokens of a puzzle; raise InputError, beginning with `where`, for text of another size or kind."""
-        if self.kind is None:
+        kind, seq_len, side = self.kind, self.metadata.seq_len, self.metadata.side
+        if kind.solved_from != "text":
+            known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from == "text")
             raise InputError(
-                f"{self.name}: found a model of {self.metadata.puzzle_kind}, expected one of {', '.join(BOARDS)}: "
+                f"{self.name}: found a model of {kind.name}, expected one of {known}, or of your own kind: "
                 "other puzzles are no text, but arrays of tokens"
             )
-        board = self.kind.parse(text, where)
-        if board.size != self.metadata.seq_len:
-            side = self.metadata.side
+        tokens = kind.parse(text, where)
+        if tokens.size != seq_len:
+            boards = f"{side}x{side} boards" if side else f"puzzles of {seq_len} cells"
             raise InputError(
-                f"{where}: found {board.size} cells, expected {self.metadata.seq_len}: the model was trained on "
-                f"{side}x{side} boards"
+                f"{where}: found {tokens.size} cells, expected {seq_len}: the model was trained on {boards}"
             )
-        return board.reshape(-1).astype(np.int32)
+        return tokens.astype(np.int32)
 
     def board(self, tokens: Integer[np.ndarray, "*batch seq_len"]) -> Integer[np.ndarray, "*batch side side"]:
         """Return tokens as square boards."""
@@ -182,12 +184,13 @@ class TrainedModel:
         weights, slots = self._placed[mesh], SLOTS * mesh.size
         found = solve(weights, self.config, mesh, questions, identifiers, options, slots, symmetries)
         kind = self.kind
-        valid = kind.obeys_rules(self.board(questions), self.board(found.answers)) if kind else None
+        has_text = kind.solved_from == "text"
+        valid = kind.solved(questions, found.answers) if has_text else None
         return [
             Answer(
                 question=questions[i],
                 tokens=found.answers[i],
-                text=kind.write(self.board(found.answers[i])) if kind else None,
+                text=kind.format(found.answers[i]) if has_text else None,
                 valid=None if valid is None else bool(valid[i]),
                 confidence=float(found.confidence[i]),
                 halted=bool(found.halted[i]),

@@ -52,8 +52,8 @@ def open_sets(config: Config) -> Sets:
         if train_set.metadata.num_puzzle_identifiers > 1:
             # A puzzle that is held back, such as an ARC task, has a puzzle-embedding row that is never trained.
             raise InputError(
-                f"data.validation: found {config.data.validation}, expected 0 for puzzles with identifiers of their own: "
-                f"{train_set.name}"
+                f"data.validation: found {config.data.validation}, expected 0, as the puzzles have identifiers of their "
+                f"own: {train_set.name}"
             )
         train_set, validation = hold_back(train_set, config.data.validation, config.train.seed)
     test_set = read_puzzle_sets(config.data.test_paths, "test")

@@ -59,7 +59,7 @@ def read_csv(path: str | Path) -> Table:
             first = int(fine.argmin())
             raise InputError(f"{path}: row {first + FIRST_ROW}: {describe(first)}")
 
-    def describemisplaced(i: int) -> str:
+    def describe_misplaced(i: int) -> str:
         cell = int(np.flatnonzero(changed[i])[0])
         found, given = (MAZE_CHARACTERS[boards[i].flat[cell] - 1] for boards in (answers, questions))
         allowed = f"{given!r} as in the question" + (" or 'o'" if given == " " else "")
