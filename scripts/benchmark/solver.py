@@ -50,9 +50,7 @@ def solver_command(
     config, metadata = description.config, description.metadata
     kind = kind_of(metadata)
     if kind.solved_from != "text":
-        raise InputError(
-            f"{checkpoint}: found a model of {kind.name}, expected one of puzzles that are solved from text"
-        )
+        raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one that is solved from text")
     arrays = read_puzzle_set(str(data) if data else config.data.test_paths[0], "test").sets["all"]
     inputs = np.asarray(arrays.inputs[:puzzles]).astype(np.int32)
     identifiers = np.zeros(len(inputs), np.int32)

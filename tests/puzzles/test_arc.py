@@ -124,7 +124,7 @@ def test_bad_files_are_named(tmp_path: Path):
     (tmp_path / "f_x_challenges.json").write_text(deep)
     with pytest.raises(InputError, match=r"f_x_challenges\.json: not a JSON file"):
         arc_tasks.read_subset(str(tmp_path / "f"), "x")
-    with pytest.raises(InputError, match="puzzle: not JSON"):
+    with pytest.raises(InputError, match="puzzle: not a JSON file"):
         arc_tasks.parse_tasks(deep, "puzzle")
     with pytest.raises(InputError, match="found no JSON file, expected one per task"):
         arc_tasks.read_subset(str(tmp_path), "training")
@@ -158,7 +158,7 @@ def test_tasks_to_be_solved():
     assert [found.input.tolist() for found in alone.pairs if found.is_test] == [[[3]]]
     assert [found.name for found in arc_tasks.parse_tasks(json.dumps({"a": task, "b": task}), "here")] == ["a", "b"]
     for text, message in (
-        ("{", "here: not JSON"),
+        ("{", "here: not a JSON file"),
         ("[]", "here: found [], expected an object with a task per name"),
         (json.dumps(task), "here: found a task without a name"),
         (json.dumps({"a": {"train": [pair]}}), "here: task a: test: found no pairs"),

@@ -12,6 +12,7 @@ import pytest
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.joining import join_puzzle_sets
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import FIELDS, Metadata
 from trm.puzzles.reading import read_puzzle_set, read_puzzle_sets
@@ -136,6 +137,23 @@ def test_several_sets_are_one(puzzle_dir: Path, splits: dict[str, PuzzleSet], tm
     assert both.metadata.total_groups == 40
     assert both.metadata.examples_per_epoch == 20 + 2 * 20
     assert read_puzzle_sets([puzzle_dir], "train").metadata == train.metadata
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([["all", "all1"], ["all"]], ["all", "all1", "all2"]),
+        ([["all"], ["all"], ["all1"]], ["all", "all2", "all1"]),
+        ([["all", "b"], ["b", "all"]], ["all", "b", "b1", "all1"]),
+    ],
+)
+def test_no_set_vanishes_where_names_are_the_same(splits: dict, parts: list[list[str]], expected: list[str]):
+    train = splits["train"]
+    originals = [dataclasses.replace(train.sets["all"]) for names in parts for _ in names]
+    left = iter(originals)
+    joined = join_puzzle_sets([dataclasses.replace(train, sets={name: next(left) for name in part}) for part in parts])
+    assert list(joined.sets) == joined.metadata.sets == expected
+    assert all(found is original for found, original in zip(joined.sets.values(), originals, strict=True))
 
 
 def test_sets_that_do_not_go_together_are_named(puzzle_dir: Path, tmp_path: Path):

@@ -14,8 +14,6 @@ from trm.puzzles.metadata import Metadata
 class StoredAugmentations(NamedTuple):
     """How to make the examples of each puzzle from those of its original, which alone are stored."""
 
-    first_examples: Integer[np.ndarray, " puzzles"]
-    """Where the examples of the original begin."""
     transforms: Integer[np.ndarray, " puzzles"]
     colors: Integer[np.ndarray, "puzzles 10"]
 
@@ -31,6 +29,8 @@ class PuzzleArrays:
     group_indices: Integer[np.ndarray, " group_bounds"]
     online_augmentation: bool = False
     """Whether the loader augments a puzzle when it draws it."""
+    first_examples: Integer[np.ndarray, " puzzles"] | None = None
+    """Where the examples of each puzzle begin in the tokens; None: at its `puzzle_indices`."""
     stored_augmentations: StoredAugmentations | None = None
     """How to make each puzzle's examples from stored ones; None: they are stored as they are."""
     ratings: Integer[np.ndarray, " groups"] | None = None
@@ -40,6 +40,14 @@ class PuzzleArrays:
     def examples(self) -> int:
         """Examples of all puzzles, stored or made when they are drawn."""
         return int(self.puzzle_indices[-1])
+
+    def stored_at(
+        self, examples: Integer[np.ndarray, " batch"], puzzles: Integer[np.ndarray, " batch"]
+    ) -> Integer[np.ndarray, " batch"]:
+        """Return the rows of the tokens that hold examples, given the puzzle of each."""
+        if self.first_examples is None:
+            return examples
+        return self.first_examples[puzzles] + examples - self.puzzle_indices[puzzles]
 
     @property
     def groups(self) -> int:

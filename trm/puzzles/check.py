@@ -125,7 +125,7 @@ def _require(holds: bool | np.bool, where: str, found: object, expected: object)
 def _read(puzzles: PuzzleSet, arrays: PuzzleArrays) -> Iterator[tuple[int, Tokens, Tokens]]:
     """Yield the index of a chunk's first example with inputs and labels; a token out of range raises InputError."""
     # As they are stored: their augmentations are as right as they are.
-    arrays = dataclasses.replace(arrays, stored_augmentations=None)
+    arrays = dataclasses.replace(arrays, first_examples=None, stored_augmentations=None)
     for start in range(0, len(arrays.inputs), _CHUNK):
         examples = np.arange(start, min(start + _CHUNK, len(arrays.inputs)))
         batch = read_examples(puzzles, arrays, examples, np.zeros_like(examples))

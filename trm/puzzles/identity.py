@@ -1,51 +1,74 @@
-"""The identity of a puzzle set: fingerprints that tell it from another one of the same size.
-
-Entry: `fingerprint`.
-"""
+"""Identity of puzzle sets: fingerprints that tell whether two are the same. Entry: `fingerprint`, `difference`."""
 
 import hashlib
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Integer
 
 from trm.puzzles.arrays import PuzzleArrays
-from trm.puzzles.identifiers import read_identifiers
-from trm.puzzles.metadata import INDICES, STORED_AUGMENTATIONS, TOKENS
+from trm.puzzles.identifiers import NAMES_FILE, read_identifiers
+from trm.puzzles.metadata import INDICES, TOKENS
 from trm.puzzles.reading import read_puzzle_set
 
-CHUNK = 1 << 16
-"""Rows that are read at a time: a set on disk may be larger than the memory."""
+MOST_TOKENS = 2**28
+"""Tokens of an array that are hashed, 256 MB of bytes; of a longer array as many, in evenly spaced rows."""
+
+_CHUNK = 2**22
+"""Numbers that are read at a time: a set on disk may be larger than the memory."""
 
 
 def fingerprint(directories: Sequence[str | Path], split: str) -> dict[str, str]:
-    """Return the SHA-256 of a split of several puzzle sets: of the names of identifiers, the indices, the examples.
+    """Return the SHA-256 of three parts of one split of some puzzle sets, in their order.
 
-    It depends on the numbers alone, not on the folder or the integer type on disk.
+    `identifiers`: the names of the puzzle identifiers; absent where no directory has them. `indices`: which examples
+    belong to which puzzle, group and identifier, and stored augmentations. `examples`: the tokens of inputs and labels,
+    all of them up to 256 MB (`MOST_TOKENS`) an array, of longer arrays evenly spaced rows of as many. Numbers are
+    hashed, whatever integer type they are stored as. Raises InputError as reading does.
     """
-    hashes = {name: hashlib.sha256() for name in ("identifiers", "indices", "examples")}
+    digests = {"identifiers": hashlib.sha256(), "indices": hashlib.sha256(), "examples": hashlib.sha256()}
+    named = False
     for directory in directories:
-        hashes["identifiers"].update(json.dumps(read_identifiers(directory)).encode())
+        if (Path(directory) / NAMES_FILE).exists():
+            named = True
+            for name in read_identifiers(directory):
+                data = name.encode("utf-8", "surrogatepass")
+                digests["identifiers"].update(len(data).to_bytes(8, "little") + data)
         puzzles = read_puzzle_set(directory, split)
         for name, arrays in puzzles.sets.items():
             for field, array in _indices(arrays):
-                _update(hashes["indices"], f"{name} {field}", array)
+                _update(digests["indices"], f"{name} {field}", array)
             for field in TOKENS:
-                _update(hashes["examples"], f"{name} {field}", getattr(arrays, field))
-    return {name: digest.hexdigest() for name, digest in hashes.items()}
+                _update(digests["examples"], f"{name} {field}", getattr(arrays, field), MOST_TOKENS)
+    if not named:
+        del digests["identifiers"]
+    return {part: digest.hexdigest() for part, digest in digests.items()}
 
 
-def _indices(arrays: PuzzleArrays) -> Iterable[tuple[str, np.ndarray]]:
+def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str | None:
+    """Say in one line which parts of two fingerprints differ; None where all parts that both have are the same."""
+    differing = [part for part in expected if part in found and found[part] != expected[part]]
+    return f"other {' and '.join(differing)} than expected" if differing else None
+
+
+def _indices(arrays: PuzzleArrays) -> Iterator[tuple[str, Integer[np.ndarray, "..."]]]:
     for field in INDICES:
         yield field, getattr(arrays, field)
     if arrays.stored_augmentations is not None:
-        for field in STORED_AUGMENTATIONS:
-            yield field, getattr(arrays.stored_augmentations, field)
+        yield "first_examples", np.asarray(arrays.first_examples)
+        yield from arrays.stored_augmentations._asdict().items()
 
 
-def _update(digest: Any, name: str, array: np.ndarray) -> None:
-    digest.update(f"{name} {array.shape}".encode())
-    for start in range(0, len(array), CHUNK):
-        digest.update(np.ascontiguousarray(array[start : start + CHUNK], dtype="<i4").data)
+def _update(digest: Any, name: str, array: Integer[np.ndarray, "..."], most: int | None = None) -> None:
+    """Hash name, shape and values; of more than `most` values those of evenly spaced rows."""
+    digest.update(f"{name} {array.shape}\n".encode())
+    width = max(1, array.size // max(1, len(array)))
+    rows = np.arange(len(array))
+    if most is not None and array.size > most:
+        count = max(1, most // width)
+        rows = np.arange(count) * (len(array) - 1) // max(1, count - 1)
+    step = max(1, _CHUNK // width)
+    for start in range(0, len(rows), step):
+        digest.update(np.ascontiguousarray(array[rows[start : start + step]], "<i4").data)

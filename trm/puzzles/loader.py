@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.puzzles import augmentation
 from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
+from trm.puzzles.augmentation import take
 from trm.puzzles.kinds.kind import Draws
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import IGNORED_LABEL
+from trm.puzzles.streams import Purpose, random_stream
 
 
 class HostBatch(NamedTuple):
@@ -83,7 +84,7 @@ class TrainLoader:
 
     def _rewind(self):
         self._step = 0
-        self._streams = [_GroupStream(arrays, (self._seed, i)) for i, arrays in enumerate(self._puzzles.sets.values())]
+        self._streams = [_GroupStream(arrays, self._seed, i) for i, arrays in enumerate(self._puzzles.sets.values())]
 
     def load(self, step: int) -> HostBatch:
         """Return this process's slice of the batch of one step."""
@@ -92,35 +93,30 @@ class TrainLoader:
         while self._step < step:
             self._next()
         arrays, packed = self._next()
-        rng = np.random.default_rng((self._seed, step, _AUGMENTATION))
+        rng = random_stream(self._seed, Purpose.AUGMENTATION, step)
         draws = self._kind.draw_augmentation(arrays, rng, self._batch_size)
         mine = self._slice
-        return read_examples(
-            self._puzzles, arrays, packed.examples[mine], packed.puzzles[mine], augmentation.take(draws, mine)
-        )
+        return read_examples(self._puzzles, arrays, packed.examples[mine], packed.puzzles[mine], take(draws, mine))
 
     def _next(self) -> tuple[PuzzleArrays, Packed]:
         # The set that lags furthest behind its share comes next.
         stream = min(self._streams, key=lambda s: (s.batches + 1) / s.examples_per_epoch)
         # One generator for a step's choices, whatever was drawn before.
-        rng = np.random.default_rng((self._seed, self._step, _EXAMPLES))
+        rng = random_stream(self._seed, Purpose.EXAMPLES, self._step)
         self._step += 1
         return stream.arrays, stream.next(self._batch_size, lambda n, k: rng.permutation(n)[:k])
-
-
-_GROUPS, _EXAMPLES, _AUGMENTATION = 0, 1, 2  # What a generator is for: part of its seed, so that no two are the same.
 
 
 class _GroupStream:
     """The endless stream of groups of one set, from which batches are packed."""
 
-    def __init__(self, arrays: PuzzleArrays, seed: tuple[int, int]):
+    def __init__(self, arrays: PuzzleArrays, seed: int, number: int):
         # Indices in memory: they are drawn from at random, thousands of times a second.
         self.arrays = arrays
         self.batches = 0
         self._puzzle_indices = np.asarray(arrays.puzzle_indices, dtype=np.int64)
         self._group_indices = np.asarray(arrays.group_indices, dtype=np.int64)
-        self._seed = seed
+        self._seed, self._number = seed, number
         self._epoch = 0
         self._upcoming = np.empty(0, dtype=np.int64)
         puzzles_per_group = len(arrays.puzzle_identifiers) / (len(self._group_indices) - 1)
@@ -138,7 +134,7 @@ class _GroupStream:
         return int((self._puzzle_indices[self._upcoming + 1] - self._puzzle_indices[self._upcoming]).sum())
 
     def _draw_epoch(self) -> Integer[np.ndarray, " groups"]:
-        rng = np.random.default_rng((*self._seed, self._epoch, _GROUPS))
+        rng = random_stream(self._seed, Purpose.GROUPS, self._number, self._epoch)
         self._epoch += 1
         groups = rng.permutation(len(self._group_indices) - 1)
         return rng.integers(self._group_indices[groups], self._group_indices[groups + 1])
@@ -184,7 +180,7 @@ def read_examples(
     Raises InputError, naming set and example, for a token outside the vocabulary.
     """
     metadata = puzzles.metadata
-    stored = augmentation.stored_examples(arrays, examples, of_puzzles)
+    stored = arrays.stored_at(examples, of_puzzles)
     inputs, labels = arrays.inputs[stored], arrays.labels[stored]
     # A token outside the vocabulary would silently read another token's embedding.
     highest = metadata.vocab_size - 1

@@ -85,8 +85,13 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     ends = arrays["first_examples"] + np.diff(arrays["puzzle_indices"])
     require(arrays["first_examples"].min() >= 0, "first_examples", arrays["first_examples"].min(), "0 or more")
     require(ends.max() <= stored, "first_examples", f"examples up to {ends.max()}", f"at most {stored}")
-    augmentations = StoredAugmentations(*(arrays[field] for field in STORED_AUGMENTATIONS))
-    return PuzzleArrays(**plain, online_augmentation=True, stored_augmentations=augmentations, ratings=ratings)
+    return PuzzleArrays(
+        **plain,
+        online_augmentation=True,
+        first_examples=arrays["first_examples"],
+        stored_augmentations=StoredAugmentations(arrays["transforms"], arrays["colors"]),
+        ratings=ratings,
+    )
 
 
 def _map_array(path: Path) -> np.ndarray:

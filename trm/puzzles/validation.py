@@ -1,7 +1,4 @@
-"""Validation puzzles: groups of a training set that are held back from training, to choose weights by.
-
-Entry: `hold_back`.
-"""
+"""Validation puzzles, held back from training. Entry: `hold_back`."""
 
 import dataclasses
 
@@ -9,75 +6,91 @@ import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
-
-STREAM = 3
-"""Tells the random numbers of this module from those of others with the same seed."""
+from trm.puzzles.arrays import PuzzleArrays, PuzzleSet, StoredAugmentations
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.streams import Purpose, random_stream
 
 
 def hold_back(train_set: PuzzleSet, groups: int, seed: int) -> tuple[PuzzleSet, PuzzleSet]:
-    """Split a training set into what is trained on and so many groups to validate on, drawn at random.
+    """Return the training set without some groups, drawn at random, and the originals of these groups.
 
-    Of a group that is held back the first puzzle, the original, is kept; its augmentations are left out. Raises
-    InputError when a set would be left without a group.
+    A group is an original puzzle with its augmentations: none of them stays in training, and only the original, the
+    first puzzle of its group, is validated on, as it is stored. The choice depends on the seed alone. Two groups that
+    are the same puzzle up to a symmetry are still two groups. Tokens stay memory-mapped.
+
+    Raises InputError, naming `data.validation`, for more groups than there are, and where a group that is held back has
+    an identifier that is trained nowhere else, as the tasks of ARC have.
     """
     counts = [arrays.groups for arrays in train_set.sets.values()]
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(STREAM,)))
-    if groups >= sum(counts):
-        raise InputError(f"data.validation: found {groups}, expected fewer than the {sum(counts)} groups of the set")
-    held = np.zeros(sum(counts), bool)
-    held[rng.permutation(len(held))[:groups]] = True
-    kept, validation = {}, {}
-    bounds = np.cumsum([0, *counts])
-    for (name, arrays), first, end in zip(train_set.sets.items(), bounds[:-1], bounds[1:], strict=True):
-        of_set = held[first:end]
-        if of_set.all():
-            raise InputError(f"data.validation: found {groups}, which holds back all groups of {name}, expected fewer")
-        kept[name] = _take(arrays, np.flatnonzero(~of_set), first_only=False)
+    total = sum(counts)
+    if kind_of(train_set.metadata).solved_from == "tasks":
+        raise InputError(
+            f"data.validation: found {groups} with {train_set.name}, expected 0: a task that is held back has a puzzle "
+            f"embedding that is never trained"
+        )
+    if not 0 < groups < total:
+        raise InputError(f"data.validation: found {groups}, expected fewer than the {total} groups of {train_set.name}")
+    held_back = np.zeros(total, dtype=bool)
+    held_back[random_stream(seed, Purpose.VALIDATION).choice(total, groups, replace=False)] = True
+    kept, held = {}, {}
+    for (name, arrays), of_set in zip(train_set.sets.items(), np.split(held_back, np.cumsum(counts)[:-1]), strict=True):
+        if not of_set.all():
+            kept[name] = _take_groups(arrays, np.flatnonzero(~of_set))
         if of_set.any():
-            validation[name] = _take(arrays, np.flatnonzero(of_set), first_only=True)
-    return _with_sets(train_set, kept, ""), _with_sets(train_set, validation, " (validation)")
+            originals = _take_groups(arrays, np.flatnonzero(of_set), first_puzzles_only=True)
+            held[name] = dataclasses.replace(originals, online_augmentation=False)
+    trained = {int(i) for arrays in kept.values() for i in np.unique(arrays.puzzle_identifiers)}
+    untrained = [int(i) for arrays in held.values() for i in np.unique(arrays.puzzle_identifiers) if i not in trained]
+    if untrained:
+        raise InputError(
+            f"data.validation: found {groups} with {train_set.name}, expected 0: puzzle identifier {untrained[0]} "
+            f"would never be trained"
+        )
+    return _describe(train_set, kept, train_set.name), _describe(train_set, held, f"{train_set.name} (validation)")
 
 
-def _take(arrays: PuzzleArrays, groups: Integer[np.ndarray, " groups"], first_only: bool) -> PuzzleArrays:
-    """Return some groups of a set, whole or the first puzzle of each."""
-    bounds = np.asarray(arrays.group_indices, np.int64)
-    starts, ends = bounds[groups], bounds[groups] + 1 if first_only else bounds[groups + 1]
-    puzzles = _ranges(starts, ends)
-    indices = np.asarray(arrays.puzzle_indices, np.int64)
-    examples = _ranges(indices[puzzles], indices[puzzles + 1])
-    recipe = arrays.stored_augmentations
+def _take_groups(
+    arrays: PuzzleArrays, groups: Integer[np.ndarray, " groups"], first_puzzles_only: bool = False
+) -> PuzzleArrays:
+    """Return some groups of a set; only index arrays are copied."""
+    puzzle_indices = np.asarray(arrays.puzzle_indices, dtype=np.int64)
+    group_indices = np.asarray(arrays.group_indices, dtype=np.int64)
+    starts = group_indices[groups]
+    sizes = np.ones_like(starts) if first_puzzles_only else group_indices[groups + 1] - starts
+    puzzles = _ranges(starts, sizes)
+    first_examples = puzzle_indices[:-1] if arrays.first_examples is None else arrays.first_examples
+    stored = arrays.stored_augmentations
     return dataclasses.replace(
         arrays,
-        # With a recipe, puzzles say where their tokens are; then none are copied.
-        inputs=arrays.inputs if recipe else arrays.inputs[examples],
-        labels=arrays.labels if recipe else arrays.labels[examples],
-        puzzle_identifiers=np.asarray(arrays.puzzle_identifiers)[puzzles],
-        puzzle_indices=_bounds(indices[puzzles + 1] - indices[puzzles]),
-        group_indices=_bounds(ends - starts),
-        stored_augmentations=recipe and type(recipe)(*(np.asarray(field)[puzzles] for field in recipe)),
-        ratings=None if arrays.ratings is None else np.asarray(arrays.ratings)[groups],
+        puzzle_identifiers=arrays.puzzle_identifiers[puzzles],
+        puzzle_indices=np.cumsum(np.r_[0, np.diff(puzzle_indices)[puzzles]]),
+        group_indices=np.cumsum(np.r_[0, sizes]),
+        first_examples=first_examples[puzzles],
+        stored_augmentations=None if stored is None else StoredAugmentations(*(field[puzzles] for field in stored)),
+        ratings=None if arrays.ratings is None else arrays.ratings[groups],
     )
 
 
-def _ranges(starts: Integer[np.ndarray, " n"], ends: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " total"]:
-    """Return the numbers from each start to before its end, one range after another."""
-    sizes = ends - starts
-    return np.repeat(starts - _bounds(sizes)[:-1], sizes) + np.arange(sizes.sum())
+def _ranges(
+    starts: Integer[np.ndarray, " ranges"], sizes: Integer[np.ndarray, " ranges"]
+) -> Integer[np.ndarray, " numbers"]:
+    """Return start, start + 1 and so on, as many as its size says, of each range."""
+    ends = np.cumsum(sizes)
+    return np.arange(ends[-1]) + np.repeat(starts - ends + sizes, sizes)
 
 
-def _bounds(sizes: Integer[np.ndarray, " n"]) -> Integer[np.ndarray, " bounds"]:
-    return np.concatenate([[0], np.cumsum(sizes)])
-
-
-def _with_sets(puzzles: PuzzleSet, sets: dict[str, PuzzleArrays], mark: str) -> PuzzleSet:
+def _describe(whole: PuzzleSet, sets: dict[str, PuzzleArrays], name: str) -> PuzzleSet:
+    metadata = whole.metadata
     groups = sum(arrays.groups for arrays in sets.values())
+    puzzles = sum(len(arrays.puzzle_identifiers) for arrays in sets.values())
     per_epoch = sum(arrays.groups * arrays.examples / len(arrays.puzzle_identifiers) for arrays in sets.values())
     metadata = dataclasses.replace(
-        puzzles.metadata,
+        metadata,
         total_groups=groups,
+        # The original counts groups as puzzles where all puzzles of a group are alike.
+        total_puzzles=groups if metadata.total_puzzles == metadata.total_groups else puzzles,
         mean_puzzle_examples=per_epoch / groups,
-        total_puzzles=sum(len(arrays.puzzle_identifiers) for arrays in sets.values()),
         sets=list(sets),
+        online_augmentation=any(arrays.online_augmentation for arrays in sets.values()),
     )
-    return PuzzleSet(puzzles.name + mark, metadata, sets)
+    return PuzzleSet(name, metadata, sets)

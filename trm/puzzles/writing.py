@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
 from trm.puzzles.metadata import BLANK, FIELDS, RATINGS, TOKENS, Metadata
 from trm.storage.files import atomic_folder, check_new_folder
 
@@ -33,12 +33,21 @@ def write_puzzle_set(
             write_metadata(folder / split, puzzles.metadata)
             for name, arrays in puzzles.sets.items():
                 fields = {field: getattr(arrays, field) for field in FIELDS}
-                if arrays.stored_augmentations is not None:
-                    fields |= arrays.stored_augmentations._asdict()
+                if arrays.stored_augmentations is not None and arrays.first_examples is not None:
+                    fields |= {"first_examples": arrays.first_examples} | arrays.stored_augmentations._asdict()
+                elif arrays.first_examples is not None:
+                    fields |= _in_order(arrays)
                 if arrays.ratings is not None:
                     fields[RATINGS] = arrays.ratings
                 for field, array in fields.items():
                     write_field(folder / split, name, field, array)
+
+
+def _in_order(arrays: PuzzleArrays) -> dict[str, np.ndarray]:
+    """Return the tokens in the order of the puzzles, as a set on disk has them."""
+    sizes = np.diff(arrays.puzzle_indices)
+    rows = arrays.stored_at(np.arange(arrays.examples), np.repeat(np.arange(len(sizes)), sizes))
+    return {field: getattr(arrays, field)[rows] for field in TOKENS}
 
 
 @contextmanager

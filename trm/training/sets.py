@@ -49,12 +49,6 @@ def open_sets(config: Config) -> Sets:
         read_shared_identifiers(config.data.train_paths)
     validation = None
     if config.data.validation:
-        if train_set.metadata.num_puzzle_identifiers > 1:
-            # A puzzle that is held back, such as an ARC task, has a puzzle-embedding row that is never trained.
-            raise InputError(
-                f"data.validation: found {config.data.validation}, expected 0, as the puzzles have identifiers of their "
-                f"own: {train_set.name}"
-            )
         train_set, validation = hold_back(train_set, config.data.validation, config.train.seed)
     test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)

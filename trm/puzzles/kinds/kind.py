@@ -6,7 +6,7 @@ A kind of your own is a subclass and one object of it: `package.module:Object` n
 import abc
 import math
 from collections.abc import Mapping
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Bool, Integer, Num
@@ -18,8 +18,8 @@ from trm.puzzles.kinds.symmetries import Symmetries
 from trm.puzzles.kinds.text import encode_cells, strip_spaces
 
 Tokens = Integer[np.ndarray, "puzzles seq_len"]
-Draws = NamedTuple
-"""Random numbers of a batch; every field has one entry for each example."""
+Draws = Any
+"""Random numbers of a batch: a NamedTuple of arrays, each with one entry for each example."""
 
 
 class PuzzleKind(abc.ABC):

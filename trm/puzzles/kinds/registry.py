@@ -32,12 +32,12 @@ def check_kind(metadata: Metadata, path: str) -> None:
         kind = kind_of(metadata)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    if not kind.fits(metadata.vocab_size, metadata.seq_len):
-        found = f"{metadata.kind!r} of vocab_size {metadata.vocab_size} and seq_len {metadata.seq_len}"
-        raise InputError(f"{path}: kind: found {found}, expected {_recognise(metadata)!r}")
     if metadata.online_augmentation and not kind.augments_online:
         able = " or ".join(name for name in KINDS.names() if KINDS[name].augments_online)
         raise InputError(f"{path}: online_augmentation: found true of {kind.name}, expected of {able}")
+    if not kind.fits(metadata.vocab_size, metadata.seq_len):
+        found = f"{metadata.kind!r} of vocab_size {metadata.vocab_size} and seq_len {metadata.seq_len}"
+        raise InputError(f"{path}: kind: found {found}, expected {_recognise(metadata)!r}")
 
 
 def _recognise(metadata: Metadata) -> str:

@@ -13,6 +13,7 @@ from trm.puzzles.kinds.arc.frames import DrawOffsets
 from trm.puzzles.kinds.arc.grids import ARC_COLORS, ARC_SIDE, SEQ_LEN, Grid
 from trm.puzzles.kinds.arc.tasks import Task
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
+from trm.puzzles.streams import Purpose, random_stream
 
 TRIES_PER_AUGMENTATION = 5
 """Draws for each wanted augmentation; a task with few different ones is left with those that were found."""
@@ -59,15 +60,15 @@ class SeededDraws:
     seed: int
 
     def order(self, subset: int, tasks: int) -> Integer[np.ndarray, " tasks"]:
-        return np.random.default_rng((self.seed, 0, subset)).permutation(tasks)
+        return random_stream(self.seed, Purpose.ARC_ORDER, subset).permutation(tasks)
 
     def augmentations(self, subset: int, task: int) -> DrawAugmentations:
-        return partial(_draw_augmentations, np.random.default_rng((self.seed, 1, subset, task)))
+        return partial(_draw_augmentations, random_stream(self.seed, Purpose.ARC_AUGMENTATIONS, subset, task))
 
     def offsets(self, split: str, group: int, puzzle: int, pairs: int) -> DrawOffsets:
         if split == "test":
             return lambda room: np.zeros_like(room)
-        return partial(_draw_offsets, np.random.default_rng((self.seed, 2, group, puzzle)), pairs)
+        return partial(_draw_offsets, random_stream(self.seed, Purpose.ARC_OFFSETS, group, puzzle), pairs)
 
 
 def _draw_augmentations(rng: np.random.Generator, count: int) -> Augmentations:

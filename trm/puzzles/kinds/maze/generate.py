@@ -32,6 +32,7 @@ from trm.puzzles.kinds.maze.rules import (
 )
 from trm.puzzles.kinds.tables import Puzzle
 from trm.puzzles.processes import process_pool
+from trm.puzzles.streams import Purpose, seed_sequence
 
 SIZES = range(5, 33)
 """Sides of the boards that the generator makes: a row fits into a word."""
@@ -162,7 +163,7 @@ def keep_one_path(questions: Boards, answers: Boards) -> Boards:
 
 def generate(size: int, min_moves: int, unique: bool, seed: int, block: int) -> list[Puzzle]:
     """Make the mazes that one block of trials holds, perhaps none: a function of the seed and the block's number."""
-    rng = np.random.Generator(np.random.SFC64((seed, size, block)))
+    rng = np.random.Generator(np.random.SFC64(seed_sequence(seed, Purpose.MAZE, size, block)))
     questions = boards_of(drop_short(draw_trials(rng, size, BLOCK), min_moves))
     moves = count_moves(questions)
     questions, moves = questions[moves > min_moves], moves[moves > min_moves]

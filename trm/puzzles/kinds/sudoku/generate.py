@@ -11,6 +11,7 @@ from trm.errors import InputError
 from trm.puzzles.kinds.sudoku.rules import Board, units
 from trm.puzzles.kinds.tables import Puzzle
 from trm.puzzles.processes import process_pool
+from trm.puzzles.streams import Purpose, random_stream
 
 SIZES = (4, 6, 9)
 """Board sizes that the generator makes and that have names."""
@@ -100,7 +101,7 @@ def generate(size: int, seed: int, index: int, keep_clues: int = 0) -> Puzzle:
 
     Ends at `keep_clues` clues or where no clue can be missed. The rating is the number of guesses of `solve`.
     """
-    rng = np.random.default_rng((seed, size, index))
+    rng = random_stream(seed, Purpose.SUDOKU, size, index)
     answer = solve(np.zeros((size, size), dtype=np.int64), limit=1, rng=rng).boards[0]
     question = answer.copy()
     for cell in rng.permutation(size * size).tolist():
