@@ -18,7 +18,7 @@ from trm.evaluation.arc import pass_at, submission
 from trm.evaluation.report import Predictions
 from trm.puzzles.kinds.arc.augmentations import Augmentation, name_augmentation
 from trm.puzzles.kinds.arc.frames import to_frame
-from trm.puzzles.kinds.arc.grids import VOCAB_SIZE, Grid
+from trm.puzzles.kinds.arc.grids import ARC_SIDE, VOCAB_SIZE, Grid
 from trm.puzzles.kinds.arc.tasks import Pair, Task
 from trm.puzzles.kinds.arc.votes import count_votes, merge, rank
 from trm.puzzles.kinds.dihedral import TRANSFORMS
