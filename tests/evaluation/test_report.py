@@ -101,7 +101,7 @@ def test_judging_mazes():
     found = score(Predictions(np.zeros(4, int), inputs, predictions, logits), labels, KINDS["maze"])
     assert found.labelled.tolist() == [True, True, True, False]
     assert found.exact.tolist()[:3] == [True, False, False]
-    assert found.scores["shortest_path_accuracy"].tolist() == [True, True, False, False]
+    assert found.of_kind["shortest_path_accuracy"].tolist() == [True, True, False, False]
     assert found.confidence.tolist() == [0.5, 1.0, 0.0, 0.5]
     assert found.accuracy[1] == pytest.approx((another == label).mean())
     assert make_report([found], stored(4), [], {}).metrics["shortest_path_accuracy"] == pytest.approx(2 / 3)

@@ -1,5 +1,6 @@
 """The model: its recursion against a plain loop, its own derivatives against JAX's."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -13,11 +14,14 @@ from jax.test_util import check_grads
 
 from trm.configuration.reading import read_config
 from trm.configuration.schema import ModelConfig
+from trm.errors import InputError
 from trm.model.attention import attend, has_cudnn
 from trm.model.layers import SwiGLU, rms_norm, truncated_normal
 from trm.model.precision import cast_once, linear, rounded_product
-from trm.model.reasoner import Reasoner, count_parameters, trainable
+from trm.model.reasoner import Reasoner, count_parameters, reconfigure, trainable
 from trm.model.recursions import Latents, Recursion
+from trm.model.weights import Weights
+from trm.solving.reason import reason
 from trm.storage.bundled import config_path
 
 KEY = jax.random.key(0)
@@ -48,7 +52,7 @@ SIZES = {"H_cycles": 3, "L_cycles": 2, "L_layers": 2}
 def plain_trm(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
     y, z_L = z.z_H, z.z_L
     for cycle in range(recursion.H_cycles):
-        if cycle == recursion.H_cycles - 1:
+        if cycle == recursion.H_cycles - recursion.differentiated_cycles:
             y, z_L = jax.lax.stop_gradient((y, z_L))
         for _ in range(recursion.L_cycles):
             z_L = recursion.network(z_L + y + x)
@@ -70,7 +74,7 @@ def plain_hrm(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
 def plain_singlez(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
     z_L = z.z_L
     for cycle in range(recursion.H_cycles):
-        if cycle == recursion.H_cycles - 1:
+        if cycle == recursion.H_cycles - recursion.differentiated_cycles:
             z_L = jax.lax.stop_gradient(z_L)
         for _ in range(recursion.L_cycles):
             z_L = recursion.network(z_L + x)
@@ -81,7 +85,7 @@ def plain_singlez(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
 def plain_hier6(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]:
     y, parts = z.z_H, [getattr(z, f"z_L{i}") for i in range(1, 7)]
     for cycle in range(recursion.H_cycles):
-        if cycle == recursion.H_cycles - 1:
+        if cycle == recursion.H_cycles - recursion.differentiated_cycles:
             y, parts = jax.lax.stop_gradient((y, parts))
         for i in range(recursion.L_cycles):
             parts[i] = recursion.network(sum(parts) + (y + x))
@@ -98,10 +102,14 @@ PLAIN: list[tuple[Callable, dict]] = [
     (plain_trm, SIZES | {"H_cycles": 1, "L_cycles": 1}),
     (plain_trm, SIZES),
     (plain_trm, SIZES | MLP),
+    (plain_trm, SIZES | MLP | {"differentiated_cycles": 2}),
+    (plain_trm, SIZES | {"differentiated_cycles": 3, "unroll": True}),
     (plain_hrm, SIZES | {"recursion": "hrm", "H_layers": 1}),
     (plain_hrm, SIZES | MLP | {"recursion": "hrm", "H_layers": 2, "H_cycles": 1, "L_cycles": 1}),
     (plain_singlez, SIZES | {"recursion": "trm_singlez"}),
+    (plain_singlez, SIZES | {"recursion": "trm_singlez", "differentiated_cycles": 2}),
     (plain_hier6, SIZES | {"recursion": "trm_hier6", "H_cycles": 2, "L_cycles": 4}),
+    (plain_hier6, SIZES | MLP | {"recursion": "trm_hier6", "differentiated_cycles": 3}),
     (plain_baseline, {"recursion": "transformers_baseline", "H_layers": 2} | dict.fromkeys(SIZES, 0)),
 ]
 
@@ -270,6 +278,104 @@ def test_as_many_parameters_as_the_original_on_mazes():
 def check_parameters(config: ModelConfig, vocab_size: int, seq_len: int, parameters: int):
     model = jax.eval_shape(lambda: Reasoner(config, vocab_size, seq_len, key=jax.random.key(0)))
     assert count_parameters(model) == parameters
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ({"H_layers": 2}, "model.H_layers: found 2, expected 0: recursion 'trm' has no use for it"),
+        ({"L_layers": 0}, "model.L_layers: found 0, expected more than 0"),
+        ({"recursion": "hrm", "H_layers": 1, "unroll": True}, "model.unroll: found True, expected False: "),
+        ({"recursion": "hrm", "H_layers": 1, "differentiated_cycles": 2}, "model.differentiated_cycles: found 2, exp"),
+        ({"differentiated_cycles": 3}, "model.differentiated_cycles: found 3, expected at most model.H_cycles 2"),
+        ({"differentiated_cycles": 0}, "model.differentiated_cycles: found 0, expected more than 0"),
+        ({"recursion": "trm_hier6", "L_cycles": 7}, "model.L_cycles: found 7, expected at most 6"),
+        ({"recursion": "trn"}, "model.recursion: "),
+        ({"recursion": "os:sep"}, "model.recursion: "),
+    ],
+)
+def test_a_model_that_its_recursion_cannot_be_names_the_key(model: dict, says: str):
+    with pytest.raises(InputError) as error:
+        make_model(**model)
+    assert str(error.value).startswith(says)
+    assert "\n" not in str(error.value)
+
+
+# Plain derivatives
+
+
+def tangents(key: jax.Array, tree: Any) -> Any:
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(
+        structure, [jax.random.normal(jax.random.fold_in(key, i), x.shape, x.dtype) for i, x in enumerate(leaves)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("mixer", "gate", "forward_dtype"),
+    [("attention", "silu", "float32"), ("mlp", "norm", "float32"), ("attention", "norm", "bfloat16")],
+)
+def test_plain_derivatives_change_no_value(mixer: str, gate: str, forward_dtype: str):
+    positions = {"attention": "rope", "mlp": "none"}[mixer]
+    sizes = {"mixer": mixer, "positions": positions, "gate": gate, "forward_dtype": forward_dtype}
+    model = make_model(**sizes)
+    plain = reconfigure(model, tiny_config(model=sizes | {"plain_derivatives": True}).model)
+    inputs, rows, z = make_inputs(model)
+    for a, b in zip(jax.tree.leaves(model(inputs, rows, z)), jax.tree.leaves(plain(inputs, rows, z)), strict=True):
+        np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("mixer", "gate"), [("attention", "silu"), ("mlp", "norm")], ids=["attention", "mlp with normed gate"]
+)
+def test_forward_mode_agrees_with_finite_differences_and_with_our_derivatives(mixer: str, gate: str):
+    positions = {"attention": "rope", "mlp": "none"}[mixer]
+    sizes = {"mixer": mixer, "positions": positions, "gate": gate, "differentiated_cycles": 2, "rms_norm_eps": 1e-2}
+    model = make_model(**sizes)
+    plain = reconfigure(model, tiny_config(model=sizes | {"plain_derivatives": True}).model)
+    inputs, rows, z = make_inputs(model)
+
+    def logits(model: Reasoner, rows: jax.Array) -> jax.Array:
+        return reason(Weights(model, rows), inputs, jnp.arange(BATCH), steps=1, latents=z).outputs.logits
+
+    at, directions = (plain, rows), tangents(KEY, (plain, rows))
+    with pytest.raises(TypeError, match="forward-mode"):
+        jax.jvp(logits, (model, rows), tangents(KEY, (model, rows)))
+    _, forward = jax.jit(lambda: jax.jvp(logits, at, directions))()
+    step = 1e-3
+    ahead, behind = (jax.jit(logits)(*jax.tree.map(lambda x, d, s=s: x + s * d, at, directions)) for s in (step, -step))
+    finite = (ahead - behind) / (2 * step)
+    np.testing.assert_allclose(forward, finite, rtol=1e-2, atol=1e-2 * float(jnp.abs(finite).max()))
+    cotangent = jax.random.normal(KEY, forward.shape)
+    for other in (plain, model):
+        _, pull_back = jax.vjp(logits, other, rows)
+        along = jax.tree.map(lambda g, d: jnp.sum(g * d), pull_back(cotangent), (*pull_back_like(other, directions),))
+        np.testing.assert_allclose(sum(jax.tree.leaves(along)), jnp.sum(cotangent * forward), rtol=1e-3)
+
+
+def pull_back_like(model: Reasoner, directions: Any) -> Any:
+    """Return directions as those of a model with other static fields."""
+    of_model, of_rows = directions
+    return jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(of_model)), of_rows
+
+
+def test_jacobian_of_a_supervision_step_by_the_latents():
+    """Forward and reverse mode give one matrix, and it is that of finite differences in every direction."""
+    sizes = {"differentiated_cycles": 2, "plain_derivatives": True, "rms_norm_eps": 1e-2}
+    model = make_model(**sizes)
+    inputs, rows, z = make_inputs(model)
+    inputs, rows, z = inputs[0, :4], rows[0], jax.tree.map(lambda leaf: leaf[0, :6], z)
+
+    def refine(z_H: jax.Array) -> jax.Array:
+        return model(inputs, rows, dataclasses.replace(z, z_H=z_H))[0].z_H
+
+    forward, reverse = jax.jit(jax.jacfwd(refine))(z.z_H), jax.jit(jax.jacrev(refine))(z.z_H)
+    np.testing.assert_allclose(forward, reverse, rtol=1e-3, atol=1e-5)
+    step = 1e-2 * jnp.eye(z.z_H.size).reshape(-1, *z.z_H.shape)
+    at = jnp.broadcast_to(z.z_H, step.shape)
+    finite = (jax.vmap(refine)(at + step) - jax.vmap(refine)(at - step)) / 2e-2
+    found = forward.reshape(*z.z_H.shape, -1)
+    np.testing.assert_allclose(jnp.moveaxis(found, -1, 0), finite, rtol=0, atol=2e-2 * float(jnp.abs(finite).max()))
 
 
 # Derivatives that we define ourselves

@@ -113,7 +113,7 @@ def sudoku_command(
         write_identifiers(folder)
         for split, table, augmentations in (("train", train, num_aug), ("test", test, 0)):
             metadata = sudoku_build.metadata_of(len(table.questions), n, online_aug and split == "train")
-            draw = partial(sudoku_symmetries.draw_symmetries, rng, n=n)
+            draw = partial(sudoku_symmetries.draw_on_tokens, rng, n=n)
             sudoku_build.write_split(folder / split, table, metadata, augmentations, draw)
     augmented = "rearranged when they are drawn" if online_aug else f"with {num_aug} augmentations each"
     print_lines(f"{out}: {len(train.questions)} training puzzles {augmented}, {len(test.questions)} test puzzles")

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from trm.configuration.schema import ModelConfig
-from trm.model.layers import Network
 from trm.model.recursions.base import RECURSIONS, Hidden, Latent, Latents, OneNetwork, repeat
 
 
@@ -28,8 +27,9 @@ class SingleZ(OneNetwork[SingleLatent]):
     answer_latent: ClassVar[str] = "z_L"
     reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L",)
 
-    def h_cycle(self, network: Network, x: Hidden, z: SingleLatent) -> SingleLatent:
-        return SingleLatent(network(repeat(lambda z_L: network(z_L + x), z.z_L, self.L_cycles, self.unroll)))
+    def h_cycle(self, x: Hidden, z: SingleLatent) -> SingleLatent:
+        z_L = repeat(lambda z_L: self.network(z_L + x), z.z_L, self.L_cycles, self.unroll)
+        return SingleLatent(self.network(z_L))
 
     @classmethod
     def cycle_passes(cls, config: ModelConfig) -> int:
@@ -57,16 +57,16 @@ class Hier6(OneNetwork[SixLatents]):
     answer_latent: ClassVar[str] = "z_H"
     reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L1", "z_L2", "z_L3", "z_L4", "z_L5", "z_L6")
 
-    def h_cycle(self, network: Network, x: Hidden, z: SixLatents) -> SixLatents:
+    def h_cycle(self, x: Hidden, z: SixLatents) -> SixLatents:
         injected = z.z_H + x
 
         def l_cycle(parts: list[Array], i: Array) -> tuple[list[Array], None]:
-            refined = network(_add(parts) + injected)
+            refined = self.network(_add(parts) + injected)
             return [jnp.where(i == k, refined, part) for k, part in enumerate(parts)], None
 
         parts = [getattr(z, name) for name in self.reasoning_latents]
         parts, _ = jax.lax.scan(l_cycle, parts, jnp.arange(self.L_cycles), unroll=self.unroll)
-        return SixLatents(network(z.z_H + _add(parts)), *parts)
+        return SixLatents(self.network(z.z_H + _add(parts)), *parts)
 
     @classmethod
     def cycle_passes(cls, config: ModelConfig) -> int:

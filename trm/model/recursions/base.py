@@ -23,8 +23,8 @@ from trm.errors import InputError
 from trm.model.layers import Network, truncated_normal
 from trm.model.precision import cast_once
 
-N = TypeVar("N")
 T = TypeVar("T")
+W = TypeVar("W")
 
 Latent = Float[Array, "*batch_and_position hidden"]
 """One vector per position of every sequence, or a single one that all positions start from."""
@@ -140,13 +140,13 @@ def repeat(update: Callable[[T], T], z: T, times: int, unroll: bool = False) -> 
     return jax.lax.scan(lambda z, _: (update(z), None), z, length=times, unroll=unroll)[0]
 
 
-def without_gradient(cycle: Callable[[N, Array, Z], Z], networks: N, x: Hidden, z: Z, times: int) -> Z:
-    """Run `times` cycles of `cycle(networks, x, z)` that no gradient passes."""
+def without_gradient(cycle: Callable[[W, Array, Z], Z], weights: W, x: Hidden, z: Z, times: int) -> Z:
+    """Run `times` cycles of `cycle(weights, x, z)` that no gradient passes."""
     if not times:
         return z
     # Freeze what goes in, not what comes out: then nothing of these cycles is kept for the backward pass.
-    networks, x, z = jax.lax.stop_gradient((networks, x, z))
-    return repeat(lambda z: cycle(networks, x, z), z, times)
+    weights, x, z = jax.lax.stop_gradient((weights, x, z))
+    return repeat(lambda z: cycle(weights, x, z), z, times)
 
 
 class TwoLatents(Latents):
@@ -179,14 +179,15 @@ class OneNetwork(Recursion[Z]):
         self.differentiated_cycles = config.differentiated_cycles
 
     def __call__(self, x: Hidden, z: Z) -> Z:
-        network = cast_once(self.network, x.dtype)
-        z = without_gradient(self.h_cycle, network, x, z, self.H_cycles - self.differentiated_cycles)
+        # All of the module is frozen in the first cycles, so that a subclass may have parameters of its own.
+        cast = eqx.tree_at(lambda recursion: recursion.network, self, cast_once(self.network, x.dtype))
+        z = without_gradient(type(self).h_cycle, cast, x, z, self.H_cycles - self.differentiated_cycles)
         if self.differentiated_cycles > 1:
-            z = repeat(lambda z: self.h_cycle(network, x, z), z, self.differentiated_cycles - 1, self.unroll)
-        return self.h_cycle(network, x, z)
+            z = repeat(lambda z: cast.h_cycle(x, z), z, self.differentiated_cycles - 1, self.unroll)
+        return cast.h_cycle(x, z)
 
     @abc.abstractmethod
-    def h_cycle(self, network: Network, x: Hidden, z: Z) -> Z:
+    def h_cycle(self, x: Hidden, z: Z) -> Z:
         """Run one H cycle: refine the reasoning, then the answer."""
 
     @classmethod

@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 from trm.configuration.schema import ModelConfig
-from trm.model.layers import Network
 from trm.model.recursions.base import RECURSIONS, Hidden, OneNetwork, TwoLatents, repeat
 
 
@@ -15,10 +14,10 @@ class TRM(OneNetwork[TwoLatents]):
     answer_latent: ClassVar[str] = "z_H"
     reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L",)
 
-    def h_cycle(self, network: Network, x: Hidden, z: TwoLatents) -> TwoLatents:
+    def h_cycle(self, x: Hidden, z: TwoLatents) -> TwoLatents:
         injected = z.z_H + x
-        z_L = repeat(lambda z_L: network(z_L + injected), z.z_L, self.L_cycles, self.unroll)
-        return TwoLatents(z_H=network(z.z_H + z_L), z_L=z_L)
+        z_L = repeat(lambda z_L: self.network(z_L + injected), z.z_L, self.L_cycles, self.unroll)
+        return TwoLatents(z_H=self.network(z.z_H + z_L), z_L=z_L)
 
     @classmethod
     def cycle_passes(cls, config: ModelConfig) -> int:

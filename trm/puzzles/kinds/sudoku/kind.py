@@ -35,7 +35,7 @@ class Sudoku(PuzzleKind):
 
     def format(self, tokens: Integer[np.ndarray, " seq_len"]) -> str:
         # A network may answer with padding, which is no digit.
-        return format_board(np.maximum(_digits(tokens), 0))
+        return format_board(np.maximum(_board(tokens), 0))
 
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
         boards = _boards(questions), _boards(answers)
