@@ -23,6 +23,7 @@ from trm.puzzles.kinds.maze import build as maze_build
 from trm.puzzles.kinds.maze import generate as maze_generator
 from trm.puzzles.kinds.maze import text as maze_text
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.kinds.sudoku import rules as sudoku_rules
 from trm.puzzles.kinds.sudoku import text as sudoku_text
 from trm.training.state import make_state
 

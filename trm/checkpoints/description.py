@@ -130,7 +130,7 @@ def migrate(values: dict[str, Any]) -> dict[str, Any]:
 def array_checksum(name: str, array: np.ndarray) -> int:
     """Return the CRC-32 of an array with its name, dtype and shape."""
     header = f"{name} {array.dtype.name} {array.shape}".encode()
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8), zlib.crc32(header))
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, zlib.crc32(header))
 
 
 def check_arrays(arrays: Mapping[str, np.ndarray], checksums: Mapping[str, int]) -> None:
