@@ -93,5 +93,5 @@ class CompiledEvaluation:
 
     def __call__(self, weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
         if self._compiled is None:
-            self._compiled = self.stop.wait_for(self._jitted.lower(weights, batch).compile)
+            self._compiled = self.stop.compile(self._jitted, weights, batch)
         return self._compiled(weights, batch)

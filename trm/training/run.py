@@ -193,8 +193,8 @@ class _StagedTrainStep:
         if cycles != self._cycles:
             # It is made of constants, which are not the loop's.
             with jax.transfer_guard("allow"):
-                lowered = make_train_step(self._config, self._metadata, self._mesh, cycles).lower(state, data)
-                self._compiled = self._stop.wait_for(lowered.compile)
+                train_step = make_train_step(self._config, self._metadata, self._mesh, cycles)
+                self._compiled = self._stop.compile(train_step, state, data)
             self._cycles = cycles
         return self._compiled(state, data)
 

@@ -49,13 +49,22 @@ class StopRequest:
         if self.number:
             raise Stopped
 
+    def compile(self, jitted: Any, *arguments: Any) -> Callable[..., Any]:
+        """Compile a jitted function for arguments like these; raise Stopped when a signal comes first.
+
+        With several processes, which cannot stop apart, the function is compiled when it is called.
+        """
+        if jax.process_count() > 1:
+            return jitted
+        return self.wait_for(jitted.lower(*arguments).compile)
+
     def wait_for(self, compile: Callable[[], T]) -> T:
-        """Compile a program; raise Stopped when a signal comes first.
+        """Wait for the compiler; raise Stopped when a signal comes first.
 
         The compiler does not look at signals for up to minutes, so it gets a thread of its own, which is left behind
         when the run stops.
         """
-        if jax.process_count() > 1 or threading.current_thread() is not threading.main_thread():
+        if threading.current_thread() is not threading.main_thread():
             return compile()
         results: list[T] = []
         errors: list[BaseException] = []
