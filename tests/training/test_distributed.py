@@ -13,7 +13,7 @@ from conftest import tiny_config
 from test_processes import free_port
 from test_run_folder import assert_same, flip, metrics_of
 
-from trm.configuration.schema import config_to_toml
+from trm.configuration.reading import config_to_toml
 from trm.training.checkpoints import newest_checkpoint
 
 TRAIN = """
@@ -27,7 +27,7 @@ import jax
 address, process, config, run, slow = sys.argv[1:]
 jax.distributed.initialize(address, 2, int(process))
 
-from trm.configuration.schema import read_config
+from trm.configuration.reading import read_config
 from trm.parallel.mesh import make_mesh
 from trm.training.run import train
 

@@ -151,7 +151,7 @@ def test_a_run_folder_that_was_removed_is_made_anew(whole: tuple[Config, Path], 
 
     outcome, printed = go_on(config, run, hooks=[remove])
     assert f"warning: {run}: the run folder was removed; it is made anew" in printed
-    assert printed.count("warning") == 1
+    assert printed.count("is made anew") == 1
     assert outcome.step == 15
     assert (run / "config.toml").read_bytes() == (folder / "config.toml").read_bytes()
     assert (run / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()
@@ -165,7 +165,7 @@ def test_a_signal_in_an_evaluation(whole: tuple[Config, Path], tmp_path: Path, m
     config, folder = whole
     run = tmp_path / "run"
     batches = []
-    evaluate = evaluator.evaluate
+    evaluate = evaluator.evaluate_every_step
 
     def interrupted(*arguments: Any) -> Any:
         *others, on_answers = arguments
@@ -178,7 +178,7 @@ def test_a_signal_in_an_evaluation(whole: tuple[Config, Path], tmp_path: Path, m
         return evaluate(*others, see)
 
     with monkeypatch.context() as patch:
-        patch.setattr(evaluator, "evaluate", interrupted)
+        patch.setattr(evaluator, "evaluate_every_step", interrupted)
         outcome, _ = go_on(config, run)
     # The test set makes two batches.
     assert len(batches) == 1

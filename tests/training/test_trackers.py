@@ -10,6 +10,7 @@ import pytest
 from conftest import tiny_config
 from rich.console import Console
 
+from trm.model.flops import training_step_flops
 from trm.parallel.mesh import make_mesh
 from trm.training.run import train
 from trm.training.tracking import progress
@@ -46,7 +47,7 @@ def test_a_run_tells_time_speed_and_memory_and_goes_on_without_a_tracker(puzzle_
     assert written == lines
     # 15 steps and two evaluations, and one warning.
     assert (failing.lines, failing.closed) == (17, 1)
-    warnings = [line for line in console.file.getvalue().splitlines() if line.startswith("warning: ")]
+    warnings = [line for line in console.file.getvalue().splitlines() if "the run goes on" in line]
     assert warnings == ["warning: Failing: ConnectionError: no route to host; the run goes on without it"]
 
     times = [datetime.datetime.fromisoformat(line["time"]) for line in lines]
@@ -57,6 +58,8 @@ def test_a_run_tells_time_speed_and_memory_and_goes_on_without_a_tracker(puzzle_
     assert "train/steps_per_second" not in steps[0]
     for line in steps[1:]:
         assert line["train/puzzles_per_second"] == pytest.approx(8 * line["train/steps_per_second"])
+        flops = training_step_flops(config, 6, 16, batch=8)
+        assert line["train/flops_per_second"] == pytest.approx(flops * line["train/steps_per_second"])
     # Of 14 steps, each in the time between two lines, but for those after an evaluation.
     passed = sum(1 / line["train/steps_per_second"] for line in steps[1:])
     assert 0 < passed < (ended - began).total_seconds()

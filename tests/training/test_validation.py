@@ -17,7 +17,7 @@ from trm.checkpoints.format import describe, load_weights
 from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.evaluation.every_step import make_evaluation_step
+from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.reading import read_puzzle_set
@@ -117,7 +117,7 @@ def test_another_puzzle_set_is_refused_by_name(validated: tuple[Config, Path, An
     go_on(moved, shutil.copytree(folder, tmp_path / "moved"))
     inputs = np.load(data / "train" / "all__inputs.npy")
     np.save(data / "train" / "all__inputs.npy", inputs[::-1])
-    with pytest.raises(InputError, match=rf"{data}: examples: found others than those that .* was trained on"):
+    with pytest.raises(InputError, match=rf"{data}: found other examples than expected"):
         go_on(moved, shutil.copytree(folder, tmp_path / "run"))
 
 

@@ -21,6 +21,7 @@ from trm.cli.quickstart import quickstart
 from trm.cli.solve import solve_app
 from trm.cli.weights import weights_app
 from trm.configuration.reading import config_to_toml
+from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
@@ -203,6 +204,8 @@ def _print_estimate(config: Config, mesh: jax.sharding.Mesh) -> None:
         "memory, a step": f"{sizes.temporary_bytes / 1e6:,.0f} MB per device",
     }
     print_rows(rows)
+    for line in warnings_of(config, sizes.steps):
+        print_lines(f"warning: {line}")
 
 
 def _print_checkpoint(path: str) -> None:

@@ -16,6 +16,7 @@ from trm.configuration.reading import config_to_tables
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import fetch
+from trm.puzzles.identity import difference
 from trm.puzzles.metadata import Metadata
 from trm.training.best import Best
 from trm.training.checkpoints import Loaded, load_newest, newest_checkpoint
@@ -121,10 +122,6 @@ def check_same_puzzles(path: Path, description: Description, identity: Mapping[s
     """Raise InputError when the puzzle set is another than a run began with; return a line when that is not known."""
     if not description.identity:
         return [f"{path}: has no fingerprints of its puzzle set (an earlier format): {data} is not compared with it"]
-    differ = [name for name, digest in description.identity.items() if identity.get(name) != digest]
-    if differ:
-        raise InputError(
-            f"{data}: {', '.join(differ)}: found others than those that {path} was trained on, expected the same "
-            "puzzle set"
-        )
+    if differs := difference(identity, description.identity):
+        raise InputError(f"{data}: found {differs}, expected the puzzle set that {path} was trained on")
     return []

@@ -23,8 +23,10 @@ from rich.console import Console
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
 from trm.configuration.reading import config_to_toml
+from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
 from trm.evaluation.report import Report
+from trm.model.flops import training_step_flops
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.parallel.processes import decide_on_first, is_first
@@ -100,11 +102,13 @@ def train(
         folder = stack.enter_context(_RunFolder(run, config))
         identity = decide_on_first(lambda: fingerprint(config.data.train_paths, "train"))
         start = begin(config, run, mesh, metadata, identity, resume, init)
-        folder.write(start.notes, console)
+        warnings = [f"warning: {line}" for line in warnings_of(config, steps)]
+        folder.write([*start.notes, *warnings], console)
         record = Record(run / "metrics.jsonl", console, hooks, steps, start.step, start.evaluation_due)
         stack.enter_context(record)
         feed = stack.enter_context(open_feed(sets.train, config, mesh, start.step, start.rows_used))
-        measured = Measured(rules.global_batch_size, mesh.devices.flat[0])
+        flops = training_step_flops(config, metadata.vocab_size, metadata.seq_len, rules.global_batch_size)
+        measured = Measured(rules.global_batch_size, mesh, flops)
         metrics = StepMetrics(rules.global_batch_size, run, record, measured, start.rows_used)
         train_step = _StagedTrainStep(config, metadata, mesh, steps, stop)
         evaluation_step = CompiledEvaluation(config, mesh, stop)

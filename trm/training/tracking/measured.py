@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jax
+from jax.sharding import Mesh
 
 MEASURED = (
     "time",
@@ -18,8 +18,12 @@ MEASURED = (
     "puzzles_per_second",
     "device_memory_bytes",
     "host_memory_bytes",
+    "flops_per_second",
     "share_of_peak",
 )
+
+PEAK_FLOPS = {"NVIDIA A100": 312e12, "NVIDIA H100": 989e12, "NVIDIA H200": 989e12, "NVIDIA B200": 2250e12}
+"""Dense bfloat16 FLOPs per second of devices, by the beginning of their names, as their makers state them."""
 
 
 def is_measured(name: str) -> bool:
@@ -35,8 +39,12 @@ def now() -> str:
 class Measured:
     """Measures training steps."""
 
-    def __init__(self, batch_size: int, device: jax.Device):
-        self._batch_size, self._device = batch_size, device
+    def __init__(self, batch_size: int, mesh: Mesh, step_flops: int):
+        """Take the FLOPs of a whole training step."""
+        self._batch_size, self._step_flops = batch_size, step_flops
+        self._device = mesh.devices.flat[0]
+        names = (name for name in PEAK_FLOPS if self._device.device_kind.startswith(name))
+        self._peak = mesh.size * PEAK_FLOPS[name] if (name := next(names, None)) else math.nan
         self._previous = math.nan
 
     def restart(self) -> None:
@@ -48,7 +56,14 @@ class Measured:
         end = time.monotonic()
         speed = 1 / max(end - self._previous, 1e-9)
         self._previous = end
-        return {"steps_per_second": speed, "puzzles_per_second": speed * self._batch_size} | self._memory()
+        flops = speed * self._step_flops
+        return {
+            "steps_per_second": speed,
+            "puzzles_per_second": speed * self._batch_size,
+            "flops_per_second": flops,
+            # NaN, and so left out, for devices whose peak is not known.
+            "share_of_peak": flops / self._peak,
+        } | self._memory()
 
     def _memory(self) -> dict[str, int]:
         statistics = self._device.memory_stats() or {}
