@@ -90,7 +90,7 @@ def test_two_processes_stop_together_and_go_on_from_the_same_checkpoint(puzzle_d
     ended, printed = finish(processes, run)
     assert ended[0]["signal"] == ended[1]["signal"] == signal.SIGTERM
     assert 10 <= ended[0]["step"] == ended[1]["step"] < 50
-    assert printed[1] == ""
+    assert [line for line in printed[1].splitlines() if not line.startswith("[Gloo]")] == []
     newest = newest_checkpoint(run)
     assert newest is not None
     assert newest.name == f"step_{ended[0]['step']}.safetensors"

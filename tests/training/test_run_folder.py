@@ -168,14 +168,14 @@ def test_a_signal_in_an_evaluation(whole: tuple[Config, Path], tmp_path: Path, m
     evaluate = evaluator.evaluate_every_step
 
     def interrupted(*arguments: Any) -> Any:
-        *others, on_answers = arguments
+        step, weights, puzzles, batch_size, mesh, on_answers = arguments
 
         def see(batch: Any) -> None:
             batches.append(batch)
             os.kill(os.getpid(), signal.SIGTERM)
             on_answers(batch)
 
-        return evaluate(*others, see)
+        return evaluate(step, weights, puzzles, batch_size, mesh, see)
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluator, "evaluate_every_step", interrupted)

@@ -172,7 +172,7 @@ def test_early_stop_and_best(puzzle_dir: Path, tmp_path: Path):
     """With a learning rate of zero nothing gets better: the first evaluation is the best, patience ends the run."""
     config = tiny_config(
         data={"path": str(puzzle_dir)},
-        optimizer={"lr": 0.0, "puzzle_emb_lr": 0.0},
+        optimizer={"lr": 0.0, "puzzle_emb_lr": 0.0, "ema": False},
         train={"epochs": 40, "eval_interval": 2, "patience": 3, "best_metric": "lm_loss"},
     )
     outcome = train(config, tmp_path, make_mesh(1))

@@ -92,13 +92,13 @@ def test_a_signal_in_the_last_evaluation(
     (run / "weights.safetensors").unlink()
 
     def interrupted(*arguments: Any) -> Any:
-        *others, on_answers = arguments
+        step, weights, puzzles, batch_size, mesh, on_answers = arguments
 
         def see(batch: Any) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
             on_answers(batch)
 
-        return evaluate_every_step(*others, see)
+        return evaluate_every_step(step, weights, puzzles, batch_size, mesh, see)
 
     with monkeypatch.context() as patch:
         patch.setattr(evaluator, "evaluate_every_step", interrupted)

@@ -42,7 +42,8 @@ class Measured:
     def __init__(self, batch_size: int, mesh: Mesh, step_flops: int):
         """Take the FLOPs of a whole training step."""
         self._batch_size, self._step_flops = batch_size, step_flops
-        self._device = mesh.devices.flat[0]
+        # Of another process nothing is known.
+        self._device = mesh.local_devices[0]
         names = (name for name in PEAK_FLOPS if self._device.device_kind.startswith(name))
         self._peak = mesh.size * PEAK_FLOPS[name] if (name := next(names, None)) else math.nan
         self._previous = math.nan
