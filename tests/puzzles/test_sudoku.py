@@ -115,6 +115,27 @@ def test_there_are_only_so_many_full_4x4_boards(processes: int):
             pass
 
 
+@pytest.mark.parametrize(("n", "most"), [(4, 10**9), (6, 10**9), (9, 10**9), (4, 0)])
+def test_canonical_forms(n: int, most: int, monkeypatch: pytest.MonkeyPatch):
+    """All rearrangements of a board have one form; of large boards all that keep or reverse the order of lines."""
+    monkeypatch.setattr("trm.puzzles.kinds.sudoku.symmetries.MOST_REARRANGED", most)
+    boards = np.array([puzzle.question for puzzle in sudoku_generator.generate_many(n, 6, seed=3)])
+    symmetries = sudoku_symmetries.draw_symmetries(np.random.default_rng(1), 6, n)
+    if n == 9 or not most:
+        order = np.arange(n, dtype=np.uint8)
+        mirrored = np.where(np.arange(6)[:, None] % 2, order, order[::-1])
+        symmetries = symmetries._replace(rows=mirrored, columns=mirrored[::-1])
+    moved = apply(symmetries, boards)
+    assert (moved != boards).any(axis=(1, 2)).all()
+    first, second = (sudoku_symmetries.canonical_forms(each) for each in (boards, moved))
+    np.testing.assert_array_equal(first, second)
+    # A form is a rearrangement itself: as many clues in as many digits.
+    assert ((first > 0).sum(axis=1) == (boards > 0).sum(axis=(1, 2))).all()
+    assert [len(np.unique(form)) for form in first] == [len(np.unique(board)) for board in boards]
+    if n > 4:
+        assert len({form.tobytes() for form in first}) == 6
+
+
 def apply(symmetries: sudoku_symmetries.SudokuSymmetries, boards: np.ndarray) -> np.ndarray:
     tokens = boards.reshape(len(boards), -1) + 1
     return sudoku_symmetries.on_tokens(symmetries).apply(tokens).reshape(boards.shape) - 1

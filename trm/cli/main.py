@@ -14,7 +14,8 @@ from rich.table import Table
 
 from trm.checkpoints.format import describe
 from trm.cli.config import config_app
-from trm.cli.data import Overwrite, data_app
+from trm.cli.data import data_app
+from trm.cli.data_options import Overwrite
 from trm.cli.evaluate import evaluate_app, print_report
 from trm.cli.options import Devices, Settings
 from trm.cli.quickstart import quickstart

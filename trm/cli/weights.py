@@ -11,7 +11,7 @@ import typer
 from trm.checkpoints.card import model_card
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import load_weights, save
-from trm.cli.data import Overwrite
+from trm.cli.data_options import Overwrite
 from trm.configuration.schema import DataConfig
 from trm.errors import InputError
 from trm.model.reasoner import count_parameters

@@ -1,7 +1,7 @@
-"""Puzzles in CSV files: what enters is a file with the columns source, question, answer, rating, what leaves are its
-columns as text.
+"""Puzzles in CSV files. Entry: `read_rows`, `write_rows`; `read_pairs` of a user's own kind.
 
-The layout of the Hugging Face sets sapientinc/sudoku-extreme and sapientinc/maze-30x30-hard-1k.
+The columns are source, question, answer and rating, as in the Hugging Face sets sapientinc/sudoku-extreme and
+sapientinc/maze-30x30-hard-1k.
 """
 
 import csv
@@ -52,17 +52,26 @@ def read_rows(path: str | Path) -> Rows:
     questions, answers, ratings = [], [], []
     for number, row in _read(path, HEADER):
         _, question, answer, rating = row
-        # Python itself refuses to make a number of too many digits.
-        if not rating.isdecimal() or len(rating) > len(str(HIGHEST_RATING)) or int(rating) > HIGHEST_RATING:
-            expected = f"a whole number up to {HIGHEST_RATING}"
-            raise InputError(f"{path}: row {number}: rating: found {rating[:20]!r}, expected {expected}")
         if len(answer) != len(question) or (questions and len(question) != len(questions[0])):
             expected = len(questions[0]) if questions else len(question)
             found = f"{len(question)} and {len(answer)} characters"
             raise InputError(f"{path}: row {number}: question and answer: found {found}, expected {expected}")
         questions.append(question)
         answers.append(answer)
-        ratings.append(int(rating))
+        ratings.append(_parse_rating(rating, f"{path}: row {number}"))
+    return Rows(questions, answers, np.array(ratings))
+
+
+def read_pairs(path: str | Path) -> Rows:
+    """Read the columns question and answer of a CSV file, plain or gzip, and rating where there is one, else 0.
+
+    Raises InputError, naming file and row, for a missing column and a wrong rating.
+    """
+    questions, answers, ratings = [], [], []
+    for number, (question, answer, rating) in _read(path, ["question", "answer", "rating"], optional="rating"):
+        questions.append(question)
+        answers.append(answer)
+        ratings.append(_parse_rating(rating or "0", f"{path}: row {number}"))
     return Rows(questions, answers, np.array(ratings))
 
 
@@ -71,21 +80,35 @@ def read_questions(path: str | Path) -> list[str]:
     return [question for _, (question,) in _read(path, ["question"], others=True)]
 
 
-def _read(path: str | Path, columns: list[str], others: bool = False) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of each row: of these columns, beside which there may be others or not."""
+def _parse_rating(text: str, where: str) -> int:
+    # Python itself refuses to make a number of too many digits.
+    if not text.isdecimal() or len(text) > len(str(HIGHEST_RATING)) or int(text) > HIGHEST_RATING:
+        expected = f"a whole number up to {HIGHEST_RATING}"
+        raise InputError(f"{where}: rating: found {text[:20]!r}, expected {expected}")
+    return int(text)
+
+
+def _read(
+    path: str | Path, columns: list[str], others: bool = False, optional: str | None = None
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of each row, of these columns.
+
+    Unless `others` or `optional`, the file has no other columns; where it lacks the optional one, its cells are empty.
+    """
     path, count = Path(path), 0
     try:
         with open_text(path) as file:
             rows = csv.reader(file)
             header = next(rows, [])
-            if not (set(columns) <= set(header) if others else header == columns):
-                raise InputError(f"{path}: header: found {','.join(header)!r}, expected {','.join(columns)!r}")
-            places = [header.index(column) for column in columns]
+            needed = [column for column in columns if column != optional]
+            if not (set(needed) <= set(header) if others or optional else header == columns):
+                raise InputError(f"{path}: header: found {','.join(header)!r}, expected {','.join(needed)!r}")
+            places = [header.index(column) if column in header else None for column in columns]
             for count, row in enumerate(rows, start=1):
                 number = count - 1 + FIRST_ROW
                 if len(row) != len(header):
                     raise InputError(f"{path}: row {number}: found {len(row)} columns, expected {len(header)}")
-                yield number, [row[place] for place in places]
+                yield number, ["" if place is None else row[place] for place in places]
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -191,7 +191,10 @@ def read_examples(
                 f"{puzzles.name}: {field}: example {stored[row]}: found token {tokens[row, column]}, "
                 f"expected 0 to {highest}"
             )
-    augmented = kind_of(metadata).augment(inputs, labels, arrays, examples, of_puzzles, draws)
+    try:
+        augmented = kind_of(metadata).augment(inputs, labels, arrays, examples, of_puzzles, draws)
+    except InputError as error:
+        raise InputError(f"{puzzles.name}: {error}") from error
     inputs, labels = (tokens.astype(np.int32) for tokens in augmented)
     if metadata.ignore_label_id is not None:
         labels[labels == metadata.ignore_label_id] = IGNORED_LABEL

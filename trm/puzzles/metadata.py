@@ -1,4 +1,4 @@
-"""The puzzle set on disk, in the original's format: what enters is a directory, what leaves are memory-mapped arrays.
+"""The puzzle set on disk, in the original's format, and its metadata. Entry: `Metadata`, `check_metadata`.
 
     DIR/identifiers.json               names of the puzzle identifiers; index 0 is "<blank>"
     DIR/{train,test}/dataset.json      the `Metadata`
@@ -88,17 +88,20 @@ def check_metadata(values: Any, path: str) -> Metadata:
     for name, hint in hints.items():
         if name not in values:
             raise InputError(f"{path}: {name}: missing")
-        if hint is float and type(values[name]) is int:
+        if hint is float and type(values[name]) is int and abs(values[name]) < 2**63:
             values[name] = float(values[name])
         if not is_bearable(values[name], hint) or (type(values[name]) is bool and hint is not bool):
-            raise InputError(f"{path}: {name}: found {values[name]!r}, expected {getattr(hint, '__name__', hint)}")
+            raise InputError(f"{path}: {name}: found {values[name]!r:.80}, expected {getattr(hint, '__name__', hint)}")
     metadata = Metadata(**{name: values[name] for name in hints})
     for name in "vocab_size seq_len num_puzzle_identifiers total_groups mean_puzzle_examples".split():
         if not 0 < getattr(metadata, name) < math.inf:
             raise InputError(f"{path}: {name}: found {getattr(metadata, name)}, expected more than 0")
+    for name, numbers in (("pad_id", metadata.vocab_size), ("blank_identifier_id", metadata.num_puzzle_identifiers)):
+        if not 0 <= getattr(metadata, name) < numbers:
+            raise InputError(f"{path}: {name}: found {getattr(metadata, name)}, expected 0 to {numbers - 1}")
     if not metadata.sets:
         raise InputError(f"{path}: sets: found none, expected at least one")
     for name in metadata.sets:
-        if not isinstance(name, str) or Path(name).name != name:
+        if not isinstance(name, str) or Path(name).name != name or not name.isprintable():
             raise InputError(f"{path}: sets: found {name!r}, expected a plain name")
     return metadata

@@ -1,7 +1,9 @@
 """Reading a puzzle set from disk, memory-mapped. Entry: `read_puzzle_set`, `read_puzzle_sets`."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -37,7 +39,8 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     fields = FIELDS + STORED_AUGMENTATIONS if stores_augmentations else FIELDS
     paths = {field: folder / f"{name}__{field}.npy" for field in fields}
     ratings_path = folder / f"{name}__{RATINGS}.npy"
-    if ratings_path.exists():
+    # Unlike Path's, this answer is no for a name that the system refuses.
+    if os.path.exists(ratings_path):
         paths[RATINGS] = ratings_path
     arrays = {field: _map_array(path) for field, path in paths.items()}
 
@@ -47,7 +50,9 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
 
     for field, array in arrays.items():
         require(array.ndim >= 1, field, f"shape {array.shape}", "an array of at least one axis")
-        require(array.dtype.kind in "iu", field, f"dtype {array.dtype}", "integers")
+        # Numbers of 64 bits without a sign become floats where they meet others.
+        integers = array.dtype.kind in "iu" and array.dtype != np.uint64
+        require(integers, field, f"dtype {array.dtype}", "integers of at most 63 bits")
     stored = len(arrays["inputs"])
     for field in TOKENS:
         shape = (stored, metadata.seq_len)
@@ -82,8 +87,9 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
         require(arrays[field].shape == shape, field, f"shape {arrays[field].shape}", shape)
     require_range("transforms", 0, 7)
     require_range("colors", 0, ARC_COLORS - 1)
-    ends = arrays["first_examples"] + np.diff(arrays["puzzle_indices"])
-    require(arrays["first_examples"].min() >= 0, "first_examples", arrays["first_examples"].min(), "0 or more")
+    require_range("first_examples", 0, stored - 1)
+    sizes = np.diff(arrays["puzzle_indices"].astype(np.int64))
+    ends = np.minimum(sizes, stored + 1) + arrays["first_examples"]
     require(ends.max() <= stored, "first_examples", f"examples up to {ends.max()}", f"at most {stored}")
     return PuzzleArrays(
         **plain,
@@ -94,13 +100,29 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     )
 
 
+_NUMPY_ERRORS = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    TokenError,
+    OverflowError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    MemoryError,
+    RecursionError,
+)
+"""What NumPy raises for headers that are no literals, and for types and sizes that there cannot be."""
+
+
 def _map_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{path}: not a whole .npy file: {error}") from error
+    except _NUMPY_ERRORS as error:
+        message = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: not a whole .npy file: {message}") from error
     if not isinstance(array, np.ndarray):
         raise InputError(f"{path}: found an archive of arrays, expected a single .npy array")
     return array

@@ -128,6 +128,10 @@ class PuzzleKind(abc.ABC):
             return draws.apply(inputs), draws.apply(labels)
         return inputs, labels
 
+    def canonical(self, questions: Tokens) -> Tokens:
+        """Return one question of all those that are the same up to a symmetry, or up to some symmetries."""
+        return questions
+
     # Checking and drawing
 
     def well_formed(self, inputs: Tokens, labels: Tokens) -> Bool[np.ndarray, " puzzles"]:

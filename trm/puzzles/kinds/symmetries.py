@@ -34,3 +34,12 @@ def dihedral_symmetries(transforms: Integer[np.ndarray, " symmetries"], seq_len:
     cells = np.arange(seq_len).reshape(side, side)
     every = np.stack([transform(cells, t).ravel() for t in range(TRANSFORMS)])
     return Symmetries(every[transforms], np.tile(np.arange(vocab_size, dtype=np.uint8), (len(transforms), 1)))
+
+
+def least_rows(rows: Integer[np.ndarray, "puzzles symmetries seq_len"]) -> Integer[np.ndarray, "puzzles seq_len"]:
+    """Return the first row in lexicographic order of each puzzle's."""
+    puzzles, _, seq_len = rows.shape
+    # As strings of bytes, which NumPy compares without zeros at the end: that changes no order and no equality here.
+    text = np.ascontiguousarray(rows, np.uint8).view(f"S{seq_len}")[:, :, 0]
+    least = np.sort(text, axis=1)[:, 0]
+    return np.ascontiguousarray(least).view(np.uint8).reshape(puzzles, seq_len)

@@ -74,6 +74,15 @@ def _stored_shapes(frames: Frames) -> Integer[np.ndarray, "batch 2"]:
     return np.stack([(edge >= TOKEN_OF_COLOR_0).sum(axis=1) for edge in (boards[:, :, 0], boards[:, 0])], axis=1)
 
 
+def find_gaps(frames: Frames) -> Bool[np.ndarray, " batch"]:
+    """Say which grids at the top left of their frames are no rectangles of colours."""
+    shapes = _stored_shapes(frames)
+    places = np.arange(ARC_SIDE)
+    rows, columns = (places < shapes[:, [axis]] for axis in (0, 1))
+    inside = rows[:, :, None] & columns[:, None, :]
+    return (inside & (frames.reshape(inside.shape) < TOKEN_OF_COLOR_0)).any(axis=(1, 2))
+
+
 def room(
     shapes: Integer[np.ndarray, "batch 2"], transforms: Integer[np.ndarray, " batch"]
 ) -> Integer[np.ndarray, "batch 2"]:

@@ -13,7 +13,7 @@ from rich.text import Text
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleArrays
 from trm.puzzles.kinds.arc.draw import draw_grid
-from trm.puzzles.kinds.arc.frames import augment_frames, is_framed
+from trm.puzzles.kinds.arc.frames import augment_frames, find_gaps, is_framed
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, SEQ_LEN, VOCAB_SIZE
 from trm.puzzles.kinds.kind import PuzzleKind, Tokens
 
@@ -65,6 +65,11 @@ class Arc(PuzzleKind):
         stored = arrays.stored_augmentations
         if stored is None:
             return inputs, labels
+        for field, frames in (("inputs", inputs), ("labels", labels)):
+            gaps = find_gaps(frames)
+            if gaps.any():
+                example = arrays.stored_at(examples, puzzles)[gaps.argmax()]
+                raise InputError(f"{field}: example {example}: found no colour inside a grid, expected a rectangle")
         transforms, colors = stored.transforms[puzzles], stored.colors[puzzles]
         if draws is None:
             return augment_frames(inputs, labels, transforms, colors)

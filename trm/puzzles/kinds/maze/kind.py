@@ -9,12 +9,12 @@ from jaxtyping import Bool, Integer
 from rich.text import Text
 
 from trm.errors import InputError
-from trm.puzzles.kinds.dihedral import TRANSFORMS
+from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
 from trm.puzzles.kinds.kind import PuzzleKind, Tokens
 from trm.puzzles.kinds.maze.draw import draw_maze
 from trm.puzzles.kinds.maze.rules import MAZE_CHARACTERS, SMALLEST, Boards, is_shortest_path
 from trm.puzzles.kinds.maze.text import QUESTION_CHARACTERS, parse_maze
-from trm.puzzles.kinds.symmetries import Symmetries, dihedral_symmetries
+from trm.puzzles.kinds.symmetries import Symmetries, dihedral_symmetries, least_rows
 
 
 @final
@@ -50,6 +50,12 @@ class Maze(PuzzleKind):
         if not 1 <= count <= TRANSFORMS:
             raise InputError(f"views: found {count}, expected 1 to {TRANSFORMS} (puzzles of kind 'maze')")
         return self._dihedral(np.arange(count), seq_len)
+
+    def canonical(self, questions: Tokens) -> Tokens:
+        """Return the least of the eight rotations and reflections."""
+        boards = _boards(questions)
+        every = np.stack([transform(boards, t).reshape(questions.shape) for t in range(TRANSFORMS)], axis=1)
+        return least_rows(every)
 
     def draw(
         self,

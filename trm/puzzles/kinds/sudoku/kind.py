@@ -10,7 +10,7 @@ from rich.text import Text
 from trm.puzzles.kinds.kind import PuzzleKind, Tokens
 from trm.puzzles.kinds.sudoku.draw import draw_sudoku
 from trm.puzzles.kinds.sudoku.rules import SIDES, TOKEN_OF_DIGIT_0, Board, Boards, obeys_rules
-from trm.puzzles.kinds.sudoku.symmetries import draw_on_tokens
+from trm.puzzles.kinds.sudoku.symmetries import canonical_forms, draw_on_tokens
 from trm.puzzles.kinds.sudoku.text import format_board, parse_board
 from trm.puzzles.kinds.symmetries import Symmetries
 
@@ -43,6 +43,10 @@ class Sudoku(PuzzleKind):
 
     def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries:
         return draw_on_tokens(rng, count, math.isqrt(seq_len))
+
+    def canonical(self, questions: Tokens) -> Tokens:
+        """Return the canonical form of each question; of many, or large ones, up to some of the symmetries."""
+        return canonical_forms(_boards(questions)).reshape(questions.shape)
 
     def draw(
         self,

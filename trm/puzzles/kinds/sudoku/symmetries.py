@@ -1,14 +1,15 @@
-"""Symmetries of Sudoku. Entry: `draw_symmetries`, `draw_on_tokens`."""
+"""Symmetries of Sudoku. Entry: `draw_symmetries`, `draw_on_tokens`, `canonical_forms`."""
 
 import itertools
+import math
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer
 
-from trm.puzzles.kinds.sudoku.rules import TOKEN_OF_DIGIT_0, box_shape
-from trm.puzzles.kinds.symmetries import Symmetries
+from trm.puzzles.kinds.sudoku.rules import TOKEN_OF_DIGIT_0, Boards, box_shape
+from trm.puzzles.kinds.symmetries import Symmetries, least_rows
 
 
 class SudokuSymmetries(NamedTuple):
@@ -54,6 +55,51 @@ def on_tokens(symmetries: SudokuSymmetries) -> Symmetries:
 def draw_on_tokens(rng: np.random.Generator, boards: int, n: int) -> Symmetries:
     """Draw symmetries for boards as tokens."""
     return on_tokens(draw_symmetries(rng, boards, n))
+
+
+MOST_REARRANGED = 20_000_000
+"""Rearranged boards that `canonical_forms` compares."""
+
+
+def canonical_forms(boards: Boards) -> Integer[np.ndarray, "boards cells"]:
+    """Return one board of all those that are the same up to a symmetry, digits numbered in the order of appearance.
+
+    It is the least of all rearrangements; where they are more than `MOST_REARRANGED`, as on every 9x9 board, the least
+    of the rotations and reflections that keep boxes, and boards that are the same up to others have different forms.
+    """
+    n = boards.shape[-1]
+    box_rows, box_columns = box_shape(n)
+    every = [math.factorial(n // size) * math.factorial(size) ** (n // size) for size in (box_rows, box_columns)]
+    square = box_rows == box_columns
+    if len(boards) * every[0] * every[1] * (1 + square) <= MOST_REARRANGED:
+        rows, columns = _line_orders(n // box_rows, box_rows), _line_orders(n // box_columns, box_columns)
+    else:
+        rows = columns = np.stack([np.arange(n), np.arange(n)[::-1]])
+    cells = np.arange(n * n).reshape(n, n)
+    sources = cells[rows.astype(int)][:, :, columns.astype(int)].transpose(0, 2, 1, 3).reshape(-1, n, n)
+    if square:
+        sources = np.concatenate([sources, sources.swapaxes(1, 2)])
+    sources = sources.reshape(len(sources), n * n)
+    flat = boards.reshape(-1, n * n).astype(np.uint8)
+    at_a_time = max(1, 2**18 // len(sources))
+    chunks = [flat[start : start + at_a_time] for start in range(0, len(flat), at_a_time)]
+    return np.concatenate([least_rows(_renumber(chunk[:, sources])) for chunk in chunks])
+
+
+def _renumber(boards: Integer[np.ndarray, "*batch cells"]) -> Integer[np.ndarray, "*batch cells"]:
+    """Number digits in the order of appearance; blanks, and padding as blanks, stay 0."""
+    flat = boards.reshape(-1, boards.shape[-1])
+    renumbered = np.zeros_like(flat)
+    names = np.zeros((len(flat), int(flat.max()) + 1), flat.dtype)
+    following = np.ones(len(flat), flat.dtype)
+    every = np.arange(len(flat))
+    for cell in range(flat.shape[1]):
+        digits = flat[:, cell]
+        new = (digits > 0) & (names[every, digits] == 0)
+        names[every[new], digits[new]] = following[new]
+        following[new] += 1
+        renumbered[:, cell] = names[every, digits]
+    return renumbered.reshape(boards.shape)
 
 
 @cache
