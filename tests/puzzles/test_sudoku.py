@@ -115,7 +115,7 @@ def test_there_are_only_so_many_full_4x4_boards(processes: int):
             pass
 
 
-@pytest.mark.parametrize(("n", "most"), [(4, 10**9), (6, 10**9), (9, 10**9), (4, 0)])
+@pytest.mark.parametrize(("n", "most"), [(4, 10**6), (6, 10**6), (9, 10**6), (4, 0)])
 def test_canonical_forms(n: int, most: int, monkeypatch: pytest.MonkeyPatch):
     """All rearrangements of a board have one form; of large boards all that keep or reverse the order of lines."""
     monkeypatch.setattr("trm.puzzles.kinds.sudoku.symmetries.MOST_REARRANGED", most)

@@ -66,7 +66,7 @@ def warn_of_repeats(kind: PuzzleKind, train: np.ndarray, test: np.ndarray) -> No
     if repeats.equal or repeats.symmetric:
         print_lines(
             f"warning: {repeats.equal} of {len(test)} test puzzles are training puzzles, and {repeats.symmetric} others "
-            f"are up to a symmetry: accuracy on them says nothing of new puzzles"
+            "are up to a symmetry: accuracy on them says nothing of new puzzles"
         )
 
 
