@@ -21,6 +21,7 @@ from trm.puzzles.kinds.maze import generate as maze_generator
 from trm.puzzles.kinds.maze import text as maze_text
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.puzzles.kinds.sudoku import text as sudoku_text
+from trm.puzzles.kinds.tables import Puzzle
 from trm.puzzles.loader import load_test_batches
 from trm.puzzles.metadata import IGNORED_LABEL
 from trm.puzzles.reading import read_puzzle_set
@@ -388,3 +389,25 @@ def test_hub_without_its_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(InputError, match=r"expected `pip install 'trm\[hub\]'`"):
         hub.download("someone/puzzles", "train.csv")
+
+
+@pytest.mark.parametrize("kind", ["sudoku", "maze"])
+def test_test_puzzles_that_are_training_puzzles_are_named(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Of five test puzzles one is a training puzzle, and two others are turned ones."""
+    if kind == "sudoku":
+        puzzles = list(sudoku_generator.generate_many(4, 7, seed=11, keep_clues=9))
+        digits = np.array([0, 3, 1, 4, 2])
+        turned = [Puzzle(digits[p.question.T], digits[p.answer.T], p.rating) for p in puzzles[1:3]]
+        write = sudoku_text.write_csv
+    else:
+        puzzles = list(maze_generator.generate_many(6, 7, seed=11))
+        turned = [Puzzle(p.question[::-1], p.answer[::-1], p.rating) for p in puzzles[1:3]]
+        write = maze_text.write_csv
+    write(tmp_path / "train.csv", "x", puzzles[:5])
+    write(tmp_path / "test.csv", "x", [puzzles[0], *turned, *puzzles[5:]])
+    files = ["--train", tmp_path / "train.csv", "--test", tmp_path / "test.csv"]
+    code, out, err = run_trm(capsys, "data", kind, tmp_path / "set", *files)
+    assert code == 0, err
+    assert "warning: 1 of 5 test puzzles are training puzzles, 2 others are training puzzles up to a symmetry" in out
+    write(tmp_path / "test.csv", "x", puzzles[5:])
+    assert "warning" not in run_trm(capsys, "data", kind, tmp_path / "other", *files)[1]

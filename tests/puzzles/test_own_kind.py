@@ -116,7 +116,7 @@ def test_stored_symmetries_and_mistakes(folder: Path, capsys: pytest.CaptureFixt
     check_mistake(capsys, ["data", "kind", "queen", "x", *files], "kind: found 'queen', expected one of 'sudoku'")
     check_mistake(capsys, ["data", "kind", "arc", "x", *files], "arc: found a kind without text")
     _, out, _ = run_trm(capsys, "data", "kind", "queens:KIND", "same", "--train", "test.csv", "--test", "test.csv")
-    assert "warning: 10 of 10 test puzzles are training puzzles, and 0 others are up to a symmetry" in out
+    assert "warning: 10 of 10 test puzzles are training puzzles, 0 others are training puzzles up to a symmetry" in out
     # Without its file the set cannot be read.
     Path("queens.py").unlink()
     sys.modules.pop("queens")

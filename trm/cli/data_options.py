@@ -65,8 +65,8 @@ def warn_of_repeats(kind: PuzzleKind, train: np.ndarray, test: np.ndarray) -> No
     repeats = count_repeats(kind, train, test)
     if repeats.equal or repeats.symmetric:
         print_lines(
-            f"warning: {repeats.equal} of {len(test)} test puzzles are training puzzles, and {repeats.symmetric} others "
-            "are up to a symmetry: accuracy on them says nothing of new puzzles"
+            f"warning: {repeats.equal} of {len(test)} test puzzles are training puzzles, {repeats.symmetric} others "
+            f"are training puzzles up to a symmetry: accuracy on them says nothing of new puzzles"
         )
 
 

@@ -157,7 +157,7 @@ def select_rows(
 
 
 def bundled_csv(name: str) -> Path:
-    """Return the path of a CSV file that comes with the package, such as `sudoku-9x9-train.csv.gz`."""
+    """Return the path of a bundled CSV file, such as `sudoku-9x9-train.csv.gz`."""
     return Path(str(files("trm.puzzles") / "bundled" / name))
 
 

@@ -51,7 +51,7 @@ class Metadata:
 
     pad_id: int
     ignore_label_id: int | None
-    """Label on disk that is to be ignored; unset: every label counts."""
+    """Label on disk that does not count; unset: every label counts."""
     blank_identifier_id: int
     vocab_size: int
     seq_len: int

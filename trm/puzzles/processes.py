@@ -1,4 +1,4 @@
-"""Processes that make puzzles beside each other."""
+"""Processes that make puzzles in parallel. Entry: `process_pool`."""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,5 +19,5 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         except BrokenProcessPool as error:
             raise InputError("a process was killed, expected enough memory: fewer --processes take less") from error
         finally:
-            # After an error nothing that still waits is to be begun.
+            # After an error, jobs that still wait are not begun.
             pool.shutdown(cancel_futures=True)

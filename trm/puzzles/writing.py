@@ -58,7 +58,7 @@ def new_puzzle_set(directory: str | Path, overwrite: bool = False) -> Iterator[P
 
 
 def check_new_puzzle_set(directory: str | Path, overwrite: bool = False) -> None:
-    """Raise InputError where `new_puzzle_set` would, before hours go into what the set is to hold."""
+    """Raise InputError where `new_puzzle_set` would; call it before hours of building."""
     check_new_folder(directory, _MARK, overwrite)
 
 
@@ -72,7 +72,7 @@ def write_identifiers(folder: Path, names: Sequence[str] = (BLANK,)) -> None:
 
 
 def write_metadata(split: Path, metadata: Metadata) -> None:
-    """Write `dataset.json`; what only this program knows is left out where it says nothing."""
+    """Write `dataset.json`; fields that the original does not know are left out where they have their defaults."""
     split.mkdir(exist_ok=True)
     values = dataclasses.asdict(metadata)
     for field in dataclasses.fields(Metadata):
@@ -99,7 +99,7 @@ class TokenFiles:
 
     @staticmethod
     def create(split: Path, name: str, examples: int, seq_len: int) -> "TokenFiles":
-        """Make both files at their full size."""
+        """Create both files with their full size."""
         split.mkdir(exist_ok=True)
         inputs, labels = (_field_path(split, name, field) for field in TOKENS)
         header = {"descr": "|u1", "fortran_order": False, "shape": (examples, seq_len)}

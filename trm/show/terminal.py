@@ -20,7 +20,7 @@ def draw_changes(
 ) -> Table:
     """Lay out a puzzle and the drawings of those of its boards that a supervision step changed, side by side.
 
-    Only so many as fit into `width` columns, and at least two.
+    As many as fit into `width` columns, and at least two.
     """
     changed = [0, *(i for i in range(1, len(boards)) if (boards[i] != boards[i - 1]).any())]
     most = max(2, (width + GAP) // (_columns(puzzle) + GAP) - 1)

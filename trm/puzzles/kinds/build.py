@@ -9,7 +9,7 @@ from jaxtyping import Bool, Integer
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
 from trm.puzzles.csv_files import FIRST_ROW, read_pairs
-from trm.puzzles.kinds.kind import PuzzleKind, Tokens
+from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.tables import Table, describe_split, indices_of_single_examples
 from trm.puzzles.kinds.text import parse_column
 
@@ -77,7 +77,9 @@ class Repeats(NamedTuple):
     """Others whose question is one up to a symmetry, as far as the kind can tell (`PuzzleKind.canonical`)."""
 
 
-def count_repeats(kind: PuzzleKind, train: Tokens, test: Tokens) -> Repeats:
+def count_repeats(
+    kind: PuzzleKind, train: Integer[np.ndarray, "train seq_len"], test: Integer[np.ndarray, "test seq_len"]
+) -> Repeats:
     """Count the test questions that are training questions."""
     equal = _are_among(test, train)
     if equal.all():
@@ -87,7 +89,9 @@ def count_repeats(kind: PuzzleKind, train: Tokens, test: Tokens) -> Repeats:
     return Repeats(int(equal.sum()), int(symmetric.sum()))
 
 
-def _are_among(rows: Tokens, others: Tokens) -> Bool[np.ndarray, " rows"]:
+def _are_among(
+    rows: Integer[np.ndarray, "rows seq_len"], others: Integer[np.ndarray, "others seq_len"]
+) -> Bool[np.ndarray, " rows"]:
     known = {row.tobytes() for row in np.ascontiguousarray(others, np.uint8)}
     return np.array([row.tobytes() in known for row in np.ascontiguousarray(rows, np.uint8)])
 

@@ -1,4 +1,4 @@
-"""The eight rotations and reflections of a grid, with the numbers that the original gives them."""
+"""The eight rotations and reflections of a grid, numbered as in the original. Entry: `transform`, `inverse`."""
 
 import numpy as np
 from jaxtyping import Bool, Integer, Shaped
@@ -40,5 +40,5 @@ def inverse(
 
 
 def swaps_axes(t: Integer[np.ndarray, "*batch"]) -> Bool[np.ndarray, "*batch"]:
-    """Say of each transform whether it makes rows of columns."""
+    """Say of each transform whether it swaps rows and columns."""
     return np.array([transposes for transposes, _, _ in _PLAN])[t]

@@ -49,7 +49,7 @@ class Draws(Protocol):
         ...
 
     def offsets(self, split: str, group: int, puzzle: int, pairs: int) -> DrawOffsets:
-        """Return what draws the places of the pairs, so many to a puzzle, of some puzzles beginning with this one."""
+        """Return what draws the places of pairs, `pairs` to a puzzle, of puzzles from number `puzzle` on."""
         ...
 
 

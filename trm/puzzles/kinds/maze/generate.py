@@ -1,4 +1,4 @@
-"""A generator of hard mazes: random walls, start and goal, kept where the shortest path between them is long.
+"""A generator of hard mazes. Entry: `generate_many`.
 
 The published procedure: the share of walls is uniform in 30 to 50 %, the walls are uniform over the cells, start and
 goal over the free ones, and a maze is kept when its shortest path has more than a given number of moves. With 30 x 30

@@ -23,8 +23,8 @@ Boards = Integer[np.ndarray, "boards n n"]
 
 # Paths
 #
-# All boards lie behind one another in one flat array, every row and every board followed by cells that are no way: a
-# step is an addition, and one off the board ends on such a cell (one off the first board on the last cells of all).
+# All boards lie one after the other in one flat array, every row and every board followed by blocked cells: a step is
+# an addition, and a step off a board ends on a blocked cell (off the first board, on the last cells of the array).
 
 
 def _flatten(boards: Boards, outside: int) -> Integer[np.ndarray, " cells"]:

@@ -57,7 +57,7 @@ def draw_on_tokens(rng: np.random.Generator, boards: int, n: int) -> Symmetries:
     return on_tokens(draw_symmetries(rng, boards, n))
 
 
-MOST_REARRANGED = 20_000_000
+MOST_REARRANGED = 1_000_000
 """Rearranged boards that `canonical_forms` compares."""
 
 
