@@ -1,5 +1,6 @@
 """Reading a puzzle set from disk, memory-mapped. Entry: `read_puzzle_set`, `read_puzzle_sets`."""
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -79,10 +80,13 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     if RATINGS in arrays:
         shape = (len(arrays["group_indices"]) - 1,)
         require(arrays[RATINGS].shape == shape, RATINGS, f"shape {arrays[RATINGS].shape}", shape)
-    plain = {field: arrays[field] for field in FIELDS}
-    ratings = arrays.get(RATINGS)
+    read = PuzzleArrays(
+        *(arrays[field] for field in FIELDS),
+        online_augmentation=metadata.online_augmentation,
+        ratings=arrays.get(RATINGS),
+    )
     if not stores_augmentations:
-        return PuzzleArrays(**plain, online_augmentation=metadata.online_augmentation, ratings=ratings)
+        return read
     for field, shape in (("first_examples", (puzzles,)), ("transforms", (puzzles,)), ("colors", (puzzles, ARC_COLORS))):
         require(arrays[field].shape == shape, field, f"shape {arrays[field].shape}", shape)
     require_range("transforms", 0, 7)
@@ -91,13 +95,8 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     sizes = np.diff(arrays["puzzle_indices"].astype(np.int64))
     ends = np.minimum(sizes, stored + 1) + arrays["first_examples"]
     require(ends.max() <= stored, "first_examples", f"examples up to {ends.max()}", f"at most {stored}")
-    return PuzzleArrays(
-        **plain,
-        online_augmentation=True,
-        first_examples=arrays["first_examples"],
-        stored_augmentations=StoredAugmentations(arrays["transforms"], arrays["colors"]),
-        ratings=ratings,
-    )
+    augmentations = StoredAugmentations(arrays["transforms"], arrays["colors"])
+    return dataclasses.replace(read, first_examples=arrays["first_examples"], stored_augmentations=augmentations)
 
 
 _NUMPY_ERRORS = (

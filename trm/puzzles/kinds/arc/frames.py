@@ -80,7 +80,7 @@ def find_gaps(frames: Frames) -> Bool[np.ndarray, " batch"]:
     places = np.arange(ARC_SIDE)
     rows, columns = (places < shapes[:, [axis]] for axis in (0, 1))
     inside = rows[:, :, None] & columns[:, None, :]
-    return (inside & (frames.reshape(inside.shape) < TOKEN_OF_COLOR_0)).any(axis=(1, 2))
+    return np.asarray((inside & (frames.reshape(inside.shape) < TOKEN_OF_COLOR_0)).any(axis=(1, 2)))
 
 
 def room(
