@@ -8,7 +8,8 @@ import typer
 
 from trm.cli.data_arc import arc_app
 from trm.cli.data_boards import boards_app
-from trm.cli.data_options import Out, Overwrite, Seed, warn_of_repeats
+from trm.cli.data_options import Out, Seed, warn_of_repeats
+from trm.cli.options import Overwrite
 from trm.errors import InputError
 from trm.puzzles.check import check_puzzle_set
 from trm.puzzles.kinds.build import build_split, read_table

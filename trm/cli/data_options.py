@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from trm.cli.options import Overwrite
 from trm.errors import InputError
 from trm.puzzles.kinds.build import count_repeats
 from trm.puzzles.kinds.kind import PuzzleKind
@@ -35,7 +36,6 @@ MinMoves = Annotated[
 Unique = Annotated[bool, typer.Option("--unique", help="Of a generated maze: make the shortest path the only one.")]
 Processes = Annotated[int | None, typer.Option(help="Processes.", show_default="one per core", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.", min=0)]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 def csv_files(train: Path | None, test: Path | None, hub_repo: str | None) -> tuple[Path, Path] | None:

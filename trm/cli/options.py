@@ -1,74 +1,73 @@
-"""Options of commands that think: how long, how often, which answer is taken, and how it is written."""
+"""Options that several commands share, and what they make of them."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from trm.errors import InputError
-from trm.puzzles.metadata import Metadata
-from trm.solving.options import NoiseOn, SolverOptions
+from trm.show.console import print_warning
+from trm.solving.options import NoiseOn
 from trm.solving.selection import SelectionMethod
-from trm.solving.views import Views, make_views
+from trm.storage.bundled import ENDING, weights_names
+from trm.storage.hub import SCHEME
 
-SLOTS = 256
-"""Sequences that each device refines at a time, at most."""
+# Files
+
+_WHICH = f" {ENDING}; {SCHEME}OWNER/REPOSITORY/FILE; or bundled weights: {', '.join(weights_names())}."
+CheckpointFile = Annotated[str, typer.Argument(help="Checkpoint or weights:" + _WHICH)]
+CheckpointFiles = Annotated[list[str], typer.Argument(help="Checkpoints or weights:" + _WHICH)]
+OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Take the raw weights, not their moving average.")]
 
 Output = Literal["text", "plain", "json", "csv"]
-"""How answers are written."""
+"""Format of answers."""
+
+# Configuration
 
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
 ]
-Devices = Annotated[int | None, typer.Option(help="Use so many devices.", show_default="all", min=1)]
-Steps = Annotated[int | None, typer.Option(help="Supervision steps at most.", show_default="as trained", min=1)]
+Devices = Annotated[int | None, typer.Option(help="Number of devices.", show_default="all", min=1)]
+
+# Solver
+
+Steps = Annotated[int | None, typer.Option(help="Supervision steps, at most.", show_default="as trained", min=1)]
 ViewCount = Annotated[
     int | None,
     typer.Option(
         "--views",
-        help="Look at a puzzle through so many symmetries.",
-        show_default="1; of ARC in `trm solve` all augmentations",
+        help="Views of each puzzle, under different symmetries.",
+        show_default="1; in `trm solve` with ARC all augmentations",
         min=1,
     ),
 ]
-Rollouts = Annotated[int, typer.Option(help="Think so many times about each view, with noise.", min=1)]
+Rollouts = Annotated[int, typer.Option(help="Candidates for each view, with different noise.", min=1)]
 Noise = Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)]
 NoisyLatents = Annotated[NoiseOn, typer.Option("--noise-on", help="Latents that get the noise.")]
 Select = Annotated[
     SelectionMethod | None,
     typer.Option(
         "--select",
-        help="Which of several answers is taken; first: and the others are given up.",
+        help="How one answer is chosen among the candidates; first: the first that halts stops the others.",
         show_default="confident",
     ),
 ]
-ThinkingSeed = Annotated[int, typer.Option("--seed", help="Of noise and views.", min=0)]
+SolverSeed = Annotated[int | None, typer.Option("--seed", help="Seed of noise and views.", show_default="0", min=0)]
 
 
-def make_thinking(
-    steps: int | None,
-    adaptive: bool,
-    views: int,
-    rollouts: int,
-    noise: float,
-    noise_on: NoiseOn,
-    selection: SelectionMethod | None,
-    seed: int,
-) -> SolverOptions:
-    """Return what the options ask for; raise InputError where they contradict each other."""
-    if noise_on != "z_H" and not noise:
-        raise InputError(f"--noise-on: found {noise_on!r} with --noise 0, expected --noise beside it")
-    return SolverOptions(
-        max_steps=steps,
-        adaptive=adaptive,
-        noise=noise,
-        noise_on=noise_on,
-        rollouts=rollouts,
-        stop_at_first=selection == "first" and adaptive and views * rollouts > 1,
-        selection=selection or "confident",
-        seed=seed,
-    )
+def refuse_existing(out: Path, overwrite: bool) -> None:
+    """Raise InputError for a file that exists, unless it may be overwritten."""
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
 
 
-def views_of(metadata: Metadata, views: int, seed: int) -> Views | None:
-    """Return symmetries, or None where a puzzle is looked at as it is; raise InputError for more than there are."""
-    return make_views(metadata, views, seed) if views > 1 else None
+def warn_of_no_effect(select: SelectionMethod | None, seed: int | None, candidates: int, noise: float) -> None:
+    """Print a warning for `--select` and `--seed` where they change nothing."""
+    if select and candidates == 1:
+        print_warning(
+            f"--select {select}: has no effect on a single candidate, expected --views or --rollouts beside it"
+        )
+    if seed is not None and candidates == 1 and not noise:
+        print_warning(f"--seed {seed}: has no effect, expected --views or --noise beside it")

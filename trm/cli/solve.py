@@ -1,58 +1,48 @@
-"""The command that solves puzzles: reads boards, asks the solver, writes the answers; ARC is in `cli_solve_arc`."""
+"""`trm solve`: puzzles as text in, answers out. Tasks of ARC are in `trm.cli.solve_arc`."""
 
 import csv
 import dataclasses
 import json
-import os
-import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import numpy as np
 import typer
 
-from trm.checkpoints.format import load_weights
 from trm.cli.options import (
-    SLOTS,
+    CheckpointFile,
     Devices,
     Noise,
     NoisyLatents,
     Output,
     Rollouts,
     Select,
+    SolverSeed,
     Steps,
-    ThinkingSeed,
     ViewCount,
-    make_thinking,
-    views_of,
+    warn_of_no_effect,
 )
+from trm.cli.read_puzzles import read_puzzles
 from trm.cli.solve_arc import solve_arc
-from trm.cli.weights import CheckpointFile
-from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
-from trm.puzzles.csv_files import FIRST_ROW, read_questions
-from trm.puzzles.kinds.kind import PuzzleKind
-from trm.puzzles.kinds.registry import KINDS, kind_of
-from trm.puzzles.metadata import Metadata
-from trm.show.console import console, print_lines
+from trm.puzzles.kinds.registry import KINDS
+from trm.show.console import console, print_lines, print_warning
 from trm.show.terminal import draw_changes
+from trm.solving.options import make_options
 from trm.solving.reason import answer_every_step
-from trm.solving.solve import Solutions, solve
-from trm.storage.files import read_standard_input
-
-solve_app = typer.Typer()
+from trm.solving.trained_model import SLOTS, Answer, TrainedModel, load
 
 
-@solve_app.command("solve")
 def solve_command(
     checkpoint: CheckpointFile,
     puzzle: Annotated[
         str,
         typer.Argument(
-            help="A puzzle, a file (one per line, a grid, or a .csv; of ARC: JSON), or - for standard input."
+            help="A puzzle, a file (one per line, a grid, or a .csv; with ARC: JSON), or - for standard input."
         ),
     ] = "-",
     output: Annotated[
@@ -60,163 +50,137 @@ def solve_command(
     ] = "text",
     watch: Annotated[bool, typer.Option("--watch", help="Draw the answer after each supervision step.")] = False,
     steps: Steps = None,
-    halt: Annotated[
-        bool, typer.Option("--halt/--no-halt", help="Stop when the halting head takes the answer for right.")
-    ] = True,
+    halt: Annotated[bool, typer.Option("--halt/--no-halt", help="Let the halting head stop a puzzle early.")] = True,
     views: ViewCount = None,
     rollouts: Rollouts = 1,
     noise: Noise = 0.0,
     noise_on: NoisyLatents = "z_H",
     select: Select = None,
-    seed: ThinkingSeed = 0,
+    seed: SolverSeed = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Of ARC: puzzle set that names the tasks of the model.",
-            show_default="the one that the checkpoint was trained on",
+            help="With ARC: the puzzle set that the model was trained on, which names its tasks.",
+            show_default="the one in its configuration",
         ),
     ] = None,
     devices: Devices = None,
-) -> None:
+) -> int:
     """Solve Sudokus, written row by row with . for a blank, mazes, or tasks of ARC as JSON that a model was trained on.
+
+    Exits with 1, after all answers, if one of them breaks the rules of its puzzle.
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
     if watch:
-        # It shows one look at the puzzle, every step of it.
+        # It shows a single candidate, and every step of it.
         unused = {"--format": output != "text", "--no-halt": not halt, "--views": views, "--rollouts": rollouts > 1}
         unused |= {"--noise": noise, "--select": select, "--devices": devices}
         if given := [name for name, found in unused.items() if found]:
             raise InputError(f"--watch: found {given[0]} beside it, expected none of {', '.join(unused)}")
-    weights, description = load_weights(checkpoint)
-    metadata, config = description.metadata, description.config
-    max_steps = steps or config.halting.halt_max_steps
-    thinking = make_thinking(steps, halt, views or 1, rollouts, noise, noise_on, select, seed)
-    kind = kind_of(metadata)
+    model = load(checkpoint)
+    kind = model.kind
+    options = make_options(
+        steps=steps,
+        halt=halt,
+        views=views or 1,
+        rollouts=rollouts,
+        noise=noise,
+        noise_on=noise_on,
+        select=select,
+        seed=seed or 0,
+    )
     if kind.solved_from == "tasks":
         if watch:
             raise InputError("--watch: found a model of ARC, expected one of Sudokus or mazes")
-        solve_arc(weights, config, puzzle, data, thinking, views, make_mesh(devices), output)
-        return
+        warn_of_no_effect(select, seed, rollouts, noise)
+        solve_arc(model, puzzle, data, options, views, make_mesh(devices), output)
+        return 0
     if data:
         raise InputError(f"--data: found a model of {kind.name}, expected one of ARC")
     if kind.solved_from == "nothing":
         known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")
-    texts = _read_puzzles(puzzle, metadata, kind)
-    questions = np.stack([_parse(kind, text, where, metadata) for where, text in texts])
+    warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
+    texts = read_puzzles(puzzle, model.metadata, kind)
+    questions = np.stack([model.parse(text, where) for where, text in texts])
     titles = [where if len(texts) > 1 else "" for where, _ in texts]
-    inputs = questions.astype(np.int32)
+    max_steps = steps or model.config.halting.halt_max_steps
     if watch:
-        config = dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=max_steps))
-        _watch(weights, config, kind, inputs, titles)
-        return
-    # A device without a puzzle would only wait for the others.
-    mesh = make_mesh(devices or min(len(jax.devices()), len(inputs)))
-    identifiers = np.zeros(len(inputs), np.int32)
-    seen = views_of(metadata, views or 1, seed)
-    solutions = solve(weights, config, mesh, inputs, identifiers, thinking, SLOTS * mesh.size, seen)
-    _write(output, kind, titles, inputs, solutions, max_steps)
-
-
-def _read_puzzles(puzzle: str, metadata: Metadata, kind: PuzzleKind) -> list[tuple[str, str]]:
-    """Return each puzzle with where it stands: an argument, or those of a file or of standard input."""
-    path = Path(puzzle)
-    if puzzle == "-":
-        name, text = "standard input", read_standard_input()
-    elif os.path.isfile(puzzle):
-        if re.search(r"\.csv(\.gz)?$", puzzle, re.IGNORECASE):
-            return [(f"{path}: row {i}", text) for i, text in enumerate(read_questions(path), start=FIRST_ROW)]
-        name = puzzle
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{puzzle}: cannot read: {error}") from error
-    elif os.path.isdir(puzzle):
-        raise InputError(f"{puzzle}: found a folder, expected a puzzle or a file of them")
-    elif "/" in puzzle or re.search(r"\.[a-zA-Z]\w*$", puzzle):
-        # A puzzle has neither a slash nor an ending like .txt.
-        raise InputError(f"{puzzle}: no such file")
+        _watch(model, questions, titles, max_steps)
+        return 0
+    answers = model.solve(
+        questions,
+        views=views or 1,
+        rollouts=rollouts,
+        noise=noise,
+        noise_on=noise_on,
+        steps=steps,
+        halt=halt,
+        select=select,
+        seed=seed or 0,
+        devices=devices,
+    )
+    if output == "text":
+        _draw(model, answers, titles, max_steps, (views or 1) * rollouts)
     else:
-        return [("puzzle", puzzle)]
-    # Where a space is a cell, a line of spaces is a row.
-    spaces = "" if kind.has_spaces else " \t"
-    lines = [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip(spaces)]
-    if not lines:
-        raise InputError(f"{name}: found no puzzle, expected one per line, or one as a grid")
-    cells = [len(line.translate(dict.fromkeys(map(ord, spaces)))) for _, line in lines]
-    if len(lines) == metadata.side and max(cells) < metadata.seq_len:
-        return [(name, "\n".join(line for _, line in lines))]
-    return [(f"{name}: line {i}", line) for i, line in lines]
+        _write(model, answers, output)
+        for (where, _), answer in zip(texts, answers, strict=True):
+            if not answer.valid:
+                print_warning(f"{where}: not solved, the answer breaks the rules")
+    return 0 if all(answer.valid for answer in answers) else 1
 
 
-def _parse(kind: PuzzleKind, text: str, where: str, metadata: Metadata) -> np.ndarray:
-    tokens = kind.parse(text, where)
-    if tokens.size != metadata.seq_len:
-        n = metadata.side
-        trained_on = f"{n}x{n} boards" if n else "puzzles of that length"
-        raise InputError(
-            f"{where}: found {tokens.size} cells, expected {metadata.seq_len}: the model was trained on {trained_on}"
-        )
-    return tokens
-
-
-def _watch(weights: Any, config: Config, kind: PuzzleKind, inputs: np.ndarray, titles: list[str]) -> None:
-    """Draw what the network thinks of each puzzle after each supervision step, all of them."""
-    weights = jax.device_put(weights)  # Once, not with every part.
+def _watch(model: TrainedModel, inputs: np.ndarray, titles: list[str], max_steps: int) -> None:
+    """Draw the answer to each puzzle after each supervision step."""
+    kind, config = model.kind, model.config
+    config = dataclasses.replace(config, halting=dataclasses.replace(config.halting, halt_max_steps=max_steps))
+    weights = jax.device_put(model.weights)  # Once, not for every batch.
     for start in range(0, len(inputs), SLOTS):
         part = slice(start, start + SLOTS)
         answers = answer_every_step(weights, config, inputs[part], np.zeros(len(inputs[part]), np.int32))
-        thoughts = answers.predictions
         for i, (title, question) in enumerate(zip(titles[part], inputs[part], strict=True)):
+            by_step = answers.predictions[:, i]
             if title:
                 print_lines(title)
-            drawings = [kind.draw(question, thought) for thought in thoughts[:, i]]
+            drawings = [kind.draw(question, answer) for answer in by_step]
             puzzle = kind.draw(question, question)
-            console.print(draw_changes(puzzle, thoughts[:, i], drawings, console.width), highlight=False)
-            print_lines(f"would have halted after {answers.halting_steps[i]} of {len(thoughts)} supervision steps\n")
+            console.print(draw_changes(puzzle, by_step, drawings, console.width), highlight=False)
+            print_lines(f"would have halted after {answers.halting_steps[i]} of {len(by_step)} supervision steps\n")
 
 
-def _write(
-    output: Output,
-    kind: PuzzleKind,
-    titles: list[str],
-    questions: np.ndarray,
-    solutions: Solutions,
-    max_steps: int,
-) -> None:
-    answers = solutions.answers
-    solved = kind.solved(questions, answers)
+def _draw(model: TrainedModel, answers: Sequence[Answer], titles: list[str], max_steps: int, candidates: int) -> None:
+    for title, answer in zip(titles, answers, strict=True):
+        if title:
+            print_lines(title)
+        console.print(model.kind.draw(answer.question, answer.tokens), highlight=False)
+        verdict = "obeys the rules" if answer.valid else "breaks the rules: the network did not solve it"
+        limit = f"{max_steps}" if candidates == 1 else f"{candidates} x {max_steps}"
+        stopped = "" if answer.halted else ", not stopped by the halting head"
+        print_lines(
+            f"{answer.text}\n{verdict}; confidence {answer.confidence:.3f}, "
+            f"{answer.steps} of {limit} supervision steps{stopped}\n"
+        )
+
+
+def _write(model: TrainedModel, answers: Sequence[Answer], output: Output) -> None:
     rows = [
         {
-            "puzzle": kind.format(questions[i]),
-            "answer": kind.format(answers[i]),
-            "obeys_rules": bool(solved[i]),
-            "confidence": round(float(solutions.confidence[i]), 6),
-            "halted": bool(solutions.halted[i]),
-            "steps": int(solutions.total_steps[i]),
+            "puzzle": model.kind.format(answer.question),
+            "answer": answer.text,
+            "obeys_rules": answer.valid,
+            "confidence": round(answer.confidence, 6),
+            "halted": answer.halted,
+            "steps": answer.steps,
         }
-        for i in range(len(questions))
+        for answer in answers
     ]
     if output == "plain":
         for row in rows:
             print(row["answer"])
     elif output == "json":
         print(json.dumps(rows, indent=1))
-    elif output == "csv":
+    else:
         writer = csv.DictWriter(sys.stdout, rows[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
-    else:
-        for i, (title, row) in enumerate(zip(titles, rows, strict=True)):
-            if title:
-                print_lines(title)
-            console.print(kind.draw(questions[i], answers[i]), highlight=False)
-            verdict = "obeys the rules" if row["obeys_rules"] else "breaks the rules: the network did not solve it"
-            several = solutions.steps.shape[1]
-            of = f"{max_steps}" if several == 1 else f"{several} x {max_steps}"
-            stopped = "" if row["halted"] else ", not stopped by the halting head"
-            print_lines(
-                f"{row['answer']}\n{verdict}; confidence {row['confidence']:.3f}, "
-                f"{row['steps']} of {of} supervision steps{stopped}\n"
-            )

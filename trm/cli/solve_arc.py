@@ -1,4 +1,4 @@
-"""Solving tasks of ARC from the command line: reads JSON, asks the solver, writes grids."""
+"""`trm solve` with ARC: tasks as JSON in, grids out. Entry: `solve_arc`."""
 
 import csv
 import json
@@ -9,27 +9,26 @@ from pathlib import Path
 from jax.sharding import Mesh
 from rich.text import Text
 
-from trm.cli.options import SLOTS, Output
-from trm.configuration.schema import Config
+from trm.cli.options import Output
 from trm.errors import InputError
 from trm.evaluation.arc import ATTEMPTS
-from trm.model.weights import Weights
 from trm.puzzles.csv_files import open_text
 from trm.puzzles.identifiers import read_shared_identifiers
+from trm.puzzles.identity import fingerprint_names
 from trm.puzzles.kinds.arc.draw import draw_grid
 from trm.puzzles.kinds.arc.frames import to_frame
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, Grid
 from trm.puzzles.kinds.arc.tasks import Task, parse_tasks
-from trm.show.console import console, print_lines
+from trm.show.console import console, print_lines, print_warning
 from trm.show.terminal import side_by_side
 from trm.solving.arc import SolvedTest, solve_tasks
 from trm.solving.options import SolverOptions
+from trm.solving.trained_model import SLOTS, TrainedModel
 from trm.storage.files import read_standard_input
 
 
 def solve_arc(
-    weights: Weights,
-    config: Config,
+    model: TrainedModel,
     source: str,
     data: Path | None,
     options: SolverOptions,
@@ -37,13 +36,10 @@ def solve_arc(
     mesh: Mesh,
     output: Output,
 ) -> None:
-    """Solve the tasks of a file, of standard input, or written out, and write the best answers to each test input."""
-    names = read_shared_identifiers([data] if data else config.data.train_paths)
-    if len(names) != len(weights.puzzle_table):
-        found = f"{len(names):,} puzzle identifiers in {data or ', '.join(config.data.train_paths)}"
-        raise InputError(f"--data: found {found}, expected {len(weights.puzzle_table):,}, as the model has embeddings")
+    """Solve tasks, given as JSON, a file or `-` for standard input, and write the best answers to each test input."""
+    names = _read_names(model, data)
     tasks = _read(source)
-    solved = solve_tasks(weights, config, mesh, tasks, names, options, SLOTS * mesh.size, views)
+    solved = solve_tasks(model.weights, model.config, mesh, tasks, names, options, SLOTS * mesh.size, views)
     if output == "text":
         _draw(tasks, solved)
     elif output == "plain":
@@ -53,6 +49,28 @@ def solve_arc(
         print(json.dumps([_describe(test) for test in solved]))
     else:
         _write_csv(solved)
+
+
+def _read_names(model: TrainedModel, data: Path | None) -> list[str]:
+    """Return the names of the model's identifiers, out of the puzzle set that it was trained on."""
+    directories = [str(data)] if data else model.config.data.train_paths
+    where = ", ".join(directories)
+    names, expected = read_shared_identifiers(directories), len(model.weights.puzzle_table)
+    if len(names) != expected:
+        found = f"{len(names):,} puzzle identifiers in {where}"
+        raise InputError(f"--data: found {found}, expected {expected:,}, as the model has embeddings")
+    known = model.description.identity.get("identifiers")
+    if known is None:
+        print_warning(
+            f"{model.name}: has no fingerprint of its identifiers (an earlier format, or an imported file): their "
+            f"names are not compared with those of {where}"
+        )
+    elif fingerprint_names(directories) != known:
+        raise InputError(
+            f"--data: found other names of puzzle identifiers in {where}, expected the puzzle set that {model.name} "
+            "was trained on"
+        )
+    return names
 
 
 def _read(source: str) -> list[Task]:

@@ -17,11 +17,11 @@ from trm.solving.reason import confidence
 
 PASS_KS = (1, 2, 5, 10, 100, 1000)
 ATTEMPTS = 2
-"""Answers that a submission gives to each test input."""
+"""Answers in a submission to each test input."""
 
 
 class Voter:
-    """Collects the votes of an evaluation, or of several: one for each batch that `see` is shown."""
+    """Votes of one or several evaluations: `see` counts those of a batch, `rankings` ranks the candidates."""
 
     def __init__(self, names: Sequence[str], tasks: Sequence[Task], blank_identifier_id: int):
         self._names, self._tasks = names, tasks
@@ -37,7 +37,7 @@ class Voter:
         self._parts.append(votes)
 
     def rankings(self, others: Sequence["Voter"] = ()) -> dict[str, list[Ranking]]:
-        """Rank the candidates for each test input of each task by all votes so far, those of others included.
+        """Rank the candidates for each test input of each task by all votes so far, with those of other voters.
 
         Raises InputError when they are not of the same tasks.
         """
@@ -47,14 +47,18 @@ class Voter:
         return rank(merge([part for voter in (self, *others) for part in voter._parts]), self._tasks)
 
 
-def voter_for(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> Voter | None:
+def voter_for(
+    puzzles: PuzzleSet, directories: Sequence[str | Path], names: Sequence[str] | None = None
+) -> Voter | None:
     """Return a voter for puzzle sets that know the tasks they were made of; None for others.
 
-    Raises InputError, naming the file, when a puzzle set does not say what its identifiers and its tasks are.
+    `names` are those of the identifiers, by default as the directories have them. Raises InputError, naming the file,
+    when a puzzle set does not say what its identifiers and its tasks are.
     """
     if not knows_tasks(puzzles, directories):
         return None
-    names, expected = read_shared_identifiers(directories), puzzles.metadata.num_puzzle_identifiers
+    names = read_shared_identifiers(directories) if names is None else names
+    expected = puzzles.metadata.num_puzzle_identifiers
     if len(names) < expected:
         raise InputError(f"{puzzles.name}: identifiers.json: found {len(names)} names, expected {expected}")
     tasks = [task for directory in directories for task in read_test_puzzles(directory)]
@@ -85,8 +89,8 @@ def submission(
 ) -> dict[str, list[dict[str, list[list[int]]]]]:
     """Return Kaggle's JSON: for each task and test input `attempt_1`, `attempt_2` and so on, the best candidates.
 
-    With too few of them the best is given again; a test input without any keeps its place, with the grid [[0]], which
-    also stands for a grid without cells: what Kaggle reads is no empty list.
+    With too few candidates the best one is repeated. A test input without candidates gets the grid [[0]], and so does
+    an empty grid: Kaggle accepts no empty list.
     """
 
     def attempt(ranking: Ranking) -> dict[str, list[list[int]]]:
@@ -98,7 +102,7 @@ def submission(
 
 
 def describe_rankings(rankings: Mapping[str, Sequence[Ranking]], most: int = ATTEMPTS) -> dict[str, list[dict]]:
-    """Say of each task's test inputs at which place the truth came, and what the best candidates had, for a report."""
+    """Return for each task's test inputs the rank of the truth and the votes of the best candidates, for a report."""
     return {
         name: [
             {

@@ -1,11 +1,12 @@
 """Evaluation of a trained model on a puzzle set, in one call. Entry: `evaluate`."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 from trm.configuration.schema import Config
-from trm.evaluation.data import open_data
+from trm.evaluation.data import Directories, check_fits, open_data
 from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.evaluation.report import Predictions, Report
 from trm.evaluation.solver import evaluate_solver
@@ -19,9 +20,10 @@ from trm.solving.views import make_views
 
 def evaluate(
     model: TrainedModel | str | Path,
-    data: PuzzleSet | str | Path | Sequence[str | Path] | None = None,
+    data: PuzzleSet | Directories | None = None,
     *,
     split: str = "test",
+    trained_on: Directories | None = None,
     batch_size: int | None = None,
     steps: int | None = None,
     halt: bool | None = None,
@@ -37,6 +39,9 @@ def evaluate(
     """Measure a model's accuracy on every puzzle of a puzzle set; return one report for each set of the split.
 
     `data` is a puzzle set, its directory, or several directories (default: those that the model was trained with).
+    Where the identifiers of a directory have other names than in training, they are matched by name with those of
+    `trained_on` (see `open_data`). The identifiers of a `PuzzleSet` are taken as they are.
+
     Every puzzle gets all supervision steps, and the report has the accuracy after each. With `halt`, or with options of
     the solver (as of `TrainedModel.solve`), the report is of the answers that the solver gives, against the supervision
     steps that they take. `batch_size` puzzles are computed at a time (default: as in training). `on_answers` receives
@@ -46,7 +51,14 @@ def evaluate(
     """
     if not isinstance(model, TrainedModel):
         model = load(model)
-    puzzles = data if isinstance(data, PuzzleSet) else open_data(model, data, split).puzzles
+    if isinstance(data, PuzzleSet):
+        puzzles = data
+        check_fits(puzzles, model.metadata)
+    else:
+        opened = open_data(model, data, split, trained_on)
+        puzzles = opened.puzzles
+        for line in opened.warnings:
+            warnings.warn(line, stacklevel=2)
     mesh = make_mesh(devices)
     options = make_options(
         steps=steps,

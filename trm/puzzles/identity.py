@@ -28,23 +28,29 @@ def fingerprint(directories: Sequence[str | Path], split: str) -> dict[str, str]
     all of them up to 256 MB (`MOST_TOKENS`) an array, of longer arrays evenly spaced rows of as many. Numbers are
     hashed, whatever integer type they are stored as. Raises InputError as reading does.
     """
-    digests = {"identifiers": hashlib.sha256(), "indices": hashlib.sha256(), "examples": hashlib.sha256()}
-    named = False
+    digests = {"indices": hashlib.sha256(), "examples": hashlib.sha256()}
     for directory in directories:
-        if (Path(directory) / NAMES_FILE).exists():
-            named = True
-            for name in read_identifiers(directory):
-                data = name.encode("utf-8", "surrogatepass")
-                digests["identifiers"].update(len(data).to_bytes(8, "little") + data)
         puzzles = read_puzzle_set(directory, split)
         for name, arrays in puzzles.sets.items():
             for field, array in _indices(arrays):
                 _update(digests["indices"], f"{name} {field}", array)
             for field in TOKENS:
                 _update(digests["examples"], f"{name} {field}", getattr(arrays, field), MOST_TOKENS)
-    if not named:
-        del digests["identifiers"]
-    return {part: digest.hexdigest() for part, digest in digests.items()}
+    names = fingerprint_names(directories)
+    found = {} if names is None else {"identifiers": names}
+    return found | {part: digest.hexdigest() for part, digest in digests.items()}
+
+
+def fingerprint_names(directories: Sequence[str | Path]) -> str | None:
+    """Return the SHA-256 of the names of the puzzle identifiers; None where no directory has them."""
+    digest, named = hashlib.sha256(), False
+    for directory in directories:
+        if (Path(directory) / NAMES_FILE).exists():
+            named = True
+            for name in read_identifiers(directory):
+                data = name.encode("utf-8", "surrogatepass")
+                digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest() if named else None
 
 
 def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str | None:

@@ -1,5 +1,7 @@
-"""The console that commands print to."""
+"""The console that commands print to. Entry: `print_lines`, `print_rows`, `print_warning`, `console`."""
 
+import sys
+import unicodedata
 from typing import Any
 
 from rich.console import Console
@@ -15,13 +17,33 @@ console = _Console()
 
 
 def print_lines(text: str) -> None:
-    """Print text as it is: nothing in it is markup, no line is broken."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    """Print text as it is, without markup and without breaking lines; control characters are escaped."""
+    console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
 
 
 def print_rows(rows: dict[str, Any]) -> None:
-    """Print names and values in two columns."""
+    """Print names and values in two columns; control characters are escaped."""
     table = Table.grid(padding=(0, 2))
     for name, value in rows.items():
-        table.add_row(name, str(value))
+        table.add_row(printable(name), printable(str(value)))
     console.print(table, highlight=False, markup=False)
+
+
+def print_warning(text: str) -> None:
+    """Print one line to standard error."""
+    print("warning: " + printable(" ".join(text.split("\n"))), file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    r"""Escape every character that a terminal would obey and not show: an escape sequence becomes `\x1b[31m`.
+
+    Line breaks and tabs stay. Names in files and on the hub are not ours: they must not move the cursor.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if _is_shown(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_shown(character: str) -> bool:
+    # To Python every space but the plain one is unprintable.
+    return character.isprintable() or character in "\n\t" or unicodedata.category(character) == "Zs"

@@ -1,7 +1,7 @@
-"""The solver of ARC tasks: what enters are weights and tasks that they were trained on, what leaves are ranked answers.
+"""The solver of ARC tasks that a model was trained on: ranked answers to each test input. Entry: `solve_tasks`.
 
-A network knows a task by its puzzle embedding, one for the task and one for each of its augmentations: all of them look
-at a test input, each as it was augmented itself, and what they answer is undone and voted on.
+A task and each of its augmentations have a puzzle embedding. Each of these answers a test input under its own
+augmentation. The answers are undone, and the votes for each grid are counted.
 """
 
 from collections import defaultdict
@@ -28,15 +28,15 @@ class SolvedTest(NamedTuple):
 
     task: str
     test: int
-    """Which of the task's test inputs, from 0."""
+    """Number of the test input in the task, from 0."""
     candidates: list[Candidate]
-    """The best first."""
+    """Best first."""
     steps: int
     """Supervision steps of all views and rollouts."""
 
     @property
     def votes(self) -> int:
-        """Of all candidates together."""
+        """Votes for all candidates."""
         return sum(candidate.votes for candidate in self.candidates)
 
 
@@ -50,10 +50,10 @@ def solve_tasks(
     slots: int,
     views: int | None = None,
 ) -> list[SolvedTest]:
-    """Answer every test input of some tasks, looked at through the first `views` of their augmentations, or all.
+    """Answer every test input of some tasks, through the first `views` augmentations of each task, or all.
 
-    `names` are those of the puzzle identifiers that the weights were trained with. Raises InputError for a task that is
-    not among them, for more views than it has, and as `trm.solving.solve.think` does.
+    `names` are those of the puzzle identifiers in training. Raises InputError for a task without a name among them, for
+    more views than a task has augmentations, and as `trm.solving.solve.solve_candidates` does.
     """
     known: dict[str, list[int]] = defaultdict(list)
     for identifier, name in enumerate(names):
@@ -77,7 +77,7 @@ def solve_tasks(
             sizes.append((task.name, number, len(augmentations)))
     inputs, of_inputs = np.stack(frames).astype(np.int32), np.array(identifiers, np.int32)
     solutions = solve(weights, config, mesh, inputs, of_inputs, options, slots)
-    # No identifier is blank: nothing fills a batch up here.
+    # No identifier is blank: there is no padding here.
     confidences = confidence(solutions.q_halt_logits)
     votes = count_votes(of_inputs, inputs, solutions.answers, confidences, names, blank_identifier_id=-1)
     rankings = rank(votes, tasks)

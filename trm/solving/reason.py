@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int, Integer, Num
 
 from trm.configuration.schema import Config
@@ -68,7 +69,7 @@ def check_inputs(
     """Raise InputError for tokens or identifiers that the weights have no row for. Traced arrays are not checked."""
     counts = len(weights.model.embed_tokens), len(weights.puzzle_table)
     for name, array, count in zip(("inputs", "puzzle_identifiers"), (inputs, puzzle_identifiers), counts, strict=True):
-        if array is None or isinstance(array, jax.core.Tracer):
+        if array is None or isinstance(array, Tracer):
             continue
         if isinstance(array, jax.Array) and not array.is_fully_addressable:
             continue

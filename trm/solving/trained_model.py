@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,10 @@ from jaxtyping import Integer, Num
 
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import load_weights
+from trm.configuration.neutral import with_neutral_settings
 from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.model.weights import Weights
+from trm.model.weights import Weights, abstract_weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.registry import KINDS, kind_of
@@ -76,15 +77,6 @@ class TrainedModel:
         """The kind of its puzzles: text, rules, symmetries, drawing."""
         return kind_of(self.metadata)
 
-    @overload
-    def solve(self, puzzles: str, **options: Any) -> Answer: ...
-
-    @overload
-    def solve(self, puzzles: Sequence[str], **options: Any) -> list[Answer]: ...
-
-    @overload
-    def solve(self, puzzles: Num[np.ndarray, "..."], **options: Any) -> Any: ...
-
     def solve(
         self,
         puzzles: str | Sequence[str] | Num[np.ndarray, "..."],
@@ -99,11 +91,11 @@ class TrainedModel:
         seed: int = 0,
         identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None = None,
         devices: int | None = None,
-    ) -> Answer | list[Answer]:
+    ) -> Any:
         """Answer a puzzle, or several at once.
 
         `puzzles` is one text, several texts, or tokens of shape (seq_len,), (side, side), (puzzles, seq_len) or
-        (puzzles, side, side). For several puzzles the result is a list.
+        (puzzles, side, side). Returns one `Answer` for a single puzzle, else a list of them.
 
         The candidates of a puzzle are its `views` under symmetries, each with `rollouts` draws of noise (standard
         deviation `noise`, on `noise_on`); `select` says which answer is chosen (default: the most confident one). A
@@ -141,9 +133,20 @@ class TrainedModel:
         Raises InputError for tokens and identifiers out of range. `trm.reason` is the same as a pure function.
         """
         check_inputs(self.weights, tokens, identifiers)
-        tokens = jnp.asarray(tokens, jnp.int32)
-        identifiers = None if identifiers is None else jnp.asarray(identifiers, jnp.int32)
-        return _reason(self.weights, tokens, identifiers, steps=steps or self.config.halting.halt_max_steps)
+        inputs = jnp.asarray(tokens, jnp.int32)
+        rows = None if identifiers is None else jnp.asarray(identifiers, jnp.int32)
+        return _reason(self.weights, inputs, rows, steps=steps or self.config.halting.halt_max_steps)
+
+    def with_settings(self, settings: Sequence[str]) -> "TrainedModel":
+        """Return the model with settings such as "model.remat=true".
+
+        Raises InputError for a key that changes the numbers by more than rounding (`trm.configuration.neutral`).
+        """
+        config, metadata = with_neutral_settings(self.config, settings), self.metadata
+        # These keys are part of a model's structure; its arrays are the same.
+        like = abstract_weights(config.model, metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
+        weights = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(self.weights))
+        return TrainedModel(weights, dataclasses.replace(self.description, config=config), self.name)
 
     def parse(self, text: str, where: str = "puzzle") -> Integer[np.ndarray, " seq_len"]:
         """Return the tokens of a puzzle; raise InputError, beginning with `where`, for text of another size or kind."""
@@ -152,7 +155,7 @@ class TrainedModel:
             known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from == "text")
             raise InputError(
                 f"{self.name}: found a model of {kind.name}, expected one of {known}, or of your own kind: "
-                "other puzzles are no text, but arrays of tokens"
+                "other puzzles are arrays of tokens, not text"
             )
         tokens = kind.parse(text, where)
         if tokens.size != seq_len:
@@ -161,12 +164,6 @@ class TrainedModel:
                 f"{where}: found {tokens.size} cells, expected {seq_len}: the model was trained on {boards}"
             )
         return tokens.astype(np.int32)
-
-    def board(self, tokens: Integer[np.ndarray, "*batch seq_len"]) -> Integer[np.ndarray, "*batch side side"]:
-        """Return tokens as square boards."""
-        side = self.metadata.side
-        assert side is not None
-        return tokens.reshape(*tokens.shape[:-1], side, side)
 
     def _solve(
         self,

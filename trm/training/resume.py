@@ -23,9 +23,6 @@ from trm.training.checkpoints import Loaded, load_newest, newest_checkpoint
 from trm.training.start_from import WarmStart, start_from
 from trm.training.state import TrainState, abstract_state, make_state, state_shardings
 
-NEUTRAL = {"model": {"remat", "unroll", "fused_attention", "plain_derivatives"}, "train": {"microbatches"}}
-"""Keys that say how numbers are computed, not which: the same within rounding, in other memory and time."""
-
 MAY_CHANGE_ON_RESUME = {
     "data": {"path", "test_path"},
     "train": {

@@ -1,0 +1,80 @@
+"""`trm solve`: what its exit code and its warnings say, for people and for scripts."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import run_trm
+
+RIGHT = "3654.24...5..32.4..4..232....4.....5"
+WRONG = "11" + "." * 34
+"""Two equal clues in a row: no answer obeys the rules."""
+
+
+@pytest.mark.parametrize("form", ["text", "plain", "json", "csv"])
+def test_an_answer_that_breaks_the_rules(form: str, tmp_path, capsys: pytest.CaptureFixture):
+    (tmp_path / "puzzles.txt").write_text(f"{RIGHT}\n{WRONG}\n{RIGHT}\n")
+    code, out, err = run_trm(capsys, "solve", "sudoku-6x6", tmp_path / "puzzles.txt", "--format", form)
+    assert code == 1
+    if form == "text":
+        assert out.count("breaks the rules") == 1
+        assert err == ""
+        return
+    assert err == f"warning: {tmp_path}/puzzles.txt: line 2: not solved, the answer breaks the rules\n"
+    # All answers are written, in order.
+    if form == "plain":
+        answers = out.split()
+    else:
+        rows = json.loads(out) if form == "json" else list(csv.DictReader(io.StringIO(out)))
+        answers = [row["answer"] for row in rows]
+        assert [str(row["obeys_rules"]) for row in rows] == ["True", "False", "True"]
+    assert [len(answer) for answer in answers] == [36] * 3
+    assert answers[0] == answers[2]
+
+
+def test_a_solved_puzzle(capsys: pytest.CaptureFixture):
+    code, out, err = run_trm(capsys, "solve", "sudoku-6x6", RIGHT, "--format", "plain")
+    assert (code, err) == (0, "")
+    rows = [out[i : i + 6] for i in range(0, 36, 6)]
+    assert all(clue in (".", cell) for clue, cell in zip(RIGHT, out, strict=False))
+    assert all(sorted(line) == list("123456") for line in [*rows, *map("".join, zip(*rows, strict=True))])
+
+
+@pytest.mark.parametrize(
+    ("options", "warnings"),
+    [
+        (["--select", "vote"], ["--select vote: has no effect on a single candidate"]),
+        (["--seed", 0], ["--seed 0: has no effect"]),
+        (["--select", "first", "--seed", 1], ["--select first: has no effect", "--seed 1: has no effect"]),
+        (["--seed", 1, "--noise", 0.1], []),
+        (["--seed", 1, "--views", 2, "--select", "mode"], []),
+    ],
+)
+def test_options_without_effect(options: list, warnings: list[str], capsys: pytest.CaptureFixture):
+    code, _, err = run_trm(capsys, "solve", "sudoku-6x6", RIGHT, "--format", "plain", "--devices", 1, *options)
+    assert code == 0
+    lines = err.splitlines()
+    assert len(lines) == len(warnings)
+    for line, expected in zip(lines, warnings, strict=True):
+        assert line.startswith(f"warning: {expected}")
+
+
+def test_a_reader_that_leaves_early():
+    """The reader of the pipe has what it wanted (`| head`): exit code 0, and nothing is printed about the pipe."""
+    code = "import sys; from trm.cli.main import main; sys.argv[0] = 'trm'; main()"
+    command = [sys.executable, "-c", code, "info", "sudoku-6x6"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stdout
+        assert program.stderr
+        program.stdout.close()
+        assert program.stderr.read() == ""
+        assert program.wait(timeout=120) == 0
+
+
+def test_version(capsys: pytest.CaptureFixture):
+    code, out, _ = run_trm(capsys, "--version")
+    assert code == 0
+    assert out.split() == ["trm", "0.1.0"]

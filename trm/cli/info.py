@@ -1,0 +1,83 @@
+"""`trm info`: what is in a checkpoint, a puzzle set or a configuration."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from trm.checkpoints.card import describe_weights
+from trm.checkpoints.format import describe
+from trm.configuration.reading import config_to_toml
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.check import checksums, read_splits, token_histogram
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.loader import read_examples
+from trm.puzzles.metadata import IGNORED_LABEL
+from trm.show.console import console, print_lines, print_rows
+from trm.show.terminal import draw_example, side_by_side
+from trm.storage.bundled import ENDING, weights_names
+from trm.training.experiment import config as read_experiment
+
+
+def info_command(
+    path: Annotated[str, typer.Argument(help="Checkpoint, weights, puzzle set, run folder or configuration.")],
+) -> None:
+    """Print what is in a checkpoint, a puzzle set or a configuration.
+
+    Example: `trm info runs/quickstart/weights.safetensors`
+    """
+    if path.endswith(ENDING) or (path in weights_names() and not os.path.exists(path)):
+        _print_checkpoint(path)
+    elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
+        _print_puzzle_set(Path(path))
+    else:
+        print_lines(config_to_toml(read_experiment(path)).rstrip())
+
+
+def _print_checkpoint(path: str) -> None:
+    description, arrays = describe(path)
+    rows = {"kind": description.kind, "step": description.step}
+    if description.kind == "weights":
+        rows["weights"] = describe_weights(description)
+    rows |= {
+        "numbers": f"{sum(int(np.prod(shape)) for _, shape in arrays.values()):,}",
+        "written by": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
+        "puzzle set": json.dumps(dataclasses.asdict(description.metadata)),
+    }
+    print_rows(rows)
+    print_lines("\n" + config_to_toml(description.config))
+    print_rows({name: f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()})
+
+
+def _print_puzzle_set(directory: Path) -> None:
+    splits = read_splits(directory)
+    names = read_identifiers(directory)
+    for puzzles in splits:
+        print_lines(f"{puzzles.name}: {puzzles.examples:,} examples")
+        print_rows({f"  {name}": value for name, value in dataclasses.asdict(puzzles.metadata).items()})
+        counts = token_histogram(puzzles)
+        table = Table("  token", *counts, box=None)
+        for token, row in enumerate(zip(*counts.values(), strict=True)):
+            table.add_row(f"  {token}", *(f"{count:,}" for count in row))
+        console.print(table, highlight=False)
+        _print_example(puzzles)
+    print_lines(f"identifiers: {len(names):,}, first {names[0]!r}, last {names[-1]!r}")
+    print_lines("sha256, bytes, file")
+    for name, (size, digest) in checksums(directory).items():
+        print_lines(f"{digest}  {size:>13,}  {name}")
+
+
+def _print_example(puzzles: PuzzleSet) -> None:
+    arrays = next(iter(puzzles.sets.values()))
+    example = read_examples(puzzles, arrays, np.zeros(1, np.int64), np.zeros(1, np.int64))
+    question = example.inputs[0]
+    answer = np.where(example.labels[0] == IGNORED_LABEL, puzzles.metadata.pad_id, example.labels[0])
+    drawings = draw_example(kind_of(puzzles.metadata), question, answer)
+    if drawings:
+        console.print(side_by_side(drawings, console.width), highlight=False)

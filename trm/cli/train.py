@@ -1,0 +1,118 @@
+"""`trm train`: train a network in a run folder."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from jax.sharding import Mesh
+
+from trm.cli.options import Devices, Settings
+from trm.cli.reports import print_report
+from trm.configuration.rules import warnings_of
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.parallel.mesh import make_mesh
+from trm.show.console import console, print_lines, print_rows, print_warning
+from trm.storage.bundled import config_path, weights_path
+from trm.training.estimate import estimate
+from trm.training.experiment import config as read_experiment
+from trm.training.run import Outcome, train
+from trm.training.sets import open_sets
+from trm.training.signals import is_compiling
+from trm.training.start_from import WarmStart
+from trm.training.tracking.wandb import WandbTracker
+
+
+def train_command(
+    config: Annotated[str, typer.Argument(help="TOML file, run folder, or name of a bundled configuration.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Run folder.", show_default="runs/NAME of the configuration")
+    ] = None,
+    settings: Settings = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the newest checkpoint in the run folder.")
+    ] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CHECKPOINT", help="Start from these weights (also hf://OWNER/REPOSITORY/FILE from the hub)."
+        ),
+    ] = None,
+    init_data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Puzzle set that --init was trained on: puzzle embeddings are matched by name.",
+            show_default="by number if there are as many, else their mean",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print size, steps and memory; train nothing.")] = False,
+    devices: Devices = None,
+    wandb: Annotated[
+        str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (extra `wandb`).")
+    ] = None,
+) -> int:
+    """Train a network on all devices.
+
+    Stopped by a signal, it saves a checkpoint and exits with 128 + the signal's number.
+
+    Example: `trm train sudoku_mlp --set data.path=data/sudoku`
+    """
+    path = config_path(config)
+    if out is None:
+        # Not any folder that is called like a configuration.
+        out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
+    experiment = read_experiment(path, settings or [])
+    if init_data and not init:
+        raise InputError("--init-data: found no --init beside it, expected the weights that were trained on it")
+    mesh = make_mesh(devices)
+    start = WarmStart(weights_path(init), init_data) if init else None
+    if dry_run:
+        _print_estimate(experiment, mesh)
+        return 0
+    hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
+    outcome = train(experiment, out, mesh, resume, start, hooks, console=console)
+    if outcome.stopped:
+        print_lines(f"stopped: {outcome.stopped}")
+    if outcome.weights_path:
+        print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
+    if outcome.best.step:
+        print_lines(
+            f"best.safetensors: step {outcome.best.step}, {experiment.train.best_metric} "
+            f"{abs(outcome.best.score):.4f}, chosen on the {outcome.chosen_on} set"
+        )
+    if experiment.data.validation and outcome.weights_path:
+        print_lines("these best weights on the test set:")
+    for name, report in outcome.reports.items():
+        print_report(name, report)
+    return exit_code(outcome)
+
+
+def exit_code(outcome: Outcome) -> int:
+    """Return 0, or 128 + the signal that stopped a run, as a shell does: a supervisor sees that it is not finished."""
+    code = 128 + outcome.signal if outcome.signal else 0
+    if code and is_compiling():
+        # Python would wait for the compiler, or crash with it.
+        sys.stdout.flush()
+        os._exit(code)
+    return code
+
+
+def _print_estimate(config: Config, mesh: Mesh) -> None:
+    train_set = open_sets(config).train
+    sizes = estimate(config, train_set.metadata, mesh)
+    device = mesh.devices.flat[0]
+    rows = {
+        "parameters": f"{sizes.parameters:,}",
+        "puzzle embeddings": f"{sizes.puzzle_table:,}",
+        "steps": f"{sizes.steps:,}",
+        "examples": f"{sizes.examples:,} of {train_set.examples:,} stored, "
+        f"{train_set.metadata.examples_per_epoch:,.0f} an epoch",
+        "devices": f"{mesh.size} x {device.device_kind} ({device.platform})",
+        "memory, state": f"{sizes.state_bytes / 1e6:,.0f} MB per device",
+        "memory, a step": f"{sizes.temporary_bytes / 1e6:,.0f} MB per device",
+    }
+    print_rows(rows)
+    for line in warnings_of(config, sizes.steps):
+        print_warning(line)
