@@ -1,79 +1,108 @@
-"""The README's code does what the README says."""
+"""Every command and every Python block in every README is run or parsed."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
-import jax
 import pytest
-from conftest import run_trm, tiny_config
+import typer
 
-from trm.checkpoints.description import Description
-from trm.checkpoints.format import save
-from trm.model.reasoner import Reasoner
-from trm.model.weights import Weights
-from trm.parallel.mesh import fetch, make_mesh
-from trm.puzzles.kinds.sudoku.build import metadata_of
-from trm.training.state import make_state
+from trm.cli.main import app
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
-
-
-def code_block(says: str) -> str:
-    """Return the one block of Python that holds some words."""
-    (block,) = [block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if says in block]
-    return block
+ROOT = Path(__file__).parent.parent
+FOLDERS = ("trm", "configs", "scripts", "tests")
+READMES = [ROOT / "README.md", *sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("README.md"))]
+WITH_PYTHON = [path for path in READMES if "```python" in path.read_text(encoding="utf-8")]
+OTHERS = {"pip", "python3", ".", "python", "git", "bash", "ruff", "pyright", "pre-commit"}
+"""Programs that are not ours."""
+COMMAND = typer.main.get_command(app)
 
 
-def with_changes(code: str, changes: dict[str, str]) -> str:
-    """Replace words, each of which must stand in the code once."""
-    for old, new in changes.items():
-        assert code.count(old) == 1
-        code = code.replace(old, new)
-    return code
+def blocks(readme: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", readme.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-def test_a_recursion_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "interleaved.py").write_text(code_block("class Interleaved"))
-    monkeypatch.syspath_prepend(tmp_path)
-    config = tiny_config(model={"recursion": "interleaved:Interleaved"}).model
-    model = Reasoner(config, 6, 16, key=jax.random.key(0))
-    inputs = jax.random.randint(jax.random.key(1), (2, 16), 0, 6)
-    rows = jax.random.normal(jax.random.key(2), (2, 16))
+def commands(readme: Path) -> list[list[str]]:
+    """Return the words of every command in the shell blocks, of a line with && each."""
+    lines = "\n".join(blocks(readme, "bash")).replace("\\\n", " ").splitlines()
+    split = [shlex.split(line, comments=True) for line in lines]
+    found: list[list[str]] = []
+    for words in split:
+        command: list[str] = []
+        for word in [*words, "&&"]:
+            if word == "&&":
+                found += [command] if command else []
+                command = []
+            else:
+                command.append(word)
+    return found
 
-    def loss(model: Reasoner) -> jax.Array:
-        return model(inputs, rows, model.initial_latents(inputs.shape))[1].logits.sum()
 
-    assert jax.jit(jax.grad(loss))(model).lm_head.any()
+def parse_trm(arguments: list[str]) -> None:
+    """Parse the arguments of `trm` down to the command, as a call would, without running it."""
+    command, name, rest = COMMAND, "trm", list(arguments)
+    parent = None
+    while True:
+        context = command.make_context(name, list(rest), parent=parent)
+        if not hasattr(command, "resolve_command"):
+            return
+        name, command, rest = command.resolve_command(context, [*context.protected_args, *context.args])  # pyright: ignore
+        assert command is not None, arguments
+        parent = context
 
 
-def test_puzzles_from_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_parse(readme: Path):
+    for words in commands(readme):
+        if words[0] == "trm":
+            parse_trm(words[1:])
+        elif words[:1] == ["python"] and len(words) > 1 and words[1].startswith("scripts/"):
+            assert (ROOT / words[1]).exists(), words
+        else:
+            assert words[0] in {
+                "pip",
+                "python3",
+                ".",
+                "python",
+                "git",
+                "bash",
+                "ruff",
+                "pyright",
+                "pre-commit",
+                "srun",
+                "export",
+            }, words
+
+
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_in_the_text_exist(readme: Path):
+    """`trm NAME --option` in a sentence: the command has that name, and that option."""
+    for text in re.findall(r"`(trm [a-z][^`]*)`", readme.read_text(encoding="utf-8")):
+        command, words = COMMAND, shlex.split(text)[1:]
+        while words and hasattr(command, "commands") and words[0] in command.commands:
+            command = command.commands[words.pop(0)]
+        assert command is not COMMAND, f"{readme}: {text}"
+        options = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
+        unknown = [word for word in words if re.fullmatch(r"--[a-z][a-z-]*", word) and word not in options | {"--help"}]
+        assert not unknown, f"{readme}: {text}: {unknown}"
+
+
+@pytest.mark.parametrize("readme", WITH_PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_blocks_run(readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The blocks of a README run one after another in one program; one that begins with `# NAME.py` is that file."""
     monkeypatch.chdir(tmp_path)
-    exec(
-        with_changes(
-            code_block("PuzzleSet.from_arrays"), {'"epochs": 20': '"epochs": 2', 'interval": 10': 'interval": 1'}
-        ),
-        {},
+    program: list[str] = []
+    for block in blocks(readme, "python"):
+        if name := re.match(r"# (\w+\.py)\n", block):
+            (tmp_path / name[1]).write_text(block, encoding="utf-8")
+        else:
+            program.append(block)
+    # In a process of its own: a user's program does not have these tests' settings.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(program)], env=environment, capture_output=True, text=True, timeout=600
     )
-    assert 0 <= float(capsys.readouterr().out.splitlines()[-1]) <= 1
-    code, out, _ = run_trm(capsys, "data", "check", "data/reverse")
-    assert code == 0
-    assert "1,800 examples" in out
-
-
-def test_supervision_steps_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
-    metadata = metadata_of(20, 6)
-    state = fetch(make_state(tiny_config(), metadata, make_mesh(1)))
-    monkeypatch.chdir(tmp_path)
-    path = Path("runs/quickstart/weights.safetensors")
-    save(
-        path,
-        Weights(state.model, state.puzzle_table),
-        Description("weights", tiny_config(), metadata, 1, averaged=True),
-    )
-    # The README takes NumPy's view of arrays without types; these tests forbid mixing them.
-    with jax.numpy_dtype_promotion("standard"):
-        exec(code_block("import trm\n"), names := {})
-    capsys.readouterr()
-    assert names["reasoning"].outputs.predictions.shape == (8, 2, 36)
-    assert names["further"].outputs.q_halt_logits.shape == (8, 2)
-    assert names["gradient"].model.lm_head.shape == state.model.lm_head.shape
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -169,13 +169,13 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
     grid, table = tmp_path / "grid.txt", tmp_path / "puzzles.csv"
     grid.write_text("1. .4\n.. 2.\n.4 ..\n.. 3.\n")
     sudoku_text.write_csv(table, "test", sudoku_generator.generate_many(4, 3, seed=5))
-    code, out, err = run_trm(capsys, "solve", weights, grid, "--format", "json")
+    code, out, _ = run_trm(capsys, "solve", weights, grid, "--format", "json")
     assert code == 1
     (row,) = json.loads(out)
     assert row["puzzle"] == puzzle
     assert len(row["answer"]) == 16
     assert 1 <= row["steps"] <= 4
-    code, out, err = run_trm(capsys, "solve", weights, table, "--format", "csv", "--no-halt")
+    code, out, _ = run_trm(capsys, "solve", weights, table, "--format", "csv", "--no-halt")
     assert code == 1
     header, *rows = out.splitlines()
     assert header == "puzzle,answer,obeys_rules,confidence,halted,steps"

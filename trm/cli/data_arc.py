@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from trm.cli.data_options import Out, Overwrite, Processes
+from trm.cli.data_options import Out, Processes
+from trm.cli.options import Overwrite
 from trm.errors import InputError
 from trm.puzzles.kinds.arc import build as arc_build
 from trm.puzzles.kinds.arc import choose as arc_choose

@@ -19,7 +19,6 @@ from trm.cli.data_options import (
     MinDifficulty,
     MinMoves,
     Out,
-    Overwrite,
     Processes,
     Seed,
     SubsampleSize,
@@ -31,6 +30,7 @@ from trm.cli.data_options import (
     refuse_beside,
     warn_of_repeats,
 )
+from trm.cli.options import Overwrite
 from trm.errors import InputError
 from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.maze import build as maze_build

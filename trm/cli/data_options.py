@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from trm.cli.options import Overwrite
 from trm.errors import InputError
 from trm.puzzles.kinds.build import count_repeats
 from trm.puzzles.kinds.kind import PuzzleKind
