@@ -38,7 +38,9 @@ def main() -> None:
     console = Console(record=True, width=WIDTH, force_terminal=True)
     console.print(side_by_side(drawings, WIDTH), highlight=False)
     with atomic_write(PICTURE) as temporary:
-        temporary.write_text(console.export_svg(title="trm solve sudoku PUZZLE --watch"), encoding="utf-8")
+        temporary.write_text(
+            console.export_svg(title="a hard Sudoku, supervision step by supervision step"), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -134,7 +134,9 @@ def check_evaluation(case: Case) -> Iterator[Comparison]:
     mesh = make_mesh(1)
     weights = place(read_weights(case, config, metadata), mesh, REPLICATED)
     puzzles = read_puzzle_set(case.folder / "dataset", "test")
-    reports = evaluate_every_step(make_evaluation_step(config, mesh), weights, puzzles, size, mesh)
+    # The original's q_halt loss counts the padding of the last batch.
+    step = make_evaluation_step(config, mesh, padding_counts=True)
+    reports = evaluate_every_step(step, weights, puzzles, size, mesh)
     tolerance = Tolerance(case.values.get("tolerance", {}).get("rtol", 1e-5))
     for name, recorded in case.values["metrics"].items():
         comparison = Comparison(name)

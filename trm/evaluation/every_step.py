@@ -39,14 +39,15 @@ FinalAnswers = tuple[Int[Array, "batch seq_len"], Float[Array, " batch"]]
 EvaluationStep = Callable[[Weights, Batch], tuple[Sums, FinalAnswers]]
 
 
-def make_evaluation_step(config: Config, mesh: Mesh) -> EvaluationStep:
+def make_evaluation_step(config: Config, mesh: Mesh, padding_counts: bool = False) -> EvaluationStep:
     """Compile the evaluation of one batch for a mesh.
 
-    It returns sums over the puzzles that count, and the final answers.
+    It returns sums over the puzzles that count, and the final answers. With `padding_counts` the padding of a batch has
+    a q_halt loss too, as in the original; the sum then depends on the batch size.
     """
 
     def local_step(weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
-        sums, answers = _evaluate_in_pieces(config, varying(weights), batch)
+        sums, answers = _evaluate_in_pieces(config, padding_counts, varying(weights), batch)
         # One collective for all sums, as one vector.
         flat, unravel = ravel_pytree(sums)
         return unravel(jax.lax.psum(flat, AXIS)), answers
@@ -95,16 +96,20 @@ def evaluate_every_step(
     }
 
 
-def _evaluate_in_pieces(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
+def _evaluate_in_pieces(
+    config: Config, padding_counts: bool, weights: Weights, batch: Batch
+) -> tuple[Sums, FinalAnswers]:
     """Evaluate a batch in as many pieces as training does, to use less memory."""
     pieces = config.train.microbatches
     if pieces == 1:
-        return _evaluate_batch(config, weights, batch)
+        return _evaluate_batch(config, padding_counts, weights, batch)
     if len(batch.inputs) % pieces:
         raise InputError(
             f"batch size: found {len(batch.inputs)} per device, expected a multiple of {pieces} (train.microbatches)"
         )
-    sums, answers = jax.lax.map(lambda piece: _evaluate_batch(config, weights, piece), cut(batch, pieces))
+    sums, answers = jax.lax.map(
+        lambda piece: _evaluate_batch(config, padding_counts, weights, piece), cut(batch, pieces)
+    )
     sums = jax.tree.map(lambda of_pieces: of_pieces.sum(axis=0), sums)
     return sums, jax.tree.map(lambda of_pieces: of_pieces.reshape(-1, *of_pieces.shape[2:]), answers)
 
@@ -124,7 +129,7 @@ class _BatchState(NamedTuple):
     """Steps of the final outputs."""
 
 
-def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
+def _evaluate_batch(config: Config, padding_counts: bool, weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
     model, rules = weights.model, config.halting
     rows = weights.puzzle_table[batch.puzzle_identifiers]
     labelled = correctness(batch.labels, batch.labels).labelled
@@ -152,7 +157,9 @@ def _evaluate_batch(config: Config, weights: Weights, batch: Batch) -> tuple[Sum
     start = _BatchState(carry, zeros > 0, zeros.astype(jnp.float32), zeros, outputs, zeros)
     end, by_step = jax.lax.scan(step, start, length=rules.halt_max_steps)
     everyone = jnp.ones_like(end.halted)
-    _, sums = loss_and_metrics(end.outputs, batch.labels, end.steps, everyone, None, config.loss, padding_counts=False)
+    _, sums = loss_and_metrics(
+        end.outputs, batch.labels, end.steps, everyone, None, config.loss, padding_counts=padding_counts
+    )
     sums |= {
         "halting_steps": jnp.sum(jnp.where(labelled, end.halting_steps, 0)).astype(jnp.float32),
         "halting_exact_accuracy": jnp.sum(end.halting_exact),
