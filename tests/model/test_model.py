@@ -107,7 +107,6 @@ PLAIN: list[tuple[Callable, dict]] = [
     (plain_hrm, SIZES | {"recursion": "hrm", "H_layers": 1}),
     (plain_hrm, SIZES | MLP | {"recursion": "hrm", "H_layers": 2, "H_cycles": 1, "L_cycles": 1}),
     (plain_singlez, SIZES | {"recursion": "trm_singlez"}),
-    (plain_singlez, SIZES | {"recursion": "trm_singlez", "differentiated_cycles": 2}),
     (plain_hier6, SIZES | {"recursion": "trm_hier6", "H_cycles": 2, "L_cycles": 4}),
     (plain_hier6, SIZES | MLP | {"recursion": "trm_hier6", "differentiated_cycles": 3}),
     (plain_baseline, {"recursion": "transformers_baseline", "H_layers": 2} | dict.fromkeys(SIZES, 0)),
@@ -342,7 +341,7 @@ def test_forward_mode_agrees_with_finite_differences_and_with_our_derivatives(mi
     with pytest.raises(TypeError, match="forward-mode"):
         jax.jvp(logits, (model, rows), tangents(KEY, (model, rows)))
     _, forward = jax.jit(lambda: jax.jvp(logits, at, directions))()
-    step = 1e-3
+    step = 2e-4
     ahead, behind = (jax.jit(logits)(*jax.tree.map(lambda x, d, s=s: x + s * d, at, directions)) for s in (step, -step))
     finite = (ahead - behind) / (2 * step)
     np.testing.assert_allclose(forward, finite, rtol=1e-2, atol=1e-2 * float(jnp.abs(finite).max()))
