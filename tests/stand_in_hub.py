@@ -9,9 +9,11 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 Repositories = dict[str, dict[str, bytes]]
-"""Files of each repository: `datasets/OWNER/NAME` of a data set, `OWNER/NAME` of a model."""
+"""Files of each repository: `datasets/OWNER/NAME` of a data set, `OWNER/NAME` of a model, each at main, or at another
+revision as `OWNER/NAME@REVISION`."""
 
 OID = "0" * 40
 
@@ -30,11 +32,14 @@ class Handler(BaseHTTPRequestHandler):
         self.serve_file(with_body=True)
 
     def serve_file(self, with_body: bool):
-        repository, _, name = self.path.lstrip("/").partition("/resolve/main/")
+        repository, _, rest = self.path.lstrip("/").partition("/resolve/")
+        revision, _, name = rest.partition("/")
+        repository += "" if revision == "main" else f"@{unquote(revision)}"
         content = self.repositories.get(repository, {}).get(name)
         headers = {"X-Error-Code": "EntryNotFound"}
         if content is not None:
-            headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": OID}
+            commit = OID if revision == "main" else hashlib.sha1(revision.encode()).hexdigest()
+            headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit}
         self.reply(404 if content is None else 200, headers, content or b"", with_body)
 
     def do_POST(self):

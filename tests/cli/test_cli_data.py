@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -365,23 +364,16 @@ def stand_in_hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: py
         PUZZLES[kind](tmp_path / f"{split}.csv", seed)
     files = {f"{split}.csv": (tmp_path / f"{split}.csv").read_bytes() for split in ("train", "test")}
     with serve({"datasets/someone/puzzles": files}) as address:
-        # The endpoint is read when the hub's package is imported: a process of its own sees it.
         monkeypatch.setenv("HF_ENDPOINT", address)
         monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
         yield kind
 
 
-def test_download_from_the_hub(stand_in_hub: str, tmp_path: Path):
-    def trm_data(*options: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "trm", "data", stand_in_hub, str(tmp_path / "set"), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-    done = trm_data("--hub", "someone/nothing")
-    assert done.returncode == 2
-    assert len(done.stderr.splitlines()) == 1
-    assert "error: someone/nothing: train.csv: cannot download from the hub" in done.stderr
-    done = trm_data("--hub", "someone/puzzles")
-    assert done.returncode == 0, done.stderr
+def test_download_from_the_hub(stand_in_hub: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    arguments = ["data", stand_in_hub, str(tmp_path / "set"), "--hub"]
+    check_mistake(capsys, [*arguments, "someone/nothing"], "someone/nothing: train.csv: cannot download from the hub")
+    code, _, err = run_trm(capsys, *arguments, "someone/puzzles")
+    assert code == 0, err
     assert read_puzzle_set(tmp_path / "set", "train").examples == 6
 
 

@@ -1,13 +1,27 @@
-"""Files from and to the Hugging Face hub (extra `hub`)."""
+"""Files from and to the Hugging Face hub (extra `hub`). Entry: `local_path`, `download`, `upload`.
 
+A repository is named OWNER/REPOSITORY, or OWNER/REPOSITORY@REVISION for a branch, tag or commit other than `main`.
+Endpoint, cache and token are those of the environment (HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, HF_TOKEN) at each call.
+"""
+
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from trm.errors import InputError
 
 SCHEME = "hf://"
-"""How a name begins that stands for a file of a model on the hub: hf://OWNER/REPOSITORY/FILE."""
+"""Beginning of the name of a file of a model on the hub: hf://OWNER/REPOSITORY/FILE."""
+ADDRESS = f"{SCHEME}OWNER/REPOSITORY/FILE or {SCHEME}OWNER/REPOSITORY@REVISION/FILE"
+"""What an address looks like, for messages."""
+
+
+class _Repository(NamedTuple):
+    """A repository at a revision; None: its main branch."""
+
+    name: str
+    revision: str | None
 
 
 def download(repository: str, name: str, kind: Literal["dataset", "model"] = "dataset") -> Path:
@@ -16,14 +30,18 @@ def download(repository: str, name: str, kind: Literal["dataset", "model"] = "da
     Raises InputError, naming repository and file, when it cannot be had.
     """
     package = _import_package()
+    found = _at_revision(repository)
     try:
-        return Path(package.hf_hub_download(repository, name, repo_type=kind))
-    except Exception as error:  # What a network and its libraries raise has no common base.
+        path = package.hf_hub_download(
+            found.name, name, repo_type=kind, revision=found.revision, endpoint=_endpoint(), cache_dir=_cache()
+        )
+    except Exception as error:  # The exceptions of networks and their libraries have no common base.
         raise InputError(f"{repository}: {name}: cannot download from the hub: {_first_line(error)}") from error
+    return Path(path)
 
 
 def local_path(name: str | Path) -> Path:
-    """Return the path of a file that may be named as hf://OWNER/REPOSITORY/FILE; then it is downloaded first."""
+    """Return the path of a file; one named as hf://OWNER/REPOSITORY/FILE is downloaded first."""
     if not str(name).startswith(SCHEME):
         return Path(name)
     return download(*_split(str(name)), "model")
@@ -35,37 +53,56 @@ def path_beside(name: str | Path, beside: str) -> Path | None:
         path = Path(name).parent / beside
         return path if path.is_file() else None
     repository, file = _split(str(name))
-    package = _import_package()
+    found = _at_revision(repository)
+    api = _import_package().HfApi(endpoint=_endpoint())
     file = "/".join([*file.split("/")[:-1], beside])
     try:
-        there = package.file_exists(repository, file, repo_type="model")
-    except Exception as error:  # What a network and its libraries raise has no common base.
+        exists = api.file_exists(found.name, file, repo_type="model", revision=found.revision)
+    except Exception as error:  # The exceptions of networks and their libraries have no common base.
         raise InputError(f"{repository}: {file}: cannot ask the hub: {_first_line(error)}") from error
-    return download(repository, file, "model") if there else None
+    return download(repository, file, "model") if exists else None
+
+
+def upload(repository: str, files: Mapping[str, bytes | Path], message: str, private: bool = False) -> str:
+    """Put files into the main branch of a model repository in one commit; return the commit's address.
+
+    A repository that does not exist is made. Raises InputError when the hub refuses.
+    """
+    package = _import_package()
+    try:
+        api = package.HfApi(endpoint=_endpoint())
+        api.create_repo(repository, repo_type="model", private=private, exist_ok=True)
+        changes = [package.CommitOperationAdd(name, content) for name, content in files.items()]
+        return str(api.create_commit(repository, changes, commit_message=message).commit_url)
+    except Exception as error:  # The exceptions of networks and their libraries have no common base.
+        raise InputError(f"{repository}: cannot upload to the hub: {_first_line(error)}") from error
 
 
 def _split(address: str) -> tuple[str, str]:
     """Return repository and file of an address."""
     owner, _, rest = address.removeprefix(SCHEME).partition("/")
     repository, _, file = rest.partition("/")
-    if not (owner and repository and file):
-        raise InputError(f"{address}: expected {SCHEME}OWNER/REPOSITORY/FILE")
+    name, at, revision = repository.partition("@")
+    if not (owner and name and file) or (at and not revision):
+        raise InputError(f"{address}: expected {ADDRESS}")
     return f"{owner}/{repository}", file
 
 
-def upload(repository: str, files: Mapping[str, bytes | Path], message: str, private: bool = False) -> str:
-    """Put files into a model repository, which is made if need be, in one commit; return its address.
+def _at_revision(repository: str) -> _Repository:
+    name, _, revision = repository.partition("@")
+    # A slash in the name of a branch is written as %2F, as in the hub's own addresses.
+    return _Repository(name, revision.replace("%2F", "/") or None)
 
-    Raises InputError when the hub refuses.
-    """
-    package = _import_package()
-    try:
-        api = package.HfApi()
-        api.create_repo(repository, repo_type="model", private=private, exist_ok=True)
-        changes = [package.CommitOperationAdd(name, content) for name, content in files.items()]
-        return str(api.create_commit(repository, changes, commit_message=message).commit_url)
-    except Exception as error:  # What a network and its libraries raise has no common base.
-        raise InputError(f"{repository}: cannot upload to the hub: {_first_line(error)}") from error
+
+def _endpoint() -> str | None:
+    return os.environ.get("HF_ENDPOINT") or None
+
+
+def _cache() -> str | None:
+    if cache := os.environ.get("HF_HUB_CACHE"):
+        return cache
+    home = os.environ.get("HF_HOME")
+    return os.path.join(home, "hub") if home else None
 
 
 def _import_package() -> Any:
