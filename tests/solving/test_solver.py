@@ -328,7 +328,7 @@ def test_selection_by_hand(method: SelectionMethod):
             rows = [tuple(row) for row in answers[puzzle].tolist()]
             lists = (array[puzzle].tolist() for array in (q, steps, halted))
             expected = select_by_hand(method, rows, *lists)
-            assert (tuple(found.answers[puzzle].tolist()), found.chosen[puzzle]) == expected
+            assert (tuple(found.answers[puzzle].tolist()), found.candidates[puzzle]) == expected
 
 
 # Views

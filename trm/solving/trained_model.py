@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,21 @@ class Answer:
     """Supervision steps of all candidates."""
 
 
+class SolveOptions(TypedDict, total=False):
+    """Options of `TrainedModel.solve`, for type checkers."""
+
+    views: int
+    rollouts: int
+    noise: float
+    noise_on: NoiseOn
+    steps: int | None
+    halt: bool
+    select: SelectionMethod | None
+    seed: int
+    identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None
+    devices: int | None
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
     """A trained model, ready to solve puzzles of the kind that it was trained on."""
@@ -77,9 +92,18 @@ class TrainedModel:
         """The kind of its puzzles: text, rules, symmetries, drawing."""
         return kind_of(self.metadata)
 
+    @overload
+    def solve(self, puzzles: str, **options: Unpack[SolveOptions]) -> Answer: ...
+
+    @overload
+    def solve(self, puzzles: list[str], **options: Unpack[SolveOptions]) -> list[Answer]: ...
+
+    @overload
+    def solve(self, puzzles: Num[np.ndarray, "..."], **options: Unpack[SolveOptions]) -> Any: ...
+
     def solve(
         self,
-        puzzles: str | Sequence[str] | Num[np.ndarray, "..."],
+        puzzles: str | list[str] | Num[np.ndarray, "..."],
         *,
         views: int = 1,
         rollouts: int = 1,
@@ -91,7 +115,7 @@ class TrainedModel:
         seed: int = 0,
         identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None = None,
         devices: int | None = None,
-    ) -> Any:
+    ) -> Answer | list[Answer]:
         """Answer a puzzle, or several at once.
 
         `puzzles` is one text, several texts, or tokens of shape (seq_len,), (side, side), (puzzles, seq_len) or
@@ -205,7 +229,7 @@ class TrainedModel:
         """Return the tokens of puzzles, and whether they are a single one that stands alone."""
         if isinstance(puzzles, str):
             return self.parse(puzzles)[None], True
-        if isinstance(puzzles, Sequence) and all(isinstance(text, str) for text in puzzles):
+        if isinstance(puzzles, list | tuple) and all(isinstance(text, str) for text in puzzles):
             if not puzzles:
                 raise InputError("puzzles: found none, expected at least one")
             return np.stack([self.parse(text, f"puzzle {i}") for i, text in enumerate(puzzles)]), False
