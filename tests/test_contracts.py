@@ -4,7 +4,7 @@ A recursion and an optimiser of a user, defined here, must do the same.
 """
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -49,8 +49,8 @@ class Mixed(OneNetwork[TwoLatents]):
     """A user's recursion: before the answer is refined, a matrix and a gain of its own act on the reasoning."""
 
     latents = TwoLatents
-    answer_latent: ClassVar[str] = "z_H"
-    reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L",)
+    answer_latent = "z_H"
+    reasoning_latents = ("z_L",)
     gain: Float[Array, " hidden"]
     mix: Float[Array, "hidden hidden"]
 
@@ -183,6 +183,7 @@ def test_warm_up_cycles_freeze_what_a_recursion_brings_itself():
     inputs = jax.random.randint(jax.random.key(1), (2, 16), 0, 6)
     x = model.embed(inputs, jnp.zeros((2, 0)))
     z = model.initial_latents(inputs.shape)
+    assert isinstance(z, TwoLatents)
 
     def ours(recursion: Mixed) -> jax.Array:
         return jnp.sum(jnp.sin(recursion(x, z).z_H))

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -18,7 +19,7 @@ READMES = [ROOT / "README.md", *sorted(path for folder in FOLDERS for path in (R
 WITH_PYTHON = [path for path in READMES if "```python" in path.read_text(encoding="utf-8")]
 OTHERS = {"pip", "python3", ".", "python", "git", "bash", "ruff", "pyright", "pre-commit"}
 """Programs that are not ours."""
-COMMAND = typer.main.get_command(app)
+COMMAND: Any = typer.main.get_command(app)
 
 
 def blocks(readme: Path, language: str) -> list[str]:
@@ -49,7 +50,7 @@ def parse_trm(arguments: list[str]) -> None:
         context = command.make_context(name, list(rest), parent=parent)
         if not hasattr(command, "resolve_command"):
             return
-        name, command, rest = command.resolve_command(context, [*context.protected_args, *context.args])  # pyright: ignore
+        name, command, rest = command.resolve_command(context, [*context.protected_args, *context.args])
         assert command is not None, arguments
         parent = context
 
@@ -62,19 +63,7 @@ def test_commands_parse(readme: Path):
         elif words[:1] == ["python"] and len(words) > 1 and words[1].startswith("scripts/"):
             assert (ROOT / words[1]).exists(), words
         else:
-            assert words[0] in {
-                "pip",
-                "python3",
-                ".",
-                "python",
-                "git",
-                "bash",
-                "ruff",
-                "pyright",
-                "pre-commit",
-                "srun",
-                "export",
-            }, words
+            assert words[0] in OTHERS, words
 
 
 @pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.relative_to(ROOT)))

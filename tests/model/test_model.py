@@ -12,6 +12,7 @@ import pytest
 from conftest import tiny_config
 from jax.test_util import check_grads
 
+from trm.checkpoints.tree import name_leaves
 from trm.configuration.reading import read_config
 from trm.configuration.schema import ModelConfig
 from trm.errors import InputError
@@ -19,7 +20,7 @@ from trm.model.attention import attend, has_cudnn
 from trm.model.layers import SwiGLU, rms_norm, truncated_normal
 from trm.model.precision import cast_once, linear, rounded_product
 from trm.model.reasoner import Reasoner, count_parameters, reconfigure, trainable
-from trm.model.recursions import Latents, Recursion
+from trm.model.recursions import Latents, Recursion, TwoLatents
 from trm.model.weights import Weights
 from trm.solving.reason import reason
 from trm.storage.bundled import config_path
@@ -364,9 +365,10 @@ def test_jacobian_of_a_supervision_step_by_the_latents():
     model = make_model(**sizes)
     inputs, rows, z = make_inputs(model)
     inputs, rows, z = inputs[0, :4], rows[0], jax.tree.map(lambda leaf: leaf[0, :6], z)
+    assert isinstance(z, TwoLatents)
 
     def refine(z_H: jax.Array) -> jax.Array:
-        return model(inputs, rows, dataclasses.replace(z, z_H=z_H))[0].z_H
+        return name_leaves(model(inputs, rows, dataclasses.replace(z, z_H=z_H))[0])["z_H"]
 
     forward, reverse = jax.jit(jax.jacfwd(refine))(z.z_H), jax.jit(jax.jacrev(refine))(z.z_H)
     np.testing.assert_allclose(forward, reverse, rtol=1e-3, atol=1e-5)

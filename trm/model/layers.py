@@ -8,7 +8,7 @@ Each function takes `plain`: with JAX's own derivative, which has a forward mode
 from collections.abc import Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -114,7 +114,7 @@ class SwiGLU(Layer):
     With a norm it is `down(sigmoid(gate(x)) * rms(gate(x) * up(x)))` (arXiv 2601.19085).
     """
 
-    matrices: ClassVar[Mapping[str, int]] = MappingProxyType({"gate_up": 1, "down": 0})
+    matrices = MappingProxyType({"gate_up": 1, "down": 0})
     gate_up: Float[Array, "width gate_and_up"]
     """Gate first, then up."""
     down: Float[Array, "width inner"]
@@ -206,7 +206,7 @@ def _gated(gate: Array, up: Array, norm_eps: float | None, plain: bool = False) 
 class Attention(Layer):
     """Self-attention over all positions, with queries, keys and values in one matrix, no bias."""
 
-    matrices: ClassVar[Mapping[str, int]] = MappingProxyType({"qkv": 1, "out": 1})
+    matrices = MappingProxyType({"qkv": 1, "out": 1})
     qkv: Float[Array, "hidden qkv"]
     out: Float[Array, "heads hidden"]
     num_heads: int = eqx.field(static=True)

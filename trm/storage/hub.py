@@ -113,5 +113,7 @@ def _import_package() -> Any:
     return huggingface_hub
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _first_line(error: BaseException) -> str:
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    # Why an upload failed stands in the cause alone.
+    return f"{line} {_first_line(error.__cause__)}" if isinstance(error, RuntimeError) and error.__cause__ else line

@@ -12,6 +12,7 @@ import jax
 from jax.sharding import Mesh
 
 from trm.checkpoints.description import Description
+from trm.configuration.neutral import NEUTRAL
 from trm.configuration.reading import config_to_tables
 from trm.configuration.schema import Config
 from trm.errors import InputError

@@ -24,8 +24,8 @@ class SingleZ(OneNetwork[SingleLatent]):
     """One latent, refined `L_cycles` times with the puzzle added, then once without."""
 
     latents = SingleLatent
-    answer_latent: ClassVar[str] = "z_L"
-    reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L",)
+    answer_latent = "z_L"
+    reasoning_latents = ("z_L",)
 
     def h_cycle(self, x: Hidden, z: SingleLatent) -> SingleLatent:
         z_L = repeat(lambda z_L: self.network(z_L + x), z.z_L, self.L_cycles, self.unroll)
@@ -54,8 +54,8 @@ class Hier6(OneNetwork[SixLatents]):
 
     latents = SixLatents
     largest: ClassVar[Mapping[str, int]] = MappingProxyType({"L_cycles": 6})
-    answer_latent: ClassVar[str] = "z_H"
-    reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L1", "z_L2", "z_L3", "z_L4", "z_L5", "z_L6")
+    answer_latent = "z_H"
+    reasoning_latents = ("z_L1", "z_L2", "z_L3", "z_L4", "z_L5", "z_L6")
 
     def h_cycle(self, x: Hidden, z: SixLatents) -> SixLatents:
         injected = z.z_H + x

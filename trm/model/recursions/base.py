@@ -159,7 +159,7 @@ class TwoLatents(Latents):
 class OneNetwork(Recursion[Z]):
     """Refines everything with one network, in `H_cycles` H cycles, the last of which are differentiated."""
 
-    settings: ClassVar[tuple[str, ...]] = ("L_layers", "H_cycles", "L_cycles", "unroll", "differentiated_cycles")
+    settings = ("L_layers", "H_cycles", "L_cycles", "unroll", "differentiated_cycles")
     latents: eqx.AbstractClassVar[type]
     """The class of the latents."""
     network: Network

@@ -1,7 +1,5 @@
 """The baseline without recursion: a plain transformer under the same supervision."""
 
-from typing import ClassVar
-
 import jax
 from jaxtyping import PRNGKeyArray
 
@@ -29,9 +27,9 @@ class AnswerLatent(Latents):
 class TransformersBaseline(Recursion[AnswerLatent]):
     """One pass of one network in a supervision step, differentiated."""
 
-    settings: ClassVar[tuple[str, ...]] = ("H_layers",)
-    answer_latent: ClassVar[str] = "z_H"
-    reasoning_latents: ClassVar[tuple[str, ...]] = ()
+    settings = ("H_layers",)
+    answer_latent = "z_H"
+    reasoning_latents = ()
     H_network: Network
     initial: AnswerLatent
 

@@ -1,7 +1,5 @@
 """The Hierarchical Reasoning Model (arXiv 2506.21734)."""
 
-from typing import ClassVar
-
 import equinox as eqx
 import jax
 from jaxtyping import PRNGKeyArray
@@ -26,9 +24,9 @@ from trm.model.recursions.base import (
 class HRM(Recursion[TwoLatents]):
     """A network for each latent; the last update of each latent is differentiated."""
 
-    settings: ClassVar[tuple[str, ...]] = ("H_layers", "L_layers", "H_cycles", "L_cycles")
-    answer_latent: ClassVar[str] = "z_H"
-    reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L",)
+    settings = ("H_layers", "L_layers", "H_cycles", "L_cycles")
+    answer_latent = "z_H"
+    reasoning_latents = ("z_L",)
     H_network: Network
     L_network: Network
     initial: TwoLatents

@@ -1,7 +1,5 @@
 """The Tiny Recursive Model (arXiv 2510.04871)."""
 
-from typing import ClassVar
-
 from trm.configuration.schema import ModelConfig
 from trm.model.recursions.base import RECURSIONS, Hidden, OneNetwork, TwoLatents, repeat
 
@@ -11,8 +9,8 @@ class TRM(OneNetwork[TwoLatents]):
     """One network refines the reasoning `L_cycles` times, then the answer once."""
 
     latents = TwoLatents
-    answer_latent: ClassVar[str] = "z_H"
-    reasoning_latents: ClassVar[tuple[str, ...]] = ("z_L",)
+    answer_latent = "z_H"
+    reasoning_latents = ("z_L",)
 
     def h_cycle(self, x: Hidden, z: TwoLatents) -> TwoLatents:
         injected = z.z_H + x

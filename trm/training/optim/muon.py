@@ -76,7 +76,7 @@ def make_muon(config: OptimizerConfig, schedule: MakeSchedule) -> optax.Gradient
         "muon": muon(schedule(config.muon_lr), config.muon_momentum, config.muon_weight_decay),
         "adamw": adamw(schedule(config.lr), config.beta1, config.beta2, config.weight_decay),
     }
-    return optax.partition(transforms, label)
+    return optax.partition(transforms, label)  # pyright: ignore[reportArgumentType]
 
 
 def orthogonalize(matrix: Float[Array, "m n"]) -> Float[Array, "m n"]:
