@@ -5,18 +5,16 @@ single keys of the earlier ones. Every error names the file and the key.
 """
 
 import dataclasses
-import difflib
 import json
-import math
 import os
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
+from trm.configuration.conversion import SECTIONS, check_tables
 from trm.configuration.ranges import show
-from trm.configuration.schema import Config, Stage
+from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.storage.bundled import config_path
 
@@ -29,8 +27,6 @@ SETTINGS = "settings"
 """Source of a value that a setting (`--set`) gave."""
 DEFAULT = "default"
 """Source of a value that is nowhere given."""
-
-_SECTIONS: dict[str, type] = get_type_hints(Config)
 
 
 class Layer(NamedTuple):
@@ -74,7 +70,7 @@ def build(layers: Sequence[Layer], path: str) -> Config:
 
 def sources(layers: Sequence[Layer]) -> dict[str, dict[str, str]]:
     """Return the source of every key's value, by section and key."""
-    found = {name: dict.fromkeys(get_type_hints(kind), DEFAULT) for name, kind in _SECTIONS.items()}
+    found = {name: dict.fromkeys(get_type_hints(kind), DEFAULT) for name, kind in SECTIONS.items()}
     for layer in layers:
         for section, table in layer.tables.items():
             found[section] |= dict.fromkeys(table, layer.source)
@@ -86,7 +82,7 @@ def config_from_tables(tables: Any, settings: Settings = ()) -> Config:
 
     Raises InputError, naming the key. The tables may be anything: they come from the headers of files.
     """
-    merged = _check_tables(tables)
+    merged = check_tables(tables)
     for section, table in _parse_settings(settings).items():
         merged[section] = merged.get(section, {}) | table
     return _build(merged)
@@ -128,7 +124,7 @@ def _read_files(path: Path, above: tuple[Path, ...]) -> list[Layer]:
         raise InputError(f"{path}: not a TOML file: {_reason(error)}") from error
     base = tables.pop("base", None)
     try:
-        layer = Layer(str(path), _check_tables(tables))
+        layer = Layer(str(path), check_tables(tables))
         below = None if base is None else _base_path(path, base, above)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -176,7 +172,7 @@ def _parse_settings(settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def _put(tables: dict[str, dict[str, Any]], section: str, table: Mapping[Any, Any]) -> None:
-    checked = _check_tables({section: table})
+    checked = check_tables({section: table})
     tables[section] = tables.get(section, {}) | checked[section]
 
 
@@ -189,118 +185,14 @@ def _parse_value(text: str) -> Any:
     return tables["value"] if len(tables) == 1 else text.strip()
 
 
-# Types
+# Sections
 
 
 def _build(tables: Tables) -> Config:
     sections = {}
-    for name, kind in _SECTIONS.items():
+    for name, kind in SECTIONS.items():
         try:
             sections[name] = kind(**tables.get(name, {}))
         except InputError as error:
             raise InputError(f"{name}.{error}") from error
     return Config(**sections)
-
-
-def _check_tables(tables: Any) -> dict[str, dict[str, Any]]:
-    """Return tables with values of the types of the schema; raise InputError naming the key where one cannot be."""
-    if not isinstance(tables, Mapping):
-        raise InputError(f"configuration: found {show(tables)}, expected tables of sections")
-    checked: dict[str, dict[str, Any]] = {}
-    for section, table in tables.items():
-        _check_known(section, _SECTIONS, "section")
-        if not isinstance(table, Mapping):
-            raise InputError(f"{section}: found {show(table)}, expected a table [{section}]")
-        hints = get_type_hints(_SECTIONS[section])
-        checked[section] = {}
-        for key, value in table.items():
-            _check_known(key, hints, "key", section)
-            try:
-                checked[section][key] = _convert(value, hints[key])
-            except _MisfitError as error:
-                expected = error.args[0] if error.args else _describe(hints[key])
-                raise InputError(f"{section}.{key}: found {show(value)}, expected {expected}") from error
-    return checked
-
-
-class _MisfitError(Exception):
-    """A value is not of a type; the argument, if any, says what was expected."""
-
-
-def _convert(value: Any, hint: Any) -> Any:
-    """Return a value as one of a type: lists become tuples, which can be compared and hashed."""
-    origin, members = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        if isinstance(value, str) and value in members:
-            return value
-    elif origin in (Union, UnionType):
-        for member in members:
-            try:
-                return _convert(value, member)
-            except _MisfitError as error:
-                if error.args:
-                    raise
-    elif origin is tuple:
-        if isinstance(value, list | tuple) and members[-1] is Ellipsis:
-            return tuple(_convert(item, members[0]) for item in value)
-        if isinstance(value, list | tuple) and len(value) == len(members):
-            return tuple(map(_convert, value, members))
-    elif hint is NoneType:
-        if value is None:
-            return value
-    elif hint is float:
-        # 1 is an integer in TOML and may mean a rate of 1.0.
-        if type(value) in (int, float):
-            return _finite(value)
-    elif hint is int:
-        # 1e5 is a float in TOML and means 100000 epochs.
-        if type(value) is int or (type(value) is float and value.is_integer()):
-            return int(value)
-    elif hint is str:
-        if isinstance(value, str | os.PathLike):
-            return _unicode(os.fspath(value))
-    elif type(value) is hint:
-        return value
-    raise _MisfitError
-
-
-def _finite(value: int | float) -> float:
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number):
-        raise _MisfitError("a finite number")
-    return number
-
-
-def _unicode(text: Any) -> str:
-    """Return text that a file can hold; a shell hands on bytes that are none as lone surrogates."""
-    if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
-        raise _MisfitError("text in Unicode")
-    return text
-
-
-def _describe(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(repr(choice) for choice in get_args(hint))
-    names = {int: "an integer", float: "a number", bool: "true or false", str: "a string", int | None: "an integer"}
-    names[str | tuple[str, ...]] = "a string or a list of strings"
-    names[tuple[Stage, ...]] = "a list of stages [until, H_cycles, L_cycles]"
-    return names.get(hint, str(hint))
-
-
-def _check_known(name: Any, names: Mapping[str, Any], what: str, section: str | None = None) -> None:
-    if isinstance(name, str) and name in names:
-        return
-    text = name if isinstance(name, str) and name.isidentifier() and len(name) <= 80 else show(name)
-    where = f"{section}.{text}" if section else text
-    close = difflib.get_close_matches(name[:80], names, n=1, cutoff=0.6) if isinstance(name, str) else []
-    elsewhere = [s for s in _SECTIONS if name in get_type_hints(_SECTIONS[s])]
-    if close:
-        hint = f"did you mean {close[0]!r}?"
-    elif elsewhere:
-        hint = f"did you mean {elsewhere[0]}.{name}?"
-    else:
-        hint = f"expected one of {', '.join(names)}"
-    raise InputError(f"{where}: unknown {what}, {hint}")

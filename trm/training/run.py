@@ -22,18 +22,15 @@ from rich.console import Console
 
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
-from trm.configuration.reading import config_to_toml
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
 from trm.evaluation.report import Report
 from trm.model.flops import training_step_flops
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
-from trm.parallel.processes import decide_on_first, is_first
+from trm.parallel.processes import decide_on_first
 from trm.puzzles.identity import fingerprint
 from trm.puzzles.metadata import Metadata
-from trm.storage.files import atomic_write, remove_leftovers
-from trm.storage.locks import FolderLock
 from trm.supervision.batch import Batch, Window
 from trm.supervision.loss import Metrics
 from trm.training.best import Best, load_best
@@ -43,6 +40,7 @@ from trm.training.evaluator import CompiledEvaluation, Evaluation, Evaluator
 from trm.training.feed import open_feed
 from trm.training.metrics import StepMetrics
 from trm.training.resume import begin
+from trm.training.run_folder import RunFolder
 from trm.training.sets import evaluation_steps, open_sets
 from trm.training.signals import Stopped, StopRequest, catch_signals
 from trm.training.start_from import WarmStart
@@ -99,7 +97,7 @@ def train(
     rules = config.train
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(catch_signals())
-        folder = stack.enter_context(_RunFolder(run, config))
+        folder = stack.enter_context(RunFolder(run, config))
         identity = decide_on_first(lambda: fingerprint(config.data.train_paths, "train"))
         start = begin(config, run, mesh, metadata, identity, resume, init)
         warnings = [f"warning: {line}" for line in warnings_of(config, steps)]
@@ -201,40 +199,3 @@ class _StagedTrainStep:
                 self._compiled = self._stop.compile(train_step, state, data)
             self._cycles = cycles
         return self._compiled(state, data)
-
-
-class _RunFolder:
-    """The folder of a run, locked against other runs. In other processes than the first it does nothing."""
-
-    def __init__(self, run: Path, config: Config):
-        self._run, self._config = run, config
-        self._lock = FolderLock(run)
-
-    def __enter__(self) -> "_RunFolder":
-        decide_on_first(lambda: self._lock.__enter__() and None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.__exit__()
-
-    def write(self, notes: Sequence[str], console: Console) -> None:
-        """Print how the run begins, clean up after a killed one, and write the configuration."""
-        if is_first():
-            for note in notes:
-                console.print(note, highlight=False, markup=False, soft_wrap=True)
-            remove_leftovers(self._run)
-            remove_leftovers(self._run / "checkpoints")
-            self._write_config()
-
-    def renew(self, console: Console) -> bool:
-        """Make the folder anew if it was removed under way; say whether it was."""
-        if not is_first() or not self._lock.renew():
-            return False
-        note = f"warning: {self._run}: the run folder was removed; it is made anew, without what it held before"
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
-        self._write_config()
-        return True
-
-    def _write_config(self) -> None:
-        with atomic_write(self._run / "config.toml") as temporary:
-            temporary.write_text(config_to_toml(self._config), encoding="utf-8")

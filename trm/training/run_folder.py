@@ -1,0 +1,49 @@
+"""The folder of a run: its lock, its configuration, and what a killed run left in it. Entry: `RunFolder`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from trm.configuration.reading import config_to_toml
+from trm.configuration.schema import Config
+from trm.parallel.processes import decide_on_first, is_first
+from trm.storage.files import atomic_write, remove_leftovers
+from trm.storage.locks import FolderLock
+
+
+class RunFolder:
+    """The folder of a run, locked against other runs. In other processes than the first it does nothing."""
+
+    def __init__(self, run: Path, config: Config):
+        self._run, self._config = run, config
+        self._lock = FolderLock(run)
+
+    def __enter__(self) -> "RunFolder":
+        decide_on_first(lambda: self._lock.__enter__() and None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.__exit__()
+
+    def write(self, notes: Sequence[str], console: Console) -> None:
+        """Print how the run begins, clean up after a killed one, and write the configuration."""
+        if is_first():
+            for note in notes:
+                console.print(note, highlight=False, markup=False, soft_wrap=True)
+            remove_leftovers(self._run)
+            remove_leftovers(self._run / "checkpoints")
+            self._write_config()
+
+    def renew(self, console: Console) -> bool:
+        """Make the folder anew if it was removed under way; say whether it was."""
+        if not is_first() or not self._lock.renew():
+            return False
+        note = f"warning: {self._run}: the run folder was removed; it is made anew, without what it held before"
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        self._write_config()
+        return True
+
+    def _write_config(self) -> None:
+        with atomic_write(self._run / "config.toml") as temporary:
+            temporary.write_text(config_to_toml(self._config), encoding="utf-8")
