@@ -31,8 +31,8 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (tree / collected).parent.mkdir(parents=True)
         (tree / collected).write_bytes(b"collected")
     out = tree.parent / "out"
-    code = "import sys, setuptools.build_meta as b; print(b.build_wheel(sys.argv[1]), b.build_sdist(sys.argv[1]))"
-    _run([sys.executable, "-c", code, str(out)], cwd=tree)
+    code = f"import setuptools.build_meta as b; b.build_wheel({str(out)!r}); b.build_sdist({str(out)!r})"
+    _run([sys.executable, "-c", code], cwd=tree)
     return out
 
 
@@ -93,6 +93,7 @@ def test_what_is_imported_is_declared():
     """At the top of a module: a dependency; inside a function, where it is needed: a dependency or an extra."""
     extras = {name for required in PROJECT["optional-dependencies"].values() for name in map(_package, required)}
     declared = set(map(_package, PROJECT["dependencies"]))
+    packages_of_modules = packages_distributions()
     for path in (ROOT / "trm").rglob("*.py"):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         at_once = {id(node) for node in tree.body}
@@ -100,7 +101,7 @@ def test_what_is_imported_is_declared():
             for module in _imported(node):
                 if module in sys.stdlib_module_names or module == "trm":
                     continue
-                packages = {name.lower().replace("_", "-") for name in packages_distributions().get(module, [module])}
+                packages = {name.lower().replace("_", "-") for name in packages_of_modules.get(module, [module])}
                 allowed = declared if id(node) in at_once else declared | extras
                 assert packages & allowed, f"{path}: {module} is not declared in pyproject.toml"
 
