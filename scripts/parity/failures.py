@@ -12,6 +12,7 @@ import numpy as np
 
 from trm.configuration.schema import Config
 from trm.errors import InputError
+from trm.model.recursions import check_model
 from trm.model.weights import Weights
 from trm.puzzles.metadata import Metadata
 from trm.supervision.loss import LossType, token_losses
@@ -32,6 +33,7 @@ def check_failures(case: Case) -> Iterator[Comparison]:
         settings = case.values["base_config"] | attempt["changed"] | {"loss_type": attempt["loss_type"]}
         try:
             config, metadata = configure_settings(settings, attempt["arch"], attempt["batch"])
+            check_model(config.model)
         except InputError as error:
             message = str(error)
             comparison.equal(f"refused, though the original takes it: {message}", attempt["result"]["ok"], False)

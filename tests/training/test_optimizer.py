@@ -174,6 +174,14 @@ def test_schedule_at_its_corners():
     np.testing.assert_allclose([float(flat(jnp.int32(step))) for step in (1, 3, 5)], 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize("min_ratio", [0.0, 0.1, 1.0])
+def test_the_rate_stays_after_the_last_step(min_ratio: float):
+    """A cosine alone would rise again: to 0.55 of the peak at one and a half times the steps, for a ratio of 0.1."""
+    schedule = warmup_cosine(2.0, warmup_steps=4, total_steps=12, min_ratio=min_ratio)
+    values = [float(schedule(jnp.int32(step))) for step in (12, 13, 16, 20, 1000)]
+    np.testing.assert_allclose(values, 2.0 * min_ratio, rtol=1e-6, atol=1e-7)
+
+
 def plain_sign_sgd(
     table: np.ndarray, identifiers: np.ndarray, gradients: np.ndarray, lr: float, wd: float
 ) -> np.ndarray:

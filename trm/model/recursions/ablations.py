@@ -1,9 +1,7 @@
 """Ablations of TRM: one latent instead of two, and the reasoning in six parts (arXiv 2510.04871, section 4.3)."""
 
 import functools
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +51,7 @@ class Hier6(OneNetwork[SixLatents]):
     """The i-th L cycle replaces the i-th of six reasoning latents; each pass reads their sum."""
 
     latents = SixLatents
-    largest: ClassVar[Mapping[str, int]] = MappingProxyType({"L_cycles": 6})
+    largest = MappingProxyType({"L_cycles": 6})
     answer_latent = "z_H"
     reasoning_latents = ("z_L1", "z_L2", "z_L3", "z_L4", "z_L5", "z_L6")
 

@@ -4,6 +4,8 @@ The momentum of each matrix is replaced by nearly the nearest orthogonal matrix 
 https://kellerjordan.github.io/posts/muon).
 """
 
+from collections.abc import Hashable
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -72,7 +74,7 @@ def make_muon(config: OptimizerConfig, schedule: MakeSchedule) -> optax.Gradient
         ratios = fan_out_over_fan_in(params)
         return jax.tree.map(lambda _, ratio: "adamw" if ratio is None else "muon", params, ratios)
 
-    transforms = {
+    transforms: dict[Hashable, optax.GradientTransformation] = {
         "muon": muon(schedule(config.muon_lr), config.muon_momentum, config.muon_weight_decay),
         "adamw": adamw(schedule(config.lr), config.beta1, config.beta2, config.weight_decay),
     }
