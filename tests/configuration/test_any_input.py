@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trm.configuration.reading import config_from_tables, config_to_tables, config_to_toml, read_config
@@ -46,6 +46,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any") / "any.toml"
 
 
+@settings(deadline=None)  # Not a test of speed: other programs may run.
 @given(st.dictionaries(st.sampled_from(KEYS), values, max_size=3))
 def test_any_value_of_any_key(chosen: dict[str, Any]):
     tables: dict[str, dict[str, Any]] = {}
@@ -61,11 +62,13 @@ def test_any_value_of_any_key(chosen: dict[str, Any]):
         assert config_from_tables(json.loads(json.dumps(config_to_tables(config)))) == config
 
 
+@settings(deadline=None)  # Not a test of speed: other programs may run.
 @given(st.dictionaries(texts | st.sampled_from(["model", "base"]), values, max_size=3) | values)
 def test_any_tables(tables: Any):
     check(lambda: config_from_tables(tables))
 
 
+@settings(deadline=None)  # Not a test of speed: other programs may run.
 @given(
     st.sampled_from(KEYS), texts | st.sampled_from([HUGE, "9" * 5000, f"0x{'f' * 5000}", NESTED, "[]", "[[]]", "{}"])
 )
@@ -74,6 +77,7 @@ def test_any_setting(key: str, text: str):
     check(lambda: config_from_tables({}, [text]))
 
 
+@settings(deadline=None)  # Not a test of speed: other programs may run.
 @given(
     st.text(max_size=60)
     | st.sampled_from([NESTED, f"base = {NESTED}", f"[model]\nhidden_size = {HUGE}", f"[train]\nepochs = {'9' * 5000}"])
@@ -90,13 +94,13 @@ def test_numbers_that_python_cannot_print():
 
 
 def test_settings_of_another_kind():
-    for settings, message in (
+    for given_settings, message in (
         ("train.seed=1", "found the string 'train.seed=1', expected a list"),
         ({"train": 3}, "found 'train', expected section.key or a table"),
         ({"train": {3: 4}}, "train.3: unknown key"),
     ):
         with pytest.raises(InputError, match=message):
-            config_from_tables({}, settings)
+            config_from_tables({}, given_settings)
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -1,12 +1,13 @@
 """Configurations that take over another one's values, and where each value comes from."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from trm.configuration.reading import config_to_toml, read_config, read_layers, sources
 from trm.errors import InputError
-from trm.storage.bundled import config_path
+from trm.storage.bundled import config_names, config_path
 
 
 def write(path: Path, text: str) -> Path:
@@ -77,3 +78,14 @@ def test_bases_in_a_circle(tmp_path: Path):
     itself = write(tmp_path / "itself.toml", 'base = "itself.toml"')
     with pytest.raises(InputError, match=r"base: found a circle: .*itself\.toml -> .*itself\.toml$"):
         read_config(itself)
+
+
+def test_the_readme_lists_the_bundled_configurations(tmp_path: Path):
+    readme = (config_path("sudoku_mlp").parent / "README.md").read_text(encoding="utf-8")
+    tables = "\n".join(line.split("|")[1] for line in readme.splitlines() if line.startswith("| `"))
+    assert sorted(re.findall(r"`(\w+)`", tables)) == config_names()
+    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    assert read_config(write(tmp_path / "own.toml", example)).model.H_cycles == 4
+    # The published accuracy of a file stands in its comment, too.
+    for name, accuracy in re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+)(?: ± [\d.]+)? % \|$", readme, re.MULTILINE):
+        assert f"{accuracy} " in config_path(name).read_text(encoding="utf-8")

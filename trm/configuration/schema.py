@@ -10,11 +10,11 @@ Sources are named by their arXiv numbers: 2510.04871 is the paper of TRM, "origi
 import dataclasses
 from typing import Annotated, Literal
 
+from trm.configuration.model_config import ModelConfig
 from trm.configuration.ranges import (
     BelowOne,
     Count,
     NotNegative,
-    Positive,
     PositiveInt,
     Probability,
     Range,
@@ -54,123 +54,6 @@ class DataConfig:
         if not self.test_path:
             return self.train_paths
         return (self.test_path,) if isinstance(self.test_path, str) else self.test_path
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """The network and its recursion (arXiv 2510.04871, section 4)."""
-
-    recursion: str = "trm"
-    """Recursion: which latents are refined by which network, and how often. A name that `trm.model.recursions`
-    registers, or a class of your own as `package.module:Class`."""
-    hidden_size: PositiveInt = 512
-    """Width of the latents: numbers per position. Source: original."""
-    num_heads: PositiveInt = 8
-    """Attention heads, at most hidden_size; their width is hidden_size // num_heads. Not used by the MLP mixer."""
-    expansion: Positive = 4.0
-    """Width of the SwiGLU over its input width, before the factor 2/3 and rounding up to a multiple of 256."""
-    mixer: Literal["attention", "mlp"] = "attention"
-    """What mixes positions: self-attention, or a SwiGLU over the position axis (arXiv 2510.04871, section 4.5)."""
-    fused_attention: bool = False
-    """Whether attention is a kernel of cuDNN on an NVIDIA GPU (bfloat16 only): position x position is not written to
-    memory, and the numbers are the same within rounding. On other devices nothing changes."""
-    gate: Literal["silu", "norm"] = "silu"
-    """Gate of every SwiGLU: `silu(g) * v`, or `sigmoid(g) * rms(g * v)` (arXiv 2601.19085)."""
-    positions: Literal["rope", "learned", "none"] = "rope"
-    """How positions are told apart: rotary embeddings in attention (arXiv 2104.09864), a learned vector added to each
-    position's embedding, or not at all."""
-    H_layers: Count = 0
-    """Blocks of the network that refines the answer, where it has one of its own (hrm, transformers_baseline)."""
-    L_layers: Count = 2
-    """Blocks of the network that refines the reasoning, and the answer too where that has no network of its own."""
-    H_cycles: Count = 3
-    """H cycles of a supervision step: how often the answer is refined."""
-    L_cycles: Count = 6
-    """L cycles of an H cycle: how often the reasoning latent is refined before the answer is."""
-    differentiated_cycles: PositiveInt = 1
-    """H cycles, the last of a supervision step, that training differentiates, 1 to H_cycles. 1 is the method of arXiv
-    2510.04871; memory and time of the backward pass grow with it."""
-    puzzle_emb_ndim: Count | None = None
-    """Numbers in a puzzle-embedding row; unset: hidden_size; 0: no puzzle embedding and no prefix."""
-    puzzle_emb_len: Count = 16
-    """Prefix positions that hold the puzzle-embedding row, zero-padded; 0: as few as hold it. Source: original."""
-    register: bool = False
-    """Whether a learned vector is the only prefix position, which the halting head reads, in place of a puzzle
-    embedding (arXiv 2601.19085)."""
-    rope_theta: Positive = 10000.0
-    """Base of the wavelengths of rotary positions (arXiv 2104.09864)."""
-    rms_norm_eps: Positive = 1e-5
-    """Number added to the mean square under the root of the RMS norm. Source: original."""
-    forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of latents and of the operands of matrix products; weights and optimiser stay float32."""
-    remat: bool = False
-    """Whether the backward pass computes each network again instead of keeping what it needs: less memory, the same
-    numbers within rounding, about a fifth more time."""
-    unroll: bool = False
-    """Whether the L cycles are compiled one after another, not as a loop: what the backward pass needs is not copied
-    into stacks and out, a sixth of what a GPU moves in training, for more memory and compile time."""
-    plain_derivatives: bool = False
-    """Whether all derivatives are JAX's own, for analysis: `jax.jvp`, `jax.jacfwd` and second derivatives work, and
-    pass through the latents from one supervision step to the next. Values stay the same. Reverse mode then takes more
-    memory and, in bfloat16, two to four times the time."""
-
-    def __post_init__(self):
-        check_ranges(self)
-        require(
-            self.num_heads <= self.hidden_size, "num_heads", self.num_heads, f"at most hidden_size {self.hidden_size}"
-        )
-        if self.register and self.row_size:
-            raise InputError(
-                f"register: found true with puzzle_emb_ndim {self.row_size}, expected 0: both take the same position"
-            )
-        if self.fused_attention:
-            self._check_fused_attention()
-        if self.mixer == "mlp" and self.positions == "rope":
-            raise InputError(
-                "positions: found 'rope' with mixer 'mlp', expected 'none' or 'learned' (rope acts in attention)"
-            )
-        if self.mixer == "attention" and self.positions == "rope" and self.head_size % 2:
-            raise InputError(
-                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, "
-                f"expected an even one (rope)"
-            )
-        if self.row_size and 0 < self.puzzle_emb_len < self._smallest_prefix:
-            raise InputError(
-                f"puzzle_emb_len: found {self.puzzle_emb_len}, expected 0 or at least {self._smallest_prefix} "
-                f"to hold puzzle_emb_ndim {self.row_size} at hidden_size {self.hidden_size}"
-            )
-
-    def _check_fused_attention(self) -> None:
-        for name, expected in (("mixer", "attention"), ("forward_dtype", "bfloat16")):
-            found = getattr(self, name)
-            require(found == expected, name, found, f"{expected!r} with fused_attention true")
-        if self.head_size % 8 or self.head_size > 128:
-            raise InputError(
-                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, "
-                f"expected a multiple of 8 up to 128 with fused_attention true"
-            )
-
-    def with_cycles(self, H_cycles: int, L_cycles: int) -> "ModelConfig":
-        """Return the same model with other numbers of cycles."""
-        return dataclasses.replace(self, H_cycles=H_cycles, L_cycles=L_cycles)
-
-    @property
-    def head_size(self) -> int:
-        return self.hidden_size // self.num_heads
-
-    @property
-    def row_size(self) -> int:
-        """Numbers in a puzzle-embedding row."""
-        return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim
-
-    @property
-    def _smallest_prefix(self) -> int:
-        return -(-self.row_size // self.hidden_size)
-
-    @property
-    def prefix_len(self) -> int:
-        """Positions before the puzzle's tokens: those of the puzzle embedding, or of the register, or none."""
-        return (self.puzzle_emb_len or self._smallest_prefix) if self.row_size else int(self.register)
 
 
 @dataclasses.dataclass(frozen=True)
