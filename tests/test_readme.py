@@ -50,7 +50,9 @@ def parse_trm(arguments: list[str]) -> None:
         context = command.make_context(name, list(rest), parent=parent)
         if not hasattr(command, "resolve_command"):
             return
-        name, command, rest = command.resolve_command(context, [*context.protected_args, *context.args])
+        name, command, rest = command.resolve_command(
+            context, [*getattr(context, "_protected_args", []), *context.args]
+        )
         assert command is not None, arguments
         parent = context
 

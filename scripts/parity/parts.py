@@ -15,7 +15,8 @@ from jaxtyping import Array
 from trm.configuration.schema import ModelConfig
 from trm.errors import InputError
 from trm.model.attention import rotary_tables, rotate
-from trm.model.layers import Attention, SwiGLU, rms_norm, swiglu_width, truncated_normal
+from trm.model.layers import Attention, SwiGLU, swiglu_width, truncated_normal
+from trm.model.norm import rms_norm
 from trm.model.precision import linear
 from trm.model.reasoner import QHead, Reasoner
 from trm.puzzles.metadata import IGNORED_LABEL

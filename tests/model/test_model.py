@@ -17,7 +17,8 @@ from trm.configuration.reading import read_config
 from trm.configuration.schema import ModelConfig
 from trm.errors import InputError
 from trm.model.attention import attend, has_cudnn
-from trm.model.layers import SwiGLU, rms_norm, truncated_normal
+from trm.model.layers import SwiGLU, truncated_normal
+from trm.model.norm import rms_norm
 from trm.model.precision import cast_once, linear, rounded_product
 from trm.model.reasoner import Reasoner, count_parameters, reconfigure, trainable
 from trm.model.recursions import Latents, Recursion, TwoLatents

@@ -1,4 +1,4 @@
-"""Layers, blocks and the network, on arrays (*batch, position, hidden) in the compute dtype.
+"""Layers: SwiGLU and attention, on arrays (*batch, position, hidden) in the compute dtype.
 
 Weights are float32, drawn from a truncated normal, and stored so that the gradient of each is a product whose
 transposed operand lies ready in memory; `trm.original.state_dict` maps them to the original's (out, in).
@@ -13,10 +13,10 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, DTypeLike, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
 from trm.model.attention import attend, rotate
+from trm.model.norm import rms_norm
 from trm.model.precision import as_cast, linear, pack, plain_cast, product, rounded_product, unpack, weight_gradient
 
 
@@ -52,52 +52,6 @@ def _layers(tree: PyTree) -> Iterator[Layer]:
         if isinstance(node, Layer):
             yield node
             yield from _layers(list(vars(node).values()))
-
-
-# Norm
-
-
-def rms_norm(
-    x: Float[Array, "*batch position hidden"], eps: float, dtype: DTypeLike, plain: bool = False
-) -> Float[Array, "*batch position hidden"]:
-    """Divide by the root mean square over the last axis, without a gain, in float32; return the result in `dtype`."""
-    x = x.astype(jnp.float32)
-    if plain:
-        return (x * _scale(x, eps)).astype(dtype)
-    return _rms_norm(x, eps, jnp.dtype(dtype))
-
-
-def _scale(x: Array, eps: float) -> Array:
-    return jax.lax.rsqrt(jnp.mean(jnp.square(x), axis=-1, keepdims=True) + eps)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _rms_norm(x: Array, eps: float, dtype: np.dtype) -> Array:
-    return _rms_norm_forward(x, eps, dtype)[0]
-
-
-def _rms_norm_forward(x: Array, eps: float, dtype: np.dtype) -> tuple[Array, Any]:
-    scale = _scale(x, eps)
-    y = (x * scale).astype(dtype)
-    # The result is the next layer's input and kept for it anyway: nothing wide has to be stored for this derivative.
-    return y, pack((y, scale))
-
-
-def _rms_norm_backward(eps: float, dtype: np.dtype, residuals: Any, cotangent: Array) -> tuple[Array]:
-    del eps, dtype
-    y, scale = unpack(residuals)
-    y, cotangent = y.astype(jnp.float32), cotangent.astype(jnp.float32)
-    return (scale * (cotangent - y * jnp.mean(cotangent * y, axis=-1, keepdims=True)),)
-
-
-def _add_and_norm(
-    h: Float[Array, "*batch position hidden"], update: Float[Array, "*batch position hidden"], eps: float, plain: bool
-) -> Float[Array, "*batch position hidden"]:
-    """Post-norm: add the output of a layer, then normalise, both in float32; return the result in the dtype of `h`."""
-    return rms_norm(h.astype(jnp.float32) + update.astype(jnp.float32), eps, h.dtype, plain)
-
-
-_rms_norm.defvjp(_rms_norm_forward, _rms_norm_backward)
 
 
 # SwiGLU
@@ -245,54 +199,3 @@ class Attention(Layer):
             q, k = rotate(q, self.rope_theta), rotate(k, self.rope_theta)
         mixed = attend(q, k, v, self.fused, self.plain).reshape(*x.shape[:-1], -1)
         return linear(mixed, self.out, rounded=True, plain=self.plain)
-
-
-# Blocks
-
-
-class AttentionMixer(eqx.Module):
-    """Mixes positions by self-attention: `rms(h + attention(h))`."""
-
-    attention: Attention
-
-    def __call__(self, h: Float[Array, "*batch position hidden"], eps: float) -> Float[Array, "*batch position hidden"]:
-        return _add_and_norm(h, self.attention(h), eps, self.attention.plain)
-
-
-class MLPMixer(eqx.Module):
-    """Mixes positions by a SwiGLU over the position axis; its norm runs over the position axis too."""
-
-    mlp: SwiGLU
-
-    def __call__(self, h: Float[Array, "*batch position hidden"], eps: float) -> Float[Array, "*batch position hidden"]:
-        h = h.swapaxes(-1, -2)
-        return _add_and_norm(h, self.mlp(h), eps, self.mlp.plain).swapaxes(-1, -2)
-
-
-class Block(eqx.Module):
-    """Post-norm block: mix positions, then a SwiGLU at each position."""
-
-    mixer: AttentionMixer | MLPMixer
-    mlp: SwiGLU
-    eps: float = eqx.field(static=True)
-
-    def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
-        h = self.mixer(h, self.eps)
-        return _add_and_norm(h, self.mlp(h), self.eps, self.mlp.plain)
-
-
-class Network(eqx.Module):
-    """A few blocks, one after another."""
-
-    blocks: tuple[Block, ...]
-    remat: bool = eqx.field(static=True)
-    """Whether the backward pass computes the blocks again instead of keeping their intermediate results."""
-
-    def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
-        return (jax.checkpoint(_run_blocks) if self.remat else _run_blocks)(self.blocks, h)
-
-
-def _run_blocks(blocks: tuple[Block, ...], h: Array) -> Array:
-    for block in blocks:
-        h = block(h)
-    return h

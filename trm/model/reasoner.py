@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from trm.configuration.schema import ModelConfig
-from trm.model.layers import Attention, AttentionMixer, Block, MLPMixer, Network, SwiGLU, truncated_normal
+from trm.model.blocks import AttentionMixer, Block, MLPMixer, Network
+from trm.model.layers import Attention, SwiGLU, truncated_normal
 from trm.model.precision import linear
 from trm.model.recursions import RECURSIONS, Latents, Recursion, check_model
 

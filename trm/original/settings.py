@@ -54,8 +54,9 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split())}") from error
+    # Its reader recurses into nested brackets, and makes numbers and dates as Python does.
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split()):.200}") from error
     arch = values.get("arch") if isinstance(values, dict) else None
     if not isinstance(arch, dict):
         raise InputError(f"{path}: arch: missing, expected the original's all_config.yaml")

@@ -20,7 +20,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from trm.configuration.registry import Registry
 from trm.configuration.schema import ModelConfig
 from trm.errors import InputError
-from trm.model.layers import Network, truncated_normal
+from trm.model.blocks import Network
+from trm.model.layers import truncated_normal
 from trm.model.precision import cast_once
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from trm.configuration.schema import ModelConfig
-from trm.model.layers import Network
+from trm.model.blocks import Network
 from trm.model.recursions.base import (
     RECURSIONS,
     Hidden,

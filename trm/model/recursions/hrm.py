@@ -5,7 +5,7 @@ import jax
 from jaxtyping import PRNGKeyArray
 
 from trm.configuration.schema import ModelConfig
-from trm.model.layers import Network
+from trm.model.blocks import Network
 from trm.model.precision import cast_once
 from trm.model.recursions.base import (
     RECURSIONS,
