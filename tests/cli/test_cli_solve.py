@@ -5,9 +5,18 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import run_trm
+from conftest import check_mistake, run_trm, tiny_config
+
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import save
+from trm.model.weights import Weights
+from trm.parallel.mesh import fetch, make_mesh
+from trm.puzzles.identity import fingerprint_names
+from trm.puzzles.metadata import Metadata
+from trm.training.state import make_state
 
 RIGHT = "3654.24...5..32.4..4..232....4.....5"
 WRONG = "11" + "." * 34
@@ -15,7 +24,7 @@ WRONG = "11" + "." * 34
 
 
 @pytest.mark.parametrize("form", ["text", "plain", "json", "csv"])
-def test_an_answer_that_breaks_the_rules(form: str, tmp_path, capsys: pytest.CaptureFixture):
+def test_an_answer_that_breaks_the_rules(form: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / "puzzles.txt").write_text(f"{RIGHT}\n{WRONG}\n{RIGHT}\n")
     code, out, err = run_trm(capsys, "solve", "sudoku-6x6", tmp_path / "puzzles.txt", "--format", form)
     assert code == 1
@@ -72,6 +81,34 @@ def test_a_reader_that_leaves_early():
         program.stdout.close()
         assert program.stderr.read() == ""
         assert program.wait(timeout=120) == 0
+
+
+def test_tasks_are_named_by_the_set_of_the_model(tmp_path: Path, capsys: pytest.CaptureFixture):
+    """Other names in the same number would address other puzzle embeddings."""
+    metadata = Metadata(0, 0, 0, 12, 900, 3, 2, 1.0, 2, ["all"], "arc")
+    config = tiny_config(data={"path": str(tmp_path / "own")}, halting={"halt_max_steps": 1})
+    state = fetch(make_state(config, metadata, make_mesh(1)))
+    for name, names in (("own", ["<blank>", "a", "b"]), ("other", ["<blank>", "b", "a"])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "identifiers.json").write_text(json.dumps(names))
+    known = fingerprint_names([tmp_path / "own"])
+    assert known is not None
+    task = json.dumps({"b": {"train": [{"input": [[1]], "output": [[2]]}], "test": [{"input": [[1, 2], [3, 4]]}]}})
+    for identity in ({"identifiers": known}, {}):
+        path = tmp_path / "w.safetensors"
+        description = Description("weights", config, metadata, 1, identity=identity, averaged=True)
+        save(path, Weights(state.model, state.puzzle_table), description)
+        code, out, err = run_trm(capsys, "solve", path, task, "--format", "json", "--devices", 1)
+        assert code == 0, err
+        assert json.loads(out)[0]["task"] == "b"
+        other = ["solve", str(path), task, "--format", "json", "--devices", "1", "--data", str(tmp_path / "other")]
+        if identity:
+            assert err == ""
+            check_mistake(capsys, other, f"--data: found other names of puzzle identifiers in {tmp_path / 'other'}")
+        else:
+            assert len(err.splitlines()) == 1
+            assert f"warning: {path}: has no fingerprint of its identifiers" in err
+            assert run_trm(capsys, *other)[0] == 0
 
 
 def test_version(capsys: pytest.CaptureFixture):

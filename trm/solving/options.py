@@ -1,7 +1,11 @@
 """Options of the solver: supervision steps, noise, candidates, and how one answer is chosen. Entry: `SolverOptions`."""
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, TypedDict, get_args
+
+import numpy as np
+from jaxtyping import Num
 
 from trm.errors import InputError
 from trm.solving.selection import SelectionMethod
@@ -45,6 +49,21 @@ class SolverOptions:
             raise InputError(f"rollouts: found {self.rollouts} with noise 0, expected 1: they would all be the same")
         if self.stop_at_first and not (self.adaptive and self.selection == "first"):
             raise InputError("stop_at_first: found true, expected adaptive and the selection 'first' beside it")
+
+
+class SolveOptions(TypedDict, total=False):
+    """Options of `TrainedModel.solve`, for type checkers."""
+
+    views: int
+    rollouts: int
+    noise: float
+    noise_on: NoiseOn
+    steps: int | None
+    halt: bool
+    select: SelectionMethod | None
+    seed: int
+    identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None
+    devices: int | None
 
 
 def make_options(

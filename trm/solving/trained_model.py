@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypedDict, Unpack, overload
+from typing import Any, Unpack, overload
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.registry import KINDS, kind_of
 from trm.puzzles.metadata import Metadata
-from trm.solving.options import NoiseOn, SolverOptions, make_options
+from trm.solving.options import NoiseOn, SolveOptions, SolverOptions, make_options
 from trm.solving.reason import Reasoning, check_inputs, reason
 from trm.solving.selection import SelectionMethod
 from trm.solving.solve import solve
@@ -50,21 +50,6 @@ class Answer:
     """Whether the halting head stopped; false: the limit of supervision steps did."""
     steps: int
     """Supervision steps of all candidates."""
-
-
-class SolveOptions(TypedDict, total=False):
-    """Options of `TrainedModel.solve`, for type checkers."""
-
-    views: int
-    rollouts: int
-    noise: float
-    noise_on: NoiseOn
-    steps: int | None
-    halt: bool
-    select: SelectionMethod | None
-    seed: int
-    identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None
-    devices: int | None
 
 
 @dataclasses.dataclass(frozen=True)
