@@ -1,4 +1,4 @@
-"""A recorded case and comparing with it: what enters is a folder, what leaves are errors in units of a tolerance."""
+"""A recorded case, and comparisons with it in units of the tolerance. Entry: `read_case`, `Comparison`."""
 
 import math
 import re

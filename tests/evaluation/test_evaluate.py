@@ -206,7 +206,7 @@ def test_drawings_that_do_not_fit_side_by_side():
 
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_drawings_fit_the_console(width: int):
-    """A line holds so many boards as fit, and no board is broken."""
+    """A line holds as many boards as fit, and no board is broken."""
     rng = np.random.default_rng(0)
     question = rng.integers(0, 7, (6, 6))
     boards, answer = rng.integers(1, 7, (9, 6, 6)), rng.integers(1, 7, (6, 6))

@@ -180,6 +180,8 @@ def test_a_model_that_the_original_cannot_build():
     for changes, says in (
         ({"model": {"recursion": "hrm", "H_layers": 1}, "halting": {"q_continue": "learned"}}, "puzzle_emb_len"),
         ({"model": {"gate": "norm"}}, "model: found gate 'norm', register false"),
+        ({"model": {"differentiated_cycles": 2}}, "model.differentiated_cycles: found 2, expected 1"),
+        ({"model": {"recursion": "mine:Mine"}}, "model.recursion: found 'mine:Mine', expected one of the"),
         ({"model": {"register": True, "puzzle_emb_ndim": 0}}, "model: found gate 'silu', register true"),
         ({"model": {"recursion": "hrm", "H_layers": 1, "puzzle_emb_len": 0}}, "halting.q_continue: found 'unused'"),
         (

@@ -152,7 +152,7 @@ def test_drawn_examples_go_everywhere_but_one_of_each_puzzle(compact: Path):
         for identifier, pair, moved in zip(batch.puzzle_identifiers, frames, move_to_corner(frames), strict=True):
             cells = np.argwhere(pair.reshape(2, 30, 30) >= arc_grids.TOKEN_OF_COLOR_0)[:, 1:]
             first, last = cells.min(axis=0), cells.max(axis=0)
-            # A large pair stays for want of room.
+            # A large pair stays: there is no room to move.
             if (last - first < 25).all():
                 places.setdefault((int(identifier), moved.tobytes()), Counter())[tuple(first.tolist())] += 1
     often = {key: found for key, found in places.items() if found.total() >= 5}

@@ -14,7 +14,7 @@ from trm.puzzles.prefetch import Prefetcher
 
 
 def make_set(sizes_by_group: list[list[int]], name: str = "all") -> PuzzleArrays:
-    """Make a set whose first token is the example's index: groups of puzzles of so many examples."""
+    """Make a set whose first token is the example's index: groups of puzzles with the given numbers of examples."""
     sizes = list(itertools.chain(*sizes_by_group))
     examples = sum(sizes)
     inputs = np.stack([np.arange(examples), np.zeros(examples)], axis=1).astype(np.int32)

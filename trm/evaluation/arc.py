@@ -66,7 +66,7 @@ def voter_for(
 
 
 def knows_tasks(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> bool:
-    """Say whether puzzle sets are of ARC and hold the tasks that they were made of."""
+    """Return whether puzzle sets are of ARC and hold the tasks that they were made of."""
     return kind_of(puzzles.metadata).solved_from == "tasks" and all(
         (Path(directory) / TEST_PUZZLES).is_file() for directory in directories
     )

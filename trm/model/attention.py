@@ -103,7 +103,7 @@ def _mix_derivative(q: Array, k: Array, v: Array, cotangent: Array) -> tuple[Arr
 
 @lru_cache
 def has_cudnn() -> bool:
-    """Say whether jax was installed with cuDNN, with or without a GPU."""
+    """Return whether jax was installed with cuDNN, with or without a GPU."""
     x = jax.ShapeDtypeStruct((1, 1, 1, 8), jnp.bfloat16)
     try:
         jax.eval_shape(_cudnn, x, x, x)

@@ -1,7 +1,7 @@
-"""Configurations of the original PyTorch program: what enters are its settings, or the shapes of its tensors, what
-leaves are tables of ours, and back.
+"""Configurations of the original PyTorch program: its settings and tensor shapes as tables of ours, and back.
 
-The settings are those of its `all_config.yaml`, laid flat: what stands there under `arch` beside the rest.
+The settings are those of its `all_config.yaml`, laid flat: the keys under `arch` beside the others. Entry:
+`read_settings`, `tables_from_settings`, `tables_from_tensors`, `settings_from_config`.
 """
 
 import re
@@ -19,9 +19,9 @@ from trm.original.state_dict import PUZZLE_TABLE
 from trm.puzzles.metadata import Metadata
 
 Tables = dict[str, dict[str, Any]]
-"""What `trm.configuration.reading.config_from_tables` takes."""
+"""Values by section and key, for `trm.configuration.reading.config_from_tables`."""
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of the tensors of a bare model, by name."""
+"""Shapes of the tensors of a bare model, by name."""
 
 SAME_NAMES: Mapping[str, Sequence[str]] = {
     "model": (
@@ -35,10 +35,12 @@ SAME_NAMES: Mapping[str, Sequence[str]] = {
     ).split(),
     "train": "global_batch_size epochs eval_interval min_eval_interval seed".split(),
 }
-"""Settings that are called the same in both programs, by our section."""
+"""Settings with the same name in both programs, by our section."""
 
 _FREE_PREFIX = ("trm", "trm_singlez", "trm_hier6")
-"""Recursions whose prefix may be longer than a puzzle's row needs; in the others it is as short as can be."""
+"""Recursions of the original whose prefix may be longer than a puzzle-embedding row needs."""
+_FIXED_PREFIX = ("hrm", "transformers_baseline")
+"""Those whose prefix is as short as possible."""
 
 
 # Settings
@@ -101,12 +103,18 @@ def _q_continue(settings: Mapping[str, Any], recursion: str) -> str:
 
 
 def settings_from_config(config: Config) -> dict[str, Any]:
-    """Return what the original needs to be told under `arch` to build the same model.
+    """Return the settings under `arch` with which the original builds the same model.
 
     Raises InputError for a model that it cannot build.
     """
     model, halting = config.model, config.halting
     recursion = model.recursion
+    known = _FREE_PREFIX + _FIXED_PREFIX
+    if recursion not in known:
+        raise InputError(f"model.recursion: found {recursion!r}, expected one of the original's: {', '.join(known)}")
+    if model.differentiated_cycles != 1:
+        found = model.differentiated_cycles
+        raise InputError(f"model.differentiated_cycles: found {found}, expected 1: the original has nothing else")
     if model.gate != "silu" or model.register:
         found = f"gate {model.gate!r}, register {str(model.register).lower()}"
         raise InputError(f"model: found {found}, expected 'silu' and false: the original has nothing else")
@@ -134,7 +142,7 @@ def settings_from_config(config: Config) -> dict[str, Any]:
 
 
 def recursion_of(tensors: Mapping[str, Any]) -> str:
-    """Tell the recursion from the names of a bare model's tensors; raise InputError where they are none of ours."""
+    """Return the recursion that the names of a bare model's tensors show; raise InputError for other names."""
     levels = {match[1] for name in tensors if (match := re.match(r"inner\.([HL]_level)\.", name))}
     if levels == {"H_level", "L_level"}:
         return "hrm"
@@ -149,7 +157,7 @@ def recursion_of(tensors: Mapping[str, Any]) -> str:
 
 
 def tables_from_tensors(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Tables:
-    """Tell what names, shapes and dtypes say of a bare model that reads a puzzle set."""
+    """Return what names, shapes and dtypes show about a bare model that reads a puzzle set."""
     recursion = recursion_of(tensors)
     shapes = {name: tensor.shape for name, tensor in tensors.items()}
     vocab_size, hidden_size = _shape(shapes, "inner.embed_tokens.embedding_weight", 2)
@@ -196,13 +204,13 @@ def _shape(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
 
 
 def _expansion(width: int, inner: int) -> float:
-    """Return an expansion that makes a SwiGLU of this inner width: it says nothing else."""
+    """Return an expansion that makes a SwiGLU of this inner width."""
     exact = 1.5 * inner / width
     return ModelConfig.expansion if swiglu_width(width, ModelConfig.expansion) == inner else exact
 
 
 UNKNOWN = {"num_heads": "N", "positions": "rope", "H_cycles": "N", "L_cycles": "N", "puzzle_emb_len": "N"}
-"""What tensors may not say, each with what a user may be told to write."""
+"""Keys that tensors may not show, each with an example for the message."""
 
 
 def require_known(tables: Tables, set_keys: Collection[str], where: str) -> None:

@@ -15,7 +15,7 @@ from trm.errors import InputError
 
 
 def is_first() -> bool:
-    """Say whether this is the process that writes files and prints."""
+    """Return whether this is the process that writes files and prints."""
     return jax.process_index() == 0
 
 

@@ -4,7 +4,7 @@ import os
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether a process of this machine is alive; when in doubt, it is."""
+    """Return whether a process of this machine is alive; when in doubt, it is."""
     if os.name == "nt":
         import ctypes
 

@@ -63,7 +63,7 @@ class FolderLock:
             self._path.parent.rmdir()
 
     def renew(self) -> bool:
-        """Say whether the folder was removed, and take the new one; raise InputError when another process has it."""
+        """Return whether the folder was removed, and take the new one; raise InputError when another process has it."""
         if self._descriptor is not None and self._is_in_place(self._descriptor):
             return False
         self.__exit__()
@@ -120,7 +120,7 @@ class FolderLock:
         )
 
     def _is_in_place(self, descriptor: int) -> bool:
-        """Say whether the file at the path is the one that is open."""
+        """Return whether the file at the path is the one that is open."""
         try:
             return os.path.samestat(os.stat(self._path), os.fstat(descriptor))
         except FileNotFoundError:

@@ -12,7 +12,7 @@ from trm.model.reasoner import Outputs
 
 
 def wants_to_halt(outputs: Outputs, config: HaltingConfig) -> Bool[Array, "*batch"]:
-    """Say whether the halting head considers the answer right."""
+    """Return whether the halting head considers the answer right."""
     if config.q_continue == "unused":
         return outputs.q_halt_logits > 0
     return outputs.q_halt_logits > outputs.q_continue_logits

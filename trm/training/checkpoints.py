@@ -108,7 +108,7 @@ def _load_first_whole(paths: list[Path]) -> Loaded | None:
 
 
 def _is_of_another_format(path: Path) -> bool:
-    """Say whether a file is whole and names a format that this version does not know."""
+    """Return whether a file is whole and names a format that this version does not know."""
     try:
         values = json.loads(read_header(path).text.get(KEY, ""))
     except (InputError, ValueError):

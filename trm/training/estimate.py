@@ -83,5 +83,5 @@ def _abstract_data(config: Config, state: TrainState, mesh: Mesh) -> Batch | Win
 
 
 def _placed(tree: T, sharding: NamedSharding) -> T:
-    """Say of abstract arrays where they lie."""
+    """Return abstract arrays with their shardings."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)

@@ -157,7 +157,7 @@ def train(
             try:
                 if due:
                     choose()
-                # A run that ended for want of patience is at its end when it is resumed, too.
+                # A run that ran out of patience is at its end when it is resumed, too.
                 while step < steps and not best.why_stop(rules):
                     state, sums = train_step(step + 1, state, feed(metrics.rows_used))
                     step += 1

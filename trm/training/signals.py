@@ -88,7 +88,7 @@ class StopRequest:
 
 
 def is_compiling() -> bool:
-    """Say whether a compilation was left behind: until it ends, Python cannot end cleanly."""
+    """Return whether a compilation was left behind: until it ends, Python cannot end cleanly."""
     return any(thread.name == COMPILE_THREAD for thread in threading.enumerate())
 
 

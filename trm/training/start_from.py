@@ -119,14 +119,14 @@ def _rows(
 def fit_rows(
     table: Float[np.ndarray, "identifiers row_size"], rows: int
 ) -> Float[np.ndarray, "new_identifiers row_size"]:
-    """Return the table if it has so many rows, else so many times the mean of its rows, as the original does."""
+    """Return the table if it has `rows` rows, else `rows` times the mean of its rows, as the original does."""
     return table if len(table) == rows else _mean_rows(table, rows)
 
 
 def map_rows(
     table: Float[np.ndarray, "identifiers row_size"], names: Sequence[str], new_names: Sequence[str], rows: int
 ) -> Float[np.ndarray, "new_identifiers row_size"]:
-    """Return so many rows: to each new name that is known its own, to the others the mean."""
+    """Return `rows` rows: for each new name that is known its own row, for the others the mean."""
     mapped = _mean_rows(table, rows)
     row_of = {name: row for row, name in enumerate(names)}
     for new, name in enumerate(new_names):

@@ -40,5 +40,5 @@ def inverse(
 
 
 def swaps_axes(t: Integer[np.ndarray, "*batch"]) -> Bool[np.ndarray, "*batch"]:
-    """Say of each transform whether it swaps rows and columns."""
+    """Return for each transform whether it swaps rows and columns."""
     return np.array([transposes for transposes, _, _ in _PLAN])[t]

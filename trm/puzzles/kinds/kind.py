@@ -47,7 +47,7 @@ class PuzzleKind(abc.ABC):
         return len(self.characters) + 1
 
     def fits(self, vocab_size: int, seq_len: int) -> bool:
-        """Say whether puzzles of this kind may have this vocabulary and length."""
+        """Return whether puzzles of this kind may have this vocabulary and length."""
         return vocab_size == self.vocab_size(seq_len)
 
     # Text
@@ -82,7 +82,7 @@ class PuzzleKind(abc.ABC):
 
     @abc.abstractmethod
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
-        """Say of each answer, whatever its tokens, whether it solves its question by the rules."""
+        """Return for each answer, whatever its tokens, whether it solves its question by the rules."""
 
     def metrics(self, questions: Tokens, answers: Tokens) -> Mapping[str, Num[np.ndarray, " puzzles"]]:
         """Return scores of each answer besides its comparison with the label, by name; their means are reported."""
@@ -135,7 +135,7 @@ class PuzzleKind(abc.ABC):
     # Checking and drawing
 
     def well_formed(self, inputs: Tokens, labels: Tokens) -> Bool[np.ndarray, " puzzles"]:
-        """Say of each example of a puzzle set whether it is as it should be."""
+        """Return for each example of a puzzle set whether it is as it should be."""
         return self.solved(inputs, labels)
 
     @property

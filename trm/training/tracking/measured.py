@@ -27,7 +27,7 @@ PEAK_FLOPS = {"NVIDIA A100": 312e12, "NVIDIA H100": 989e12, "NVIDIA H200": 989e1
 
 
 def is_measured(name: str) -> bool:
-    """Say whether a metric tells of the machine, not of the network."""
+    """Return whether a metric tells of the machine, not of the network."""
     return name.rpartition("/")[2] in MEASURED
 
 

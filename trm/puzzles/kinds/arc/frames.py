@@ -91,7 +91,7 @@ def room(
 
 
 def is_framed(tokens: Frames) -> Bool[np.ndarray, " batch"]:
-    """Say whether frames hold one rectangle of colours each, end markers below and to the right, and nothing else."""
+    """Return whether frames hold one rectangle of colours, end markers below and right of it, and nothing else."""
     frames = tokens.reshape(-1, ARC_SIDE, ARC_SIDE)
     colored = np.asarray(frames >= TOKEN_OF_COLOR_0)
     in_rows, in_columns = (np.asarray(colored.any(axis=axis)) for axis in (2, 1))

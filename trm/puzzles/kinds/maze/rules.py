@@ -107,7 +107,7 @@ def shortest_path(questions: Boards, rng: np.random.Generator | None = None) -> 
 
 
 def is_shortest_path(questions: Boards, answers: Boards) -> Bool[np.ndarray, " boards"]:
-    """Say of each answer, whatever its tokens, whether it is the question with one of its shortest paths."""
+    """Return for each answer, whatever its tokens, whether it is the question with one of its shortest paths."""
     length = (answers == PATH).sum(axis=(1, 2)) + 1
     alone = np.where(answers >= START, answers, WALL)
     # Cells that lead from start to goal, and no more of them than that takes, are a path.

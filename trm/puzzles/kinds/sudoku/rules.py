@@ -33,7 +33,7 @@ def units(n: int) -> Integer[np.ndarray, "units n"]:
 
 
 def obeys_rules(questions: Boards, answers: Boards) -> Bool[np.ndarray, " boards"]:
-    """Say of each answer whether it keeps the clues and has every digit once in every row, column and box."""
+    """Return for each answer whether it keeps the clues and has every digit once in every row, column and box."""
     n = answers.shape[-1]
     flat = answers.reshape(len(answers), n * n)
     complete = (np.sort(flat[:, units(n)], axis=-1) == np.arange(1, n + 1)).all(axis=(1, 2))
