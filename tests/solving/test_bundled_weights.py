@@ -34,8 +34,9 @@ def test_bundled_weights_solve_puzzles(name: str, capsys: pytest.CaptureFixture,
         "\n".join(kind.format(puzzle.question.ravel() + (kind.name == "sudoku")) for puzzle in puzzles)
     )
     code, out, err = run_trm(capsys, "solve", name, tmp_path / "puzzles.txt", "--format", "json", "--devices", 1)
-    assert code == 0, err
-    assert sum(row["obeys_rules"] for row in json.loads(out)) >= 3
+    solved = [row["obeys_rules"] for row in json.loads(out)]
+    assert sum(solved) >= 3
+    assert code == (0 if all(solved) else 1), err
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(weights.puzzle_table))
     assert weights_path(name).stat().st_size < MOST_BYTES
     card = weights_path(name).with_name("README.md").read_text(encoding="utf-8")
