@@ -23,6 +23,7 @@ if "--xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -62,7 +63,7 @@ TINY = {
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Return the number of worker processes: one for each CPU, of which each takes 2 to 3 GB of memory."""
+    """Return the number of worker processes: one for each CPU, of which each takes 1 to 2 GB of memory."""
     return min(os.cpu_count() or 1, 8)
 
 
@@ -90,6 +91,13 @@ def check_mistake(capsys: pytest.CaptureFixture, arguments: list[str], says: str
     assert says in err
     assert err.startswith("error: ")
     assert len(err.splitlines()) == 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Free the memory of compiled programs after each file; what another file needs again is in the cache on disk."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")
