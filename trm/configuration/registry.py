@@ -1,7 +1,7 @@
 """Registry: things of one kind by name, to which users add their own. Entry: `Registry`.
 
-A recursion, a puzzle kind and an optimiser are each registered in the file that defines them. A configuration names
-them, or names a user's own as `package.module:Attribute`.
+A recursion and an optimiser are registered in the file that defines them, a puzzle kind in `puzzles/kinds/registry.py`.
+A configuration names them, or names a user's own as `package.module:Attribute`.
 """
 
 import difflib
