@@ -121,7 +121,7 @@ def test_no_row_of_the_queue_is_lost(splits: dict[str, PuzzleSet]):
     assert state.rows_taken == sum(counts) == len(begun)
     # Over more than a window, at an uneven pace.
     assert 3 * 8 < len(begun) < 16 * 8
-    assert len(set(counts)) > 3
+    assert len(set(counts)) > 2
 
 
 @pytest.mark.slow
