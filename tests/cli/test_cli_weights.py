@@ -1,4 +1,4 @@
-"""Commands that show, publish and measure weights: what they say of them, and what they keep to themselves."""
+"""Commands that show, publish and measure weights: what they print, and what they keep private."""
 
 import dataclasses
 import json

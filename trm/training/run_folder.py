@@ -36,7 +36,7 @@ class RunFolder:
             self._write_config()
 
     def renew(self, console: Console) -> bool:
-        """Make the folder anew if it was removed under way; say whether it was."""
+        """Make the folder anew if it was removed under way; return whether it was."""
         if not is_first() or not self._lock.renew():
             return False
         note = f"warning: {self._run}: the run folder was removed; it is made anew, without what it held before"
