@@ -6,6 +6,7 @@ The gradient must not become a sum of bfloat16 numbers by that: a `Cast` carries
 derivative of the product returns the gradient to the parameter, in float32.
 """
 
+import math
 from functools import partial
 from typing import Any, TypeVar
 
@@ -49,13 +50,18 @@ def product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
 
     float32 operands are multiplied as float32, never as TF32: a configuration that says float32 wants its digits.
     """
-    return jnp.einsum(
-        subscripts,
-        a,
-        b,
-        precision=jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None,
-        preferred_element_type=jnp.float32,
-    )
+
+    def multiply(a: Array, b: Array) -> Array:
+        precision = jax.lax.Precision.HIGHEST if a.dtype == jnp.float32 else None
+        return jnp.einsum(subscripts, a, b, precision=precision, preferred_element_type=jnp.float32)
+
+    def widen(a: Array, b: Array) -> Array:
+        return multiply(a.astype(jnp.float32), b.astype(jnp.float32))
+
+    if a.dtype == jnp.bfloat16 and math.prod(a.shape[:-2]) == 1:
+        # Without a batch the CPU compiler of jaxlib 0.11 may choose a kernel for bfloat16 that it does not have.
+        return jax.lax.platform_dependent(a, b, cpu=widen, default=multiply)
+    return multiply(a, b)
 
 
 def rounded_product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
