@@ -135,10 +135,10 @@ def test_a_configuration_of_ones_own_stays_as_it_is(
 
 def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
     weights, puzzle = trained / "weights.safetensors", "1..4..2..4....3."
-    code, out, _ = run_trm(capsys, "solve", weights, puzzle)
+    code, out, err = run_trm(capsys, "solve", weights, puzzle, "--attempts", 3, "--no-halt")
     assert code == 1
-    assert "supervision steps" in out
-    assert ("obeys the rules" in out) != ("breaks the rules" in out)
+    assert re.search(r"breaks the rules: .*; confidence 0\.\d{3}, 3 attempts, 12 supervision steps$", out, re.MULTILINE)
+    assert err == "warning: puzzle: not solved after 3 attempts, the answer breaks the rules\n"
     code, out, _ = run_trm(capsys, "solve", weights, puzzle, "--watch")
     assert "step 1" in out
 
@@ -149,15 +149,15 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
     (tmp_path / "puzzles.txt").write_text(f"\ufeff{puzzle}\n\n{puzzle[::-1]}\n")
     code, plain, _ = run_trm(capsys, "solve", weights, tmp_path / "puzzles.txt", "--format", "plain")
     assert code == 1
-    answers = plain.split()
-    assert [len(answer) for answer in answers] == [16, 16]
+    answers = plain.splitlines()
+    assert [line[16:] for line in answers] == ["\tbreaks the rules"] * 2
     read, write = os.pipe()
     os.write(write, (puzzle + "\n").encode())
     os.close(write)
     with os.fdopen(read) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
         code, out, _ = run_trm(capsys, "solve", weights, "-", "--format", "plain")
-    assert out.split() == answers[:1]
+    assert out.splitlines() == answers[:1]
     for stdin, says in ((None, "found it closed"), (io.TextIOWrapper(io.BytesIO(b"\xff1"), "utf-8"), "found no UTF-8")):
         monkeypatch.setattr(sys, "stdin", stdin)
         check_mistake(capsys, ["solve", str(weights)], f"standard input: {says}")
@@ -174,12 +174,14 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
     (row,) = json.loads(out)
     assert row["puzzle"] == puzzle
     assert len(row["answer"]) == 16
-    assert 1 <= row["steps"] <= 4
-    code, out, _ = run_trm(capsys, "solve", weights, table, "--format", "csv", "--no-halt")
+    assert row["attempts"] == 64
+    assert 64 <= row["steps"] <= 256
+    code, out, err = run_trm(capsys, "solve", weights, table, "--format", "csv", "--no-halt", "--attempts", 2)
     assert code == 1
     header, *rows = out.splitlines()
-    assert header == "puzzle,answer,obeys_rules,confidence,halted,steps"
-    assert [line.rsplit(",", 2)[1:] for line in rows] == [["False", "4"]] * 3
+    assert header == "puzzle,answer,obeys_rules,confidence,halted,steps,attempts"
+    assert [line.rsplit(",", 3)[1:] for line in rows] == [["False", "8", "2"]] * 3
+    assert len(err.splitlines()) == 3
     # Nothing but questions.
     (tmp_path / "questions.CSV").write_text(f"number,question\n1,{puzzle}\n2,{puzzle}\n")
     code, out, _ = run_trm(capsys, "solve", weights, tmp_path / "questions.CSV", "--format", "plain")
@@ -189,9 +191,9 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
     more = ["--views", "4", "--rollouts", "3", "--noise", "0.5", "--steps", "6", "--no-halt", "--select", "vote"]
     code, out, _ = run_trm(capsys, "solve", weights, puzzle, "--format", "json", *more)
     assert code == 1
-    assert json.loads(out)[0]["steps"] == 72
+    assert (json.loads(out)[0]["steps"], json.loads(out)[0]["attempts"]) == (72, 12)
     _, out, _ = run_trm(capsys, "solve", weights, puzzle, *more)
-    assert "72 of 12 x 6 supervision steps, not stopped" in out
+    assert "12 attempts, 72 supervision steps" in out
 
 
 def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -216,7 +218,7 @@ def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / "mazes.txt").write_text(f"{text}\n" * 6)
     code, out, _ = run_trm(capsys, "solve", tmp_path / "w.safetensors", tmp_path / "mazes.txt", "--format", "plain")
     assert code == 1
-    assert [len(line) for line in out.splitlines()] == [36] * 6
+    assert [line[36:] for line in out.splitlines()] == ["\tbreaks the rules"] * 6
     command = ["solve", str(tmp_path / "w.safetensors"), text, "--views", "9"]
     check_mistake(capsys, command, "views: found 9, expected 1 to 8")
     bad = text.replace("S", " ")
@@ -324,7 +326,13 @@ MISTAKES = [
         "model.hiden_size=3",
         says="model.hiden_size: unknown key, did you mean 'hidden_size'?",
     ),
-    wrong("train", "sudoku_mlp", "--set", "data.path=nowhere", says="nowhere/train/dataset.json: cannot read"),
+    wrong(
+        "train",
+        "sudoku_mlp",
+        "--set",
+        "data.path=nowhere",
+        says="data.path: found no folder nowhere, expected a puzzle set (`trm data` builds one)",
+    ),
     wrong("train", "{tiny}", "--devices", 99, says="--devices: found 99"),
     wrong(
         "train", "{tiny}", "--set", "train.global_batch_size=7", "--devices", 2, says="train.global_batch_size: found 7"

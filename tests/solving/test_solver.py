@@ -295,7 +295,12 @@ def stack(by_view: list[Candidates], answers: np.ndarray) -> Candidates:
 
 
 def select_by_hand(
-    method: SelectionMethod, rows: list[tuple], q: list[float], steps: list[int], halted: list[bool]
+    method: SelectionMethod,
+    rows: list[tuple],
+    q: list[float],
+    steps: list[int],
+    halted: list[bool],
+    obeys: list[bool],
 ) -> tuple:
     numbers = range(len(rows))
     if method == "vote":
@@ -309,6 +314,7 @@ def select_by_hand(
         "confident": lambda i: (q[i], -i),
         "mode": lambda i: (Counter(rows)[rows[i]], q[i], -i),
         "first": lambda i: (halted[i], -steps[i] if halted[i] else 0, q[i], -i),
+        "rules": lambda i: (obeys[i], -i if obeys[i] else q[i], -i),
     }
     chosen = max(numbers, key=keys[method])
     return rows[chosen], chosen
@@ -323,10 +329,11 @@ def test_selection_by_hand(method: SelectionMethod):
         answers = rng.integers(0, 3, (*shape, 2), dtype=np.int32)
         q = rng.integers(-2, 3, shape).astype(np.float32) / 4
         steps, halted = rng.integers(1, 4, shape, dtype=np.int32), rng.random(shape) < 0.5
-        found = choose_answers(method, answers, q, steps, halted)
+        obeys = rng.random(shape) < 0.3
+        found = choose_answers(method, answers, q, steps, halted, obeys)
         for puzzle in range(40):
             rows = [tuple(row) for row in answers[puzzle].tolist()]
-            lists = (array[puzzle].tolist() for array in (q, steps, halted))
+            lists = (array[puzzle].tolist() for array in (q, steps, halted, obeys))
             expected = select_by_hand(method, rows, *lists)
             assert (tuple(found.answers[puzzle].tolist()), found.candidates[puzzle]) == expected
 
@@ -357,6 +364,11 @@ def test_views_are_undone(metadata: Metadata, views: int, seed: int, data: st.Da
     answered = rng.integers(0, metadata.vocab_size, (len(made.cells), metadata.seq_len))
     undone = made.undo(answered)
     np.testing.assert_array_equal([made.apply(undone[v])[v] for v in range(len(undone))], answered)
+    # One view for each puzzle.
+    which = rng.integers(0, len(made.cells), 3)
+    one_each = made.apply_each(tokens, which)
+    np.testing.assert_array_equal(one_each, seen[np.arange(3), which])
+    np.testing.assert_array_equal(made.undo_each(one_each, which), tokens)
 
 
 def test_views_keep_the_rules(splits: dict[str, PuzzleSet]):

@@ -31,7 +31,7 @@ def model() -> trm.TrainedModel:
 
 
 def test_texts_and_arrays(model: trm.TrainedModel):
-    answer = model.solve(TEXT)
+    answer = model.solve(TEXT, attempts=1)
     np.testing.assert_array_equal(answer.question, TOKENS)
     inputs, identifiers = TOKENS[None].astype(np.int32), np.zeros(1, np.int32)
     expected = solve(model.weights, CONFIG, make_mesh(1), inputs, identifiers, SolverOptions(), 4)
@@ -41,15 +41,16 @@ def test_texts_and_arrays(model: trm.TrainedModel):
     assert (answer.steps, answer.halted) == (expected.steps.sum(), expected.halted[0])
     # Every form of one puzzle, and of several.
     for single in (TOKENS, TOKENS.reshape(4, 4), TOKENS.astype(np.uint8)):
-        assert model.solve(single).text == answer.text
+        assert model.solve(single, attempts=1).text == answer.text
     for several in ([TEXT], [TEXT] * 2, TOKENS[None], TOKENS.reshape(1, 4, 4)):
-        assert [a.text for a in model.solve(several, devices=1)] == [answer.text] * len(several)
+        assert [a.text for a in model.solve(several, devices=1, attempts=1)] == [answer.text] * len(several)
 
 
 def test_options_reach_the_solver(model: trm.TrainedModel):
     assert model.solve(TEXT, views=3, rollouts=2, noise=0.1, steps=5, halt=False).steps == 30
-    assert not model.solve(TEXT, halt=False).halted
-    one, same, other = (model.solve(TEXT, noise=2.0, seed=seed).text for seed in (0, 0, 1))
+    assert not model.solve(TEXT, halt=False, attempts=2).halted
+    assert model.solve(TEXT, attempts=2, steps=3, halt=False).steps == 6
+    one, same, other = (model.solve(TEXT, views=1, noise=2.0, seed=seed).text for seed in (0, 0, 1))
     assert one == same != other
 
 

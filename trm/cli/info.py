@@ -1,7 +1,6 @@
 """`trm info`: what is in a checkpoint, a puzzle set or a configuration."""
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +17,7 @@ from trm.puzzles.check import checksums, read_splits, token_histogram
 from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import read_examples
-from trm.puzzles.metadata import IGNORED_LABEL
+from trm.puzzles.metadata import IGNORED_LABEL, Metadata
 from trm.show.console import console, print_lines, print_rows
 from trm.show.terminal import draw_example, side_by_side
 from trm.storage.bundled import ENDING, weights_names
@@ -45,14 +44,24 @@ def _print_checkpoint(path: str) -> None:
     rows = {"kind": description.kind, "step": description.step}
     if description.kind == "weights":
         rows["weights"] = describe_weights(description)
+    numbers = sum(int(np.prod(shape)) for _, shape in arrays.values())
     rows |= {
-        "numbers": f"{sum(int(np.prod(shape)) for _, shape in arrays.values()):,}",
+        "parameters" if description.kind == "weights" else "numbers": f"{numbers:,}",
         "written by": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
-        "puzzle set": json.dumps(dataclasses.asdict(description.metadata)),
+        "puzzle set": _describe_puzzles(description.metadata),
     }
     print_rows(rows)
     print_lines("\n" + config_to_toml(description.config))
     print_rows({name: f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()})
+
+
+def _describe_puzzles(metadata: Metadata) -> str:
+    side = metadata.side
+    size = f"{side}x{side}" if side else f"{metadata.seq_len} cells"
+    return (
+        f"{kind_of(metadata).name}, {size}, vocabulary of {metadata.vocab_size}, "
+        f"{metadata.num_puzzle_identifiers:,} puzzle identifiers, {metadata.total_groups:,} puzzles"
+    )
 
 
 def _print_puzzle_set(directory: Path) -> None:

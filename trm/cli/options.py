@@ -7,7 +7,7 @@ import typer
 
 from trm.errors import InputError
 from trm.show.console import print_warning
-from trm.solving.options import NoiseOn
+from trm.solving.options import ATTEMPTS, NoiseAt, NoiseOn
 from trm.solving.selection import SelectionMethod
 from trm.storage.bundled import ENDING, weights_names
 from trm.storage.hub import SCHEME
@@ -43,15 +43,27 @@ ViewCount = Annotated[
         min=1,
     ),
 ]
+Attempts = Annotated[
+    int | None,
+    typer.Option(
+        help="Attempts at a puzzle, at most, until its answer obeys the rules.",
+        show_default=f"{ATTEMPTS}; none with --views, --rollouts or --select",
+        min=1,
+    ),
+]
+Seconds = Annotated[float | None, typer.Option(help="Seconds for all attempts after the first.", min=0)]
 Rollouts = Annotated[int, typer.Option(help="Candidates for each view, with different noise.", min=1)]
 Noise = Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)]
 NoisyLatents = Annotated[NoiseOn, typer.Option("--noise-on", help="Latents that get the noise.")]
+NoiseTime = Annotated[
+    NoiseAt, typer.Option("--noise-at", help="Noise before every supervision step, at the start, or both.")
+]
 Select = Annotated[
     SelectionMethod | None,
     typer.Option(
         "--select",
         help="How one answer is chosen among the candidates; first: the first that halts stops the others.",
-        show_default="confident",
+        show_default="rules; with --views or --rollouts confident",
     ),
 ]
 SolverSeed = Annotated[int | None, typer.Option("--seed", help="Seed of noise and views.", show_default="0", min=0)]
@@ -65,7 +77,7 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
 
 def warn_of_no_effect(select: SelectionMethod | None, seed: int | None, candidates: int, noise: float) -> None:
     """Print a warning for `--select` and `--seed` where they change nothing."""
-    if select and candidates == 1:
+    if select and select != "rules" and candidates == 1:
         print_warning(
             f"--select {select}: has no effect on a single candidate, expected --views or --rollouts beside it"
         )

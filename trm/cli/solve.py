@@ -13,18 +13,22 @@ import numpy as np
 import typer
 
 from trm.cli.options import (
+    Attempts,
     CheckpointFile,
     Devices,
     Noise,
+    NoiseTime,
     NoisyLatents,
     Output,
     Rollouts,
+    Seconds,
     Select,
     SolverSeed,
     Steps,
     ViewCount,
     warn_of_no_effect,
 )
+from trm.cli.progress import show_attempts
 from trm.cli.read_puzzles import read_puzzles
 from trm.cli.solve_arc import solve_arc
 from trm.errors import InputError
@@ -32,9 +36,10 @@ from trm.parallel.mesh import make_mesh
 from trm.puzzles.kinds.registry import KINDS
 from trm.show.console import console, print_lines, print_warning
 from trm.show.terminal import draw_changes
-from trm.solving.options import make_options
+from trm.solving.answer import Answer
+from trm.solving.options import choose_attempts, make_options
 from trm.solving.reason import answer_every_step
-from trm.solving.trained_model import SLOTS, Answer, TrainedModel, load
+from trm.solving.trained_model import SLOTS, TrainedModel, load
 
 
 def solve_command(
@@ -51,10 +56,13 @@ def solve_command(
     watch: Annotated[bool, typer.Option("--watch", help="Draw the answer after each supervision step.")] = False,
     steps: Steps = None,
     halt: Annotated[bool, typer.Option("--halt/--no-halt", help="Let the halting head stop a puzzle early.")] = True,
+    attempts: Attempts = None,
+    seconds: Seconds = None,
     views: ViewCount = None,
     rollouts: Rollouts = 1,
     noise: Noise = 0.0,
     noise_on: NoisyLatents = "z_H",
+    noise_at: NoiseTime = "steps",
     select: Select = None,
     seed: SolverSeed = None,
     data: Annotated[
@@ -68,32 +76,36 @@ def solve_command(
 ) -> int:
     """Solve Sudokus, written row by row with . for a blank, mazes, or tasks of ARC as JSON that a model was trained on.
 
-    Exits with 1, after all answers, if one of them breaks the rules of its puzzle.
+    An answer that breaks the rules is attempted again, through symmetries and with noise, until --attempts or --seconds
+    are used up. Exits with 1, after all answers, if one of them still breaks the rules.
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
     if watch:
         # It shows a single candidate, and every step of it.
         unused = {"--format": output != "text", "--no-halt": not halt, "--views": views, "--rollouts": rollouts > 1}
-        unused |= {"--noise": noise, "--select": select, "--devices": devices}
+        unused |= {"--attempts": attempts, "--seconds": seconds, "--noise": noise, "--select": select}
+        unused |= {"--devices": devices}
         if given := [name for name, found in unused.items() if found]:
             raise InputError(f"--watch: found {given[0]} beside it, expected none of {', '.join(unused)}")
     model = load(checkpoint)
     kind = model.kind
-    options = make_options(
-        steps=steps,
-        halt=halt,
-        views=views or 1,
-        rollouts=rollouts,
-        noise=noise,
-        noise_on=noise_on,
-        select=select,
-        seed=seed or 0,
-    )
     if kind.solved_from == "tasks":
         if watch:
             raise InputError("--watch: found a model of ARC, expected one of Sudokus or mazes")
+        choose_attempts(attempts, seconds, views, rollouts, select, has_rules=False)
         warn_of_no_effect(select, seed, rollouts, noise)
+        options = make_options(
+            steps=steps,
+            halt=halt,
+            views=views or 1,
+            rollouts=rollouts,
+            noise=noise,
+            noise_on=noise_on,
+            noise_at=noise_at,
+            select=select,
+            seed=seed or 0,
+        )
         solve_arc(model, puzzle, data, options, views, make_mesh(devices), output)
         return 0
     if data:
@@ -101,7 +113,8 @@ def solve_command(
     if kind.solved_from == "nothing":
         known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")
-    warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
+    if choose_attempts(attempts, seconds, views, rollouts, select, has_rules=True) is None:
+        warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
     texts = read_puzzles(puzzle, model.metadata, kind)
     questions = np.stack([model.parse(text, where) for where, text in texts])
     titles = [where if len(texts) > 1 else "" for where, _ in texts]
@@ -109,25 +122,30 @@ def solve_command(
     if watch:
         _watch(model, questions, titles, max_steps)
         return 0
-    answers = model.solve(
-        questions,
-        views=views or 1,
-        rollouts=rollouts,
-        noise=noise,
-        noise_on=noise_on,
-        steps=steps,
-        halt=halt,
-        select=select,
-        seed=seed or 0,
-        devices=devices,
-    )
+    with show_attempts(len(questions)) as on_progress:
+        answers = model.solve(
+            questions,
+            attempts=attempts,
+            seconds=seconds,
+            views=views,
+            rollouts=rollouts,
+            noise=noise,
+            noise_on=noise_on,
+            noise_at=noise_at,
+            steps=steps,
+            halt=halt,
+            select=select,
+            seed=seed or 0,
+            devices=devices,
+            on_progress=on_progress,
+        )
     if output == "text":
-        _draw(model, answers, titles, max_steps, (views or 1) * rollouts)
+        _draw(model, answers, titles)
     else:
         _write(model, answers, output)
-        for (where, _), answer in zip(texts, answers, strict=True):
-            if not answer.valid:
-                print_warning(f"{where}: not solved, the answer breaks the rules")
+    for (where, _), answer in zip(texts, answers, strict=True):
+        if not answer.valid:
+            print_warning(f"{where}: not solved after {answer.attempts} attempts, the answer breaks the rules")
     return 0 if all(answer.valid for answer in answers) else 1
 
 
@@ -149,18 +167,20 @@ def _watch(model: TrainedModel, inputs: np.ndarray, titles: list[str], max_steps
             print_lines(f"would have halted after {answers.halting_steps[i]} of {len(by_step)} supervision steps\n")
 
 
-def _draw(model: TrainedModel, answers: Sequence[Answer], titles: list[str], max_steps: int, candidates: int) -> None:
+def _draw(model: TrainedModel, answers: Sequence[Answer], titles: list[str]) -> None:
     for title, answer in zip(titles, answers, strict=True):
         if title:
             print_lines(title)
         console.print(model.kind.draw(answer.question, answer.tokens), highlight=False)
         verdict = "obeys the rules" if answer.valid else "breaks the rules: the network did not solve it"
-        limit = f"{max_steps}" if candidates == 1 else f"{candidates} x {max_steps}"
-        stopped = "" if answer.halted else ", not stopped by the halting head"
         print_lines(
             f"{answer.text}\n{verdict}; confidence {answer.confidence:.3f}, "
-            f"{answer.steps} of {limit} supervision steps{stopped}\n"
+            f"{_count(answer.attempts, 'attempt')}, {_count(answer.steps, 'supervision step')}\n"
         )
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")
 
 
 def _write(model: TrainedModel, answers: Sequence[Answer], output: Output) -> None:
@@ -172,12 +192,13 @@ def _write(model: TrainedModel, answers: Sequence[Answer], output: Output) -> No
             "confidence": round(answer.confidence, 6),
             "halted": answer.halted,
             "steps": answer.steps,
+            "attempts": answer.attempts,
         }
         for answer in answers
     ]
     if output == "plain":
         for row in rows:
-            print(row["answer"])
+            print(row["answer"] if row["obeys_rules"] else row["answer"] + "\tbreaks the rules")
     elif output == "json":
         print(json.dumps(rows, indent=1))
     else:

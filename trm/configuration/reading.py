@@ -49,15 +49,14 @@ def read_config(path: str | Path, settings: Settings = ()) -> Config:
 
 def read_layers(path: str | Path, settings: Settings = ()) -> list[Layer]:
     """Read a TOML file, its bases before it and the settings after it."""
-    layers = _read_files(Path(path), ())
-    try:
-        return [*layers, Layer(SETTINGS, _parse_settings(settings))]
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return [*_read_files(Path(path), ()), Layer(SETTINGS, _parse_settings(settings))]
 
 
 def build(layers: Sequence[Layer], path: str) -> Config:
-    """Build the configuration of a stack of layers; `path` is what its errors name."""
+    """Build the configuration of a stack of layers.
+
+    An error names the source of the key that is wrong, or `path` where several keys are.
+    """
     merged: dict[str, dict[str, Any]] = {}
     for layer in layers:
         for section, table in layer.tables.items():
@@ -65,7 +64,9 @@ def build(layers: Sequence[Layer], path: str) -> Config:
     try:
         return _build(merged)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        section, _, key = str(error).partition(":")[0].partition(".")
+        source = sources(layers).get(section, {}).get(key, DEFAULT)
+        raise InputError(f"{path if source == DEFAULT else source}: {error}") from error
 
 
 def sources(layers: Sequence[Layer]) -> dict[str, dict[str, str]]:
@@ -152,21 +153,28 @@ def _reason(error: Exception) -> str:
 
 
 def _parse_settings(settings: Settings) -> dict[str, dict[str, Any]]:
+    try:
+        return _read_settings(settings)
+    except InputError as error:
+        raise InputError(f"{SETTINGS}: {error}") from error
+
+
+def _read_settings(settings: Settings) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {}
     if isinstance(settings, str):
-        raise InputError(f"settings: found the string {show(settings)}, expected a list of strings or a mapping")
+        raise InputError(f"found the string {show(settings)}, expected a list of strings or a mapping")
     if isinstance(settings, Mapping):
         for name, value in settings.items():
             section, dot, key = str(name).partition(".")
             if not (dot or isinstance(value, Mapping)):
-                raise InputError(f"settings: found {show(name)}, expected section.key or a table of a section")
+                raise InputError(f"found {show(name)}, expected section.key or a table of a section")
             _put(tables, section, {key: value} if dot else value)
         return tables
     for setting in settings:
         name, equals, text = setting.partition("=")
         section, dot, key = name.strip().partition(".")
         if not (equals and dot):
-            raise InputError(f"--set {show(setting)}: expected section.key=value")
+            raise InputError(f"found {show(setting)}, expected section.key=value")
         _put(tables, section, {key: _parse_value(text)})
     return tables
 

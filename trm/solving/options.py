@@ -11,6 +11,7 @@ from trm.errors import InputError
 from trm.solving.selection import SelectionMethod
 
 NoiseOn = Literal["z_H", "z_L", "both"]
+NoiseAt = Literal["steps", "start", "both"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +23,11 @@ class SolverOptions:
     adaptive: bool = True
     """Whether the halting head may stop a candidate earlier."""
     noise: float = 0.0
-    """Standard deviation of the noise that is added to latents before every supervision step."""
+    """Standard deviation of the noise that is added to latents."""
     noise_on: NoiseOn = "z_H"
     """Latents that get the noise: the answer z_H, the reasoning z_L (all its parts), or both."""
+    noise_at: NoiseAt = "steps"
+    """When the noise is added: before every supervision step, to the latents that a candidate starts with, or both."""
     rollouts: int = 1
     """Candidates for each view of a puzzle. They differ by their noise."""
     stop_at_first: bool = False
@@ -40,30 +43,72 @@ class SolverOptions:
             found = getattr(self, name)
             if found is not None and not smallest <= found < 2**31:
                 raise InputError(f"{name}: found {found}, expected {smallest} or more, less than 2**31")
-        if self.noise_on not in get_args(NoiseOn):
-            raise InputError(f"noise_on: found {self.noise_on!r}, expected one of {', '.join(get_args(NoiseOn))}")
-        if self.selection not in get_args(SelectionMethod):
-            methods = ", ".join(get_args(SelectionMethod))
-            raise InputError(f"selection: found {self.selection!r}, expected one of {methods}")
+        choices = {"noise_on": NoiseOn, "noise_at": NoiseAt, "selection": SelectionMethod}
+        for name, literal in choices.items():
+            if (found := getattr(self, name)) not in get_args(literal):
+                raise InputError(f"{name}: found {found!r}, expected one of {', '.join(get_args(literal))}")
         if self.rollouts > 1 and not self.noise:
             raise InputError(f"rollouts: found {self.rollouts} with noise 0, expected 1: they would all be the same")
         if self.stop_at_first and not (self.adaptive and self.selection == "first"):
             raise InputError("stop_at_first: found true, expected adaptive and the selection 'first' beside it")
 
+    @property
+    def start_noise(self) -> float:
+        """Standard deviation of the noise on the latents that a candidate starts with."""
+        return 0.0 if self.noise_at == "steps" else self.noise
+
+    @property
+    def step_noise(self) -> float:
+        """Standard deviation of the noise before every supervision step."""
+        return 0.0 if self.noise_at == "start" else self.noise
+
 
 class SolveOptions(TypedDict, total=False):
     """Options of `TrainedModel.solve`, for type checkers."""
 
-    views: int
+    attempts: int | None
+    seconds: float | None
+    views: int | None
     rollouts: int
     noise: float
     noise_on: NoiseOn
+    noise_at: NoiseAt
     steps: int | None
     halt: bool
     select: SelectionMethod | None
     seed: int
     identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None
     devices: int | None
+
+
+ATTEMPTS = 64
+"""Attempts at a puzzle, at most, unless a user says otherwise."""
+
+
+def choose_attempts(
+    attempts: int | None,
+    seconds: float | None,
+    views: int | None,
+    rollouts: int,
+    select: SelectionMethod | None,
+    has_rules: bool,
+) -> int | None:
+    """Return how often a puzzle is attempted, at most, until the rules hold; None: its candidates are fixed.
+
+    Raises InputError for arguments that contradict each other.
+    """
+    given = {"views": views is not None, "rollouts": rollouts > 1, "select": select not in (None, "rules")}
+    fixed = [name for name, found in given.items() if found]
+    for name, found in (("attempts", attempts), ("seconds", seconds)):
+        if found is None:
+            continue
+        if not has_rules:
+            raise InputError(f"{name}: found {found}, expected none: the puzzles have no rules that are known")
+        if fixed:
+            raise InputError(f"{name}: found {found} beside {fixed[0]}, expected one of them")
+        if not found > 0:
+            raise InputError(f"{name}: found {found}, expected more than 0")
+    return None if fixed or not has_rules else attempts or ATTEMPTS
 
 
 def make_options(
@@ -74,6 +119,7 @@ def make_options(
     rollouts: int = 1,
     noise: float = 0.0,
     noise_on: NoiseOn = "z_H",
+    noise_at: NoiseAt = "steps",
     select: SelectionMethod | None = None,
     seed: int = 0,
 ) -> SolverOptions:
@@ -82,13 +128,15 @@ def make_options(
     The selection "first" stops the other candidates of a puzzle, where it has several. Raises InputError for arguments
     that contradict each other.
     """
-    if noise_on != "z_H" and not noise:
-        raise InputError(f"noise_on: found {noise_on!r} with noise 0, expected noise beside it")
+    for name, found, default in (("noise_on", noise_on, "z_H"), ("noise_at", noise_at, "steps")):
+        if found != default and not noise:
+            raise InputError(f"{name}: found {found!r} with noise 0, expected noise beside it")
     return SolverOptions(
         max_steps=steps,
         adaptive=halt,
         noise=noise,
         noise_on=noise_on,
+        noise_at=noise_at,
         rollouts=rollouts,
         stop_at_first=select == "first" and halt and views * rollouts > 1,
         selection=select or "confident",

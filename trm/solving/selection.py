@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Integer, Num
 
 from trm.errors import InputError
 
-SelectionMethod = Literal["confident", "mode", "vote", "first"]
+SelectionMethod = Literal["confident", "mode", "vote", "first", "rules"]
 """How one answer is chosen.
 
 confident: the answer with the highest q_halt.
@@ -15,6 +15,7 @@ mode: the most frequent whole answer; among equals the one with the most confide
 vote: the most frequent token at each place; among equals the one with the highest sum of q_halt.
 first: the answer that the halting head stopped after the fewest steps; among equals, or where it stopped none, the most
 confident.
+rules: the first answer that obeys the rules of the puzzle; where none does, the most confident.
 """
 
 
@@ -32,23 +33,28 @@ def choose_answers(
     q_halt_logits: Float[np.ndarray, "puzzles candidates"],
     steps: Integer[np.ndarray, "puzzles candidates"],
     halted: Bool[np.ndarray, "puzzles candidates"],
+    obeys: Bool[np.ndarray, "puzzles candidates"] | None = None,
 ) -> Chosen:
     """Choose among the candidates of each puzzle; between equals the first candidate, or the lowest token, wins.
 
-    `steps` are the supervision steps of each candidate, `halted` says whether the halting head stopped it. Raises
-    InputError for an unknown method.
+    `steps` are the supervision steps of each candidate, `halted` says whether the halting head stopped it, `obeys`
+    whether its answer obeys the rules. Raises InputError for an unknown method, and for rules that are not known.
     """
     if method == "confident":
         return _take(answers, _best(q_halt_logits))
     if method == "first":
         return _take(answers, _best(halted.astype(int), np.where(halted, -steps, 0), q_halt_logits))
+    if method == "rules":
+        if obeys is None:
+            raise InputError("selection: found 'rules', expected another: the puzzles have no rules that are known")
+        return _take(answers, _best(obeys.astype(int), np.where(obeys, 0.0, q_halt_logits)))
     if method == "mode":
         return _take(answers, _best(_frequencies(answers), q_halt_logits))
     if method == "vote":
         voted = _vote(answers, q_halt_logits)
         agreement = (answers == voted[:, None]).sum(axis=-1)
         return Chosen(voted, _best(agreement, q_halt_logits))
-    raise InputError(f"selection: found {method!r}, expected confident, mode, vote or first")
+    raise InputError(f"selection: found {method!r}, expected confident, mode, vote, first or rules")
 
 
 def _best(*scores: Num[np.ndarray, "puzzles candidates"]) -> Integer[np.ndarray, " puzzles"]:

@@ -9,7 +9,7 @@ Entry: `compile_loop`.
 
 import dataclasses
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -44,7 +44,10 @@ class Limits(NamedTuple):
     max_steps: Int[Array, ""]
     adaptive: Bool[Array, ""]
     stop_at_first: Bool[Array, ""]
+    start_noise: Float[Array, ""]
+    """Standard deviation of the noise on the latents that a candidate begins with."""
     noise: Float[Array, ""]
+    """Standard deviation of the noise before every supervision step."""
 
 
 class ItemAnswers(NamedTuple):
@@ -95,7 +98,7 @@ def compile_loop(halting: HaltingConfig, mesh: Mesh, slots: int, noisy: tuple[st
         start = _LoopState(items.waiting, held, initial, steps, unanswered, iterations)
 
         def refine(state: _LoopState) -> _LoopState:
-            return _step(weights, halting, noisy, items, limits, _refill(state, initial))
+            return _step(weights, halting, noisy, items, limits, _refill(state, initial, noisy, items, limits))
 
         end = jax.lax.while_loop(lambda state: (state.held < count).any() | state.waiting.any(), refine, start)
         return end.answered, end.iterations
@@ -111,16 +114,26 @@ def latent_names(z: Latents) -> list[str]:
     return [field.name for field in dataclasses.fields(z)]
 
 
-def _refill(state: _LoopState, initial: Latents) -> _LoopState:
+def begin_latents(
+    initial: Latents, keys: Key[Array, " slots"], sigma: Float[Array, "..."], noisy: tuple[str, ...]
+) -> Latents:
+    """Return the latents that sequences begin with: the initial ones, with noise on those named in `noisy`."""
+    # The number of no supervision step.
+    return add_noise(initial, jax.vmap(partial(jax.random.fold_in, data=0xFFFFFFFF))(keys), sigma, noisy)
+
+
+def _refill(state: _LoopState, initial: Latents, noisy: tuple[str, ...], items: Items, limits: Limits) -> _LoopState:
     """Give the n-th empty slot the n-th waiting item."""
     count, slots = len(state.waiting), len(state.held)
     free = state.held == count
     (queue,) = jnp.nonzero(state.waiting, size=slots, fill_value=count)
     held = jnp.where(free, queue[jnp.maximum(jnp.cumsum(free) - 1, 0)], state.held)
+    keys = jax.random.wrap_key_data(items.keys[jnp.minimum(held, count - 1)])
+    begin = begin_latents(initial, keys, limits.start_noise, noisy)
     return state._replace(
         waiting=state.waiting.at[held].set(False, mode="drop"),
         held=held,
-        latents=select(free, initial, state.latents),
+        latents=select(free, begin, state.latents),
         steps=jnp.where(free, 0, state.steps),
     )
 
@@ -139,7 +152,7 @@ def _step(
     # An empty slot computes on the last item; nothing of that is stored.
     held = jnp.minimum(state.held, count - 1)
     keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(items.keys[held]), state.steps)
-    latents = _add_noise(state.latents, keys, limits.noise, noisy)
+    latents = add_noise(state.latents, keys, limits.noise, noisy)
     rows = weights.puzzle_table[items.puzzle_identifiers[held]]
     latents, outputs = weights.model(items.inputs[held], rows, latents)
 
@@ -164,12 +177,13 @@ def _step(
     )
 
 
-def _add_noise(z: Latents, keys: Key[Array, " slots"], sigma: Float[Array, ""], noisy: tuple[str, ...]) -> Latents:
-    """Add noise to the named latents, drawn from one key for each sequence."""
+def add_noise(z: Latents, keys: Key[Array, " slots"], sigma: Float[Array, "..."], noisy: tuple[str, ...]) -> Latents:
+    """Add noise of standard deviation `sigma`, one or one per slot, to the named latents, one key for each slot."""
 
-    def disturb(number: int, latent: Float[Array, "slots position hidden"]) -> Float[Array, "slots position hidden"]:
+    def disturb(number: int, latent: Float[Array, "slots *shape"]) -> Float[Array, "slots *shape"]:
         noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), latent.shape[1:]))(keys)
-        return (latent.astype(jnp.float32) + sigma * noise).astype(latent.dtype)
+        scale = jnp.broadcast_to(sigma.reshape(-1, *[1] * (latent.ndim - 1)), latent.shape)
+        return (latent.astype(jnp.float32) + scale * noise).astype(latent.dtype)
 
     # A latent's number is its place among all latents: the noise on one does not depend on which others get noise.
     names = enumerate(latent_names(z))

@@ -10,6 +10,7 @@ Entry: `solve`; `solve_candidates` for the answers of all candidates.
 """
 
 import zlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -27,6 +28,9 @@ from trm.solving.reason import check_inputs, confidence
 from trm.solving.selection import choose_answers
 from trm.solving.slots import Items, Limits, compile_loop, latent_names
 from trm.solving.views import Views
+
+Rules = Callable[[Integer[np.ndarray, "answers seq_len"], Integer[np.ndarray, "answers seq_len"]], np.ndarray]
+"""The rules of a kind of puzzles: whether each answer solves its question (`PuzzleKind.solved`)."""
 
 
 class Candidates(NamedTuple):
@@ -74,10 +78,14 @@ def solve(
     options: SolverOptions,
     slots: int,
     views: Views | None = None,
+    rules: Rules | None = None,
 ) -> Solutions:
-    """Answer puzzles: `solve_candidates`, then choose one answer for each."""
+    """Answer puzzles: `solve_candidates`, then choose one answer for each; the selection "rules" needs `rules`."""
     candidates, iterations = solve_candidates(weights, config, mesh, inputs, puzzle_identifiers, options, slots, views)
-    answers, chosen = choose_answers(options.selection, *candidates)
+    obeys = None
+    if rules and options.selection == "rules":
+        obeys = judge_candidates(rules, inputs, candidates.answers)
+    answers, chosen = choose_answers(options.selection, *candidates, obeys)
     at = (np.arange(len(answers)), chosen)
     return Solutions(answers, candidates.q_halt_logits[at], candidates.halted[at], candidates.steps, iterations)
 
@@ -133,7 +141,7 @@ def solve_candidates(
         share_out(np.tile(seen, (1, options.rollouts, 1)).astype(np.int32)),
         share_out(np.tile(puzzle_identifiers[:, None].astype(np.int32), candidates)),
         share_out(np.tile(np.arange(puzzles, dtype=np.int32)[:, None] // mesh.size, candidates)),
-        share_out(_noise_keys(options.seed, inputs, puzzle_identifiers, candidates)),
+        share_out(noise_keys(options.seed, inputs, puzzle_identifiers, np.arange(candidates))),
         share_out(np.ones((puzzles, candidates), bool)),
     )
     max_steps = options.max_steps or config.halting.halt_max_steps
@@ -141,7 +149,8 @@ def solve_candidates(
         np.int32(max_steps),
         np.bool(options.adaptive),
         np.bool(options.stop_at_first),
-        np.float32(options.noise),
+        np.float32(options.start_noise),
+        np.float32(options.step_noise),
     )
     limits = Limits(*(place_array(np.asarray(number), mesh, REPLICATED) for number in numbers))
     # More slots than items would be refined in vain.
@@ -153,6 +162,16 @@ def solve_candidates(
         by_rollout = found.answers.reshape(puzzles, options.rollouts, -1, seq_len)
         found = found._replace(answers=views.undo(by_rollout).reshape(puzzles, candidates, seq_len))
     return found, iterations
+
+
+def judge_candidates(
+    rules: Rules,
+    inputs: Integer[np.ndarray, "puzzles seq_len"],
+    answers: Integer[np.ndarray, "puzzles candidates seq_len"],
+) -> Bool[np.ndarray, "puzzles candidates"]:
+    """Return for every candidate whether its answer solves its puzzle by the rules."""
+    puzzles, candidates, seq_len = answers.shape
+    return rules(np.repeat(inputs, candidates, axis=0), answers.reshape(-1, seq_len)).reshape(puzzles, candidates)
 
 
 def noisy_latents(recursion: Recursion, options: SolverOptions) -> tuple[str, ...]:
@@ -170,16 +189,16 @@ def noisy_latents(recursion: Recursion, options: SolverOptions) -> tuple[str, ..
     return noisy
 
 
-def _noise_keys(
+def noise_keys(
     seed: int,
     inputs: Integer[np.ndarray, "puzzles seq_len"],
     puzzle_identifiers: Integer[np.ndarray, " puzzles"],
-    candidates: int,
+    candidates: Integer[np.ndarray, " candidates"],
 ) -> UInt32[np.ndarray, "puzzles candidates words"]:
-    """Return the data of a key for each candidate. It depends on the puzzle itself, not on its place."""
+    """Return the data of a key for each candidate, by number. It depends on the puzzle itself, not on its place."""
     rows = np.column_stack([puzzle_identifiers, inputs]).astype("<i4")
     puzzles = np.array([zlib.crc32(row.tobytes()) for row in rows], np.uint32)
-    numbers = np.arange(candidates, dtype=np.uint32)
+    numbers = candidates.astype(np.uint32)
     fold = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), puzzles)
     return np.asarray(jax.random.key_data(fold(keys, numbers)))

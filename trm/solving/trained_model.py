@@ -1,7 +1,7 @@
 """A trained model: weights with what their file says of them. Entry: `load`; then `TrainedModel.solve`, `.reason`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack, overload
@@ -22,34 +22,16 @@ from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.registry import KINDS, kind_of
 from trm.puzzles.metadata import Metadata
-from trm.solving.options import NoiseOn, SolveOptions, SolverOptions, make_options
+from trm.solving.answer import Answer, make_answers
+from trm.solving.attempts import Attempted, attempt_rounds
+from trm.solving.options import NoiseAt, NoiseOn, SolveOptions, SolverOptions, choose_attempts, make_options
 from trm.solving.reason import Reasoning, check_inputs, reason
 from trm.solving.selection import SelectionMethod
 from trm.solving.solve import solve
-from trm.solving.views import make_views
+from trm.solving.views import make_views, most_views
 
 SLOTS = 256
 """Sequences that each device refines at a time, at most."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """The answer to one puzzle."""
-
-    question: Integer[np.ndarray, " seq_len"]
-    """Tokens of the puzzle."""
-    tokens: Integer[np.ndarray, " seq_len"]
-    """Tokens of the answer."""
-    text: str | None
-    """The answer as text; None for kinds of puzzles without text."""
-    valid: bool | None
-    """Whether the answer solves the puzzle by the rules; None for kinds of puzzles without rules."""
-    confidence: float
-    """sigmoid(q_halt): the network's probability that every token is right."""
-    halted: bool
-    """Whether the halting head stopped; false: the limit of supervision steps did."""
-    steps: int
-    """Supervision steps of all candidates."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,37 +72,50 @@ class TrainedModel:
         self,
         puzzles: str | list[str] | Num[np.ndarray, "..."],
         *,
-        views: int = 1,
+        attempts: int | None = None,
+        seconds: float | None = None,
+        views: int | None = None,
         rollouts: int = 1,
         noise: float = 0.0,
         noise_on: NoiseOn = "z_H",
+        noise_at: NoiseAt = "steps",
         steps: int | None = None,
         halt: bool = True,
         select: SelectionMethod | None = None,
         seed: int = 0,
         identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None = None,
         devices: int | None = None,
+        on_progress: Callable[[int, Attempted], None] | None = None,
     ) -> Answer | list[Answer]:
         """Answer a puzzle, or several at once.
 
         `puzzles` is one text, several texts, or tokens of shape (seq_len,), (side, side), (puzzles, seq_len) or
         (puzzles, side, side). Returns one `Answer` for a single puzzle, else a list of them.
 
-        The candidates of a puzzle are its `views` under symmetries, each with `rollouts` draws of noise (standard
-        deviation `noise`, on `noise_on`); `select` says which answer is chosen (default: the most confident one). A
+        Where the kind of puzzle has rules, a puzzle whose answer breaks them is attempted again, through another
+        symmetry or with noise, until the rules hold, for at most `attempts` attempts (default: 64) or `seconds`.
+        `on_progress` is called after every supervision step, as by `attempt_rounds`.
+
+        With `views`, `rollouts` or `select` the candidates are fixed instead: `views` under symmetries, each with
+        `rollouts` draws of noise; `select` says which answer is chosen (default: the most confident one).
+
+        `noise` is a standard deviation, on the latents `noise_on`, at every step or at the start (`noise_at`). A
         candidate has at most `steps` supervision steps (default: as trained); with `halt` the halting head may stop it
         earlier. `seed` is that of views and noise. `identifiers` are numbers of puzzle embeddings (default: the blank
         one). `devices` is the number of devices (default: all, at most one for each puzzle).
 
-        Raises InputError, naming the puzzle, for text or tokens that are no puzzle of the model's kind and size.
+        Raises InputError, naming the puzzle, for text or tokens that are no puzzle of the model's kind and size, and
+        for options that contradict each other.
         """
+        attempts = choose_attempts(attempts, seconds, views, rollouts, select, self.has_rules)
         options = make_options(
             steps=steps,
             halt=halt,
-            views=views,
+            views=1 if views is None else views,
             rollouts=rollouts,
             noise=noise,
             noise_on=noise_on,
+            noise_at=noise_at,
             select=select,
             seed=seed,
         )
@@ -128,8 +123,16 @@ class TrainedModel:
         rows = np.zeros(len(questions), np.int32) if identifiers is None else _broadcast(identifiers, len(questions))
         # A device without a puzzle would only wait for the others.
         mesh = make_mesh(devices or min(len(jax.devices()), max(len(questions), 1)))
-        answers = self._solve(questions, rows, options, views, seed, mesh)
+        if attempts:
+            answers = self._attempt(questions, rows, options, attempts, seconds, mesh, on_progress)
+        else:
+            answers = self._solve(questions, rows, options, 1 if views is None else views, mesh)
         return answers[0] if single else answers
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether answers can be checked by the rules of the kind of puzzle."""
+        return self.kind.solved_from == "text"
 
     def reason(
         self,
@@ -180,30 +183,44 @@ class TrainedModel:
         identifiers: Integer[np.ndarray, " puzzles"],
         options: SolverOptions,
         views: int,
-        seed: int,
         mesh: Mesh,
     ) -> list[Answer]:
-        symmetries = make_views(self.metadata, views, seed) if views != 1 else None
+        symmetries = make_views(self.metadata, views, options.seed) if views != 1 else None
+        rules = self.kind.solved if self.has_rules else None
+        weights, slots = self._place(mesh), SLOTS * mesh.size
+        found = solve(weights, self.config, mesh, questions, identifiers, options, slots, symmetries, rules)
+        valid = None if rules is None else rules(questions, found.answers)
+        attempts = np.full(len(questions), views * options.rollouts)
+        return make_answers(
+            self.kind, questions, found.answers, valid, found.confidence, found.halted, found.total_steps, attempts
+        )
+
+    def _attempt(
+        self,
+        questions: Integer[np.ndarray, "puzzles seq_len"],
+        identifiers: Integer[np.ndarray, " puzzles"],
+        options: SolverOptions,
+        attempts: int,
+        seconds: float | None,
+        mesh: Mesh,
+        on_progress: Callable[[int, Attempted], None] | None,
+    ) -> list[Answer]:
+        views = most_views(self.metadata, attempts, options.seed)
+        weights, slots = self._place(mesh), SLOTS * mesh.size
+        config, rules = self.config, self.kind.solved
+        *_, last = attempt_rounds(
+            weights, config, mesh, questions, identifiers, options, slots, views, rules, attempts, seconds, on_progress
+        )
+        end = last.found
+        return make_answers(
+            self.kind, questions, end.answers, end.obeys, end.confidence, end.halted, end.steps, end.attempts
+        )
+
+    def _place(self, mesh: Mesh) -> Weights:
+        """Return the weights on the devices, copied once, not for every puzzle."""
         if mesh not in self._placed:
-            # Copied once, not for every puzzle.
             self._placed[mesh] = place(self.weights, mesh, REPLICATED)
-        weights, slots = self._placed[mesh], SLOTS * mesh.size
-        found = solve(weights, self.config, mesh, questions, identifiers, options, slots, symmetries)
-        kind = self.kind
-        has_text = kind.solved_from == "text"
-        valid = kind.solved(questions, found.answers) if has_text else None
-        return [
-            Answer(
-                question=questions[i],
-                tokens=found.answers[i],
-                text=kind.format(found.answers[i]) if has_text else None,
-                valid=None if valid is None else bool(valid[i]),
-                confidence=float(found.confidence[i]),
-                halted=bool(found.halted[i]),
-                steps=int(found.total_steps[i]),
-            )
-            for i in range(len(questions))
-        ]
+        return self._placed[mesh]
 
     @cached_property
     def _placed(self) -> dict[Mesh, Weights]:

@@ -27,6 +27,20 @@ class Views(NamedTuple):
         renamed = _rename(np.argsort(self.tokens, axis=-1), answers)
         return np.take_along_axis(renamed, np.broadcast_to(places, renamed.shape), axis=-1)
 
+    def apply_each(
+        self, puzzles: Integer[np.ndarray, "puzzles seq_len"], which: Integer[np.ndarray, " puzzles"]
+    ) -> Integer[np.ndarray, "puzzles seq_len"]:
+        """Return each puzzle through the view of its number in `which`."""
+        moved = np.take_along_axis(puzzles, self.cells[which], axis=1)
+        return np.take_along_axis(self.tokens[which], moved, axis=1).astype(puzzles.dtype)
+
+    def undo_each(
+        self, answers: Integer[np.ndarray, "puzzles seq_len"], which: Integer[np.ndarray, " puzzles"]
+    ) -> Integer[np.ndarray, "puzzles seq_len"]:
+        """Turn each answer to the view of its number in `which` into an answer to the puzzle."""
+        renamed = np.take_along_axis(np.argsort(self.tokens, axis=1)[which], answers, axis=1)
+        return np.take_along_axis(renamed, np.argsort(self.cells, axis=1)[which], axis=1).astype(answers.dtype)
+
 
 def make_views(metadata: Metadata, views: int, seed: int = 0) -> Views:
     """Return a number of views of the puzzles of a set, drawn or chosen as their kind says.
@@ -35,6 +49,12 @@ def make_views(metadata: Metadata, views: int, seed: int = 0) -> Views:
     """
     symmetries = kind_of(metadata).views(views, metadata.seq_len, metadata.vocab_size, seed)
     return Views(*(field.astype(int) for field in symmetries))
+
+
+def most_views(metadata: Metadata, count: int, seed: int = 0) -> Views:
+    """Return a number of views, or all that there are."""
+    most = kind_of(metadata).most_views(metadata.seq_len)
+    return make_views(metadata, min(count, most or count), seed)
 
 
 def _rename(

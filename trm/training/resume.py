@@ -82,7 +82,12 @@ def begin(
 def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, identity: Mapping[str, str]) -> Begin:
     path, state, description = loaded.path, loaded.state, loaded.description
     notes = [*loaded.damaged, f"resuming from {path}"]
-    if neutral := check_same_experiment(path, description.config, config):
+    try:
+        neutral = check_same_experiment(path, description.config, config)
+    except InputError as error:
+        run = path.parent.parent
+        raise InputError(f"{error}; `trm train {run} --resume` goes on with the run's own configuration") from error
+    if neutral:
         notes.append(f"{', '.join(neutral)}: changed; the numbers are the same within rounding, not bit for bit")
     if metadata != description.metadata:
         raise InputError(f"{config.data.path}: found another puzzle set than the one that {path} was trained on")

@@ -6,6 +6,7 @@ the test set, as in the original, which flatters the result.
 Entry: `open_sets`, `evaluation_steps`.
 """
 
+import os
 from typing import Literal, NamedTuple
 
 from trm.configuration.schema import Config
@@ -43,6 +44,9 @@ def open_sets(config: Config) -> Sets:
     """
     if not config.data.path:
         raise InputError("data.path: found nothing, expected the directory of a puzzle set (--set data.path=DIR)")
+    for path in {*config.data.train_paths, *config.data.test_paths}:
+        if not os.path.isdir(path):
+            raise InputError(f"data.path: found no folder {path}, expected a puzzle set (`trm data` builds one)")
     train_set = read_puzzle_sets(config.data.train_paths, "train")
     if len(config.data.train_paths) > 1:
         # Puzzles of two names would share a row of the puzzle table.

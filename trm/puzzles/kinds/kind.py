@@ -94,16 +94,21 @@ class PuzzleKind(abc.ABC):
         """Draw symmetries, for online augmentation, stored augmentations and views; None: there are none."""
         return None
 
+    def most_views(self, seq_len: int) -> int | None:
+        """Return how many views of a puzzle there are; None: as many as one likes."""
+        return 1 if self.symmetries(np.random.default_rng(0), 1, seq_len) is None else None
+
     def views(self, count: int, seq_len: int, vocab_size: int, seed: int) -> Symmetries:
         """Return symmetries to solve a puzzle through, of which the first leaves it as it is.
 
         Raises InputError for more than there are.
         """
+        most = self.most_views(seq_len)
+        if count < 1 or (most and count > most):
+            expected = "1 or more" if most is None else f"1 to {most}" if most > 1 else "1"
+            raise InputError(f"views: found {count}, expected {expected} (puzzles of kind {self.name!r})")
         identity = Symmetries(np.arange(seq_len)[None], np.arange(vocab_size)[None])
         drawn = self.symmetries(np.random.default_rng(seed), count, seq_len) if count > 1 else None
-        if count != 1 and (count < 1 or drawn is None):
-            most = "1" if count > 1 else "1 or more"
-            raise InputError(f"views: found {count}, expected {most} (puzzles of kind {self.name!r})")
         if drawn is None:
             return identity
         return Symmetries(*(np.concatenate([one, of[1:]]) for one, of in zip(identity, drawn, strict=True)))

@@ -45,8 +45,11 @@ class Maze(PuzzleKind):
     def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries:
         return self._dihedral(rng.integers(TRANSFORMS, size=count), seq_len)
 
+    def most_views(self, seq_len: int) -> int:
+        return TRANSFORMS
+
     def views(self, count: int, seq_len: int, vocab_size: int, seed: int) -> Symmetries:
-        """Return the first rotations and reflections: there are eight."""
+        """Return the first rotations and reflections."""
         if not 1 <= count <= TRANSFORMS:
             raise InputError(f"views: found {count}, expected 1 to {TRANSFORMS} (puzzles of kind 'maze')")
         return self._dihedral(np.arange(count), seq_len)

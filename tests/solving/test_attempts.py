@@ -1,0 +1,220 @@
+"""Attempts: the first answer that obeys the rules, found by a plain loop over attempts and supervision steps."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import tiny_config
+
+from trm.errors import InputError
+from trm.model.weights import Weights
+from trm.parallel.mesh import make_mesh
+from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.maze.build import metadata_of as maze_metadata
+from trm.solving import attempts as module
+from trm.solving.attempts import Attempted, attempt_rounds
+from trm.solving.options import SolverOptions, choose_attempts
+from trm.solving.reason import reason
+from trm.solving.solve import noise_keys, solve
+from trm.solving.views import Views, make_views, most_views
+from trm.training.state import make_state, trained_weights
+
+STEPS, PUZZLES = 4, 10
+CONFIG = tiny_config(halting={"halt_max_steps": STEPS})
+
+
+@pytest.fixture(scope="module")
+def inputs(splits: dict[str, PuzzleSet]) -> np.ndarray:
+    return splits["train"].sets["all"].inputs[::6][:PUZZLES].astype(np.int32)
+
+
+@pytest.fixture(scope="module")
+def weights(splits: dict[str, PuzzleSet]) -> Weights:
+    return trained_weights(make_state(CONFIG, splits["test"].metadata, make_mesh(1)))
+
+
+@pytest.fixture(scope="module")
+def views(splits: dict[str, PuzzleSet]) -> Views:
+    return make_views(splits["test"].metadata, 20)
+
+
+def rules(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Hold for about one answer in fourteen, as luck has it: an untrained network solves nothing."""
+    return (answers * np.arange(1, answers.shape[1] + 1)).sum(axis=1) % 14 == 3
+
+
+def no_rules(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    return np.zeros(len(answers), bool)
+
+
+def run(
+    weights: Weights, inputs: np.ndarray, views: Views, judge: Any = rules, devices: int = 1, **more: Any
+) -> list[tuple[int, Attempted]]:
+    """Return each round's limit and a copy of what was found by its end."""
+    options = SolverOptions(**more.pop("options", {}))
+    identifiers = np.zeros(len(inputs), np.int32)
+    slots = more.pop("slots", 8)
+    rounds = attempt_rounds(
+        weights, CONFIG, make_mesh(devices), inputs, identifiers, options, slots, views, judge, **more
+    )
+    return [(r.limit, Attempted(**{name: array.copy() for name, array in vars(r.found).items()})) for r in rounds]
+
+
+@pytest.fixture(scope="module")
+def every_step(weights: Weights, inputs: np.ndarray, views: Views) -> tuple[np.ndarray, np.ndarray]:
+    """Return answers (steps, puzzles, views, cells) and q_halt logits of every view, by a plain loop."""
+    seen = views.apply(inputs).reshape(-1, inputs.shape[1])
+    outputs = jax.jit(lambda tokens: reason(weights, tokens, steps=STEPS).outputs)(jnp.asarray(seen))
+    predictions = np.asarray(outputs.predictions).reshape(STEPS, PUZZLES, -1, inputs.shape[1])
+    return views.undo(predictions), np.asarray(outputs.q_halt_logits).reshape(STEPS, PUZZLES, -1)
+
+
+@pytest.mark.parametrize(("slots", "devices"), [(1, 1), (256, 1), (8, 4)])
+def test_the_first_answer_that_obeys_wins(
+    weights: Weights,
+    inputs: np.ndarray,
+    views: Views,
+    every_step: tuple[np.ndarray, np.ndarray],
+    slots: int,
+    devices: int,
+):
+    """Whatever the slots: an answer of the round in which some attempt obeys, and of its first such step."""
+    by_step, _ = every_step
+    rounds = run(weights, inputs, views, slots=slots, devices=devices, attempts=20, options={"adaptive": False})
+    assert [limit for limit, _ in rounds] == [1, 8, 20]
+    obeys = np.stack([rules(inputs, by_step[t, :, v]) for t in range(STEPS) for v in range(20)])
+    obeys = obeys.reshape(STEPS, 20, PUZZLES)
+    for begin, (limit, found) in zip((0, 1, 8), rounds, strict=True):
+        np.testing.assert_array_equal(found.obeys, obeys[:, :limit].any(axis=(0, 1)))
+        for puzzle in np.flatnonzero(found.obeys & ~obeys[:, :begin].any(axis=(0, 1))):
+            first = {
+                by_step[obeys[:, v, puzzle].argmax(), puzzle, v].tobytes()
+                for v in range(begin, limit)
+                if obeys[:, v, puzzle].any()
+            }
+            assert found.answers[puzzle].tobytes() in first
+            # With room for all attempts side by side, it is that of the fewest steps; of equals the first attempt.
+            if slots == 256:
+                t, v = np.unravel_index(obeys[:, begin:limit, puzzle].argmax(), (STEPS, limit - begin))
+                np.testing.assert_array_equal(found.answers[puzzle], by_step[t, puzzle, begin + v])
+                before = STEPS * begin
+                assert found.steps[puzzle] == before + (t + 1) * (limit - begin)
+                assert found.attempts[puzzle] == limit
+            # One after the other, those that come later are never begun.
+            if slots == 1:
+                v = obeys[:, begin:limit, puzzle].any(axis=0).argmax()
+                assert found.attempts[puzzle] == begin + v + 1
+    assert 0 < rounds[0][1].obeys.sum() < rounds[1][1].obeys.sum() < rounds[2][1].obeys.sum()
+
+
+def test_the_most_confident_without_rules_that_hold(
+    weights: Weights, inputs: np.ndarray, views: Views, every_step: tuple[np.ndarray, np.ndarray]
+):
+    by_step, q_halt_logits = every_step
+    (*_, (_, found)) = run(weights, inputs, views, no_rules, attempts=20, options={"adaptive": False})
+    best = q_halt_logits[-1].argmax(axis=1)
+    np.testing.assert_array_equal(found.answers, by_step[-1, np.arange(PUZZLES), best])
+    np.testing.assert_allclose(found.q_halt_logits, q_halt_logits[-1].max(axis=1), rtol=1e-4, atol=1e-4)
+    assert (found.steps == 20 * STEPS).all()
+    assert (found.attempts == 20).all()
+    assert not found.obeys.any()
+
+
+def test_one_attempt_is_the_plain_pass(weights: Weights, inputs: np.ndarray, views: Views):
+    ((limit, found),) = run(weights, inputs, views, no_rules, attempts=1)
+    identifiers = np.zeros(PUZZLES, np.int32)
+    plain = solve(weights, CONFIG, make_mesh(1), inputs, identifiers, SolverOptions(), 8)
+    assert limit == 1
+    np.testing.assert_array_equal(found.answers, plain.answers)
+    np.testing.assert_array_equal(found.steps, plain.total_steps)
+    np.testing.assert_array_equal(found.halted, plain.halted)
+
+
+def test_solved_puzzles_cost_nothing_more(weights: Weights, inputs: np.ndarray, views: Views):
+    def always(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return np.ones(len(answers), bool)
+
+    ((_, found),) = run(weights, inputs, views, always, attempts=20)
+    assert (found.steps == 1).all()
+    assert (found.attempts == 1).all()
+
+
+def test_noise_when_there_are_no_more_views(weights: Weights, inputs: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    """Attempt 1 begins from the initial latents with noise on each of them, drawn from the puzzle's own key."""
+    monkeypatch.setattr(module, "START_NOISE", 3.0)
+    one_view = Views(np.arange(16)[None], np.arange(6)[None])
+    seen: list[np.ndarray] = []
+
+    def watch(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        seen.append(answers.copy())
+        return np.zeros(len(answers), bool)
+
+    run(weights, inputs, one_view, watch, attempts=2, slots=16, options={"adaptive": False})
+    z = weights.model.initial_latents(inputs.shape)
+    keys = noise_keys(0, inputs, np.zeros(PUZZLES, np.int32), np.array([1]))[:, 0]
+    leaves, structure = jax.tree.flatten(z)
+
+    def disturb(number: int, leaf: jax.Array) -> jax.Array:
+        def draw(data: np.ndarray) -> jax.Array:
+            key = jax.random.fold_in(jax.random.wrap_key_data(data), np.uint32(2**32 - 1))
+            return jax.random.normal(jax.random.fold_in(key, number), leaf.shape[1:])
+
+        return leaf + 3.0 * jnp.stack([draw(data) for data in keys])
+
+    z = jax.tree.unflatten(structure, [disturb(number, leaf) for number, leaf in enumerate(leaves)])
+    expected = reason(weights, jnp.asarray(inputs), steps=STEPS, latents=z).outputs.predictions
+    np.testing.assert_array_equal(np.stack(seen[STEPS:]), expected)
+    plain = reason(weights, jnp.asarray(inputs), steps=STEPS).outputs.predictions
+    np.testing.assert_array_equal(np.stack(seen[:STEPS]), plain)
+    assert (np.asarray(expected) != np.asarray(plain)).any()
+
+
+def test_seconds_end_the_attempts(weights: Weights, inputs: np.ndarray, views: Views):
+    """The first round is made whole; what was found by the deadline is the answer."""
+    ((_, found),) = run(weights, inputs, views, no_rules, attempts=20, seconds=0.0, options={"adaptive": False})
+    assert (found.steps == STEPS).all()
+    calls = []
+    rounds = run(
+        weights,
+        inputs,
+        views,
+        no_rules,
+        attempts=10**4,
+        seconds=1.0,
+        on_progress=lambda limit, found: calls.append((limit, found.steps.sum())),
+    )
+    assert rounds[-1][1].attempts.max() < 10**4
+    assert calls[-1][1] == rounds[-1][1].steps.sum()
+    assert [steps for _, steps in calls] == sorted(steps for _, steps in calls)
+
+
+def test_views_that_there_are(splits: dict[str, PuzzleSet]):
+    assert len(most_views(maze_metadata(1, 5), 64).cells) == 8
+    assert len(most_views(maze_metadata(1, 5), 3).cells) == 3
+    assert len(most_views(splits["test"].metadata, 64).cells) == 64
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ((None, None, None, 1, None, True), 64),
+        ((5, None, None, 1, None, True), 5),
+        ((None, 2.0, None, 1, "rules", True), 64),
+        ((None, None, 8, 1, None, True), None),
+        ((None, None, None, 3, None, True), None),
+        ((None, None, None, 1, "mode", True), None),
+        ((None, None, None, 1, None, False), None),
+        ((5, None, 8, 1, None, True), "attempts: found 5 beside views, expected one of them"),
+        ((None, 1.0, None, 3, None, True), "seconds: found 1.0 beside rollouts, expected one of them"),
+        ((5, None, None, 1, None, False), "attempts: found 5, expected none: the puzzles have no rules"),
+        ((0, None, None, 1, None, True), "attempts: found 0, expected more than 0"),
+    ],
+)
+def test_when_there_are_attempts(given: tuple, expected: int | str | None):
+    if isinstance(expected, str):
+        with pytest.raises(InputError, match=expected):
+            choose_attempts(*given)
+    else:
+        assert choose_attempts(*given) == expected

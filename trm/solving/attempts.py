@@ -1,0 +1,236 @@
+"""Attempts: reason about a puzzle again until its answer obeys the rules. Entry: `attempt_rounds`.
+
+Attempt 0 is the plain pass. Each further attempt sees the puzzle through another symmetry or, when there are no more,
+begins from latents with noise. The rules judge every answer after every supervision step. The first answer that obeys
+them wins, and the other attempts at the puzzle leave their slots at once. Labels are never looked at.
+
+The attempts of a puzzle run side by side, in rounds that grow: the first attempt at all puzzles; of those that are not
+solved the attempts up to 8, up to 64, and so on. A stalled attempt does not recover by waiting, a new one often does.
+"""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Bool, Float, Integer
+
+from trm.configuration.schema import Config
+from trm.model.recursions import Latents
+from trm.model.weights import Weights
+from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place
+from trm.solving.one_step import Sequences, compile_step
+from trm.solving.options import ATTEMPTS, SolverOptions
+from trm.solving.reason import check_inputs, confidence
+from trm.solving.solve import Rules, noise_keys, noisy_latents
+from trm.solving.views import Views
+
+GROWTH = 8
+"""Factor by which the attempts at a puzzle grow from round to round."""
+START_NOISE = 1.0
+"""Standard deviation of the noise on the first latents of attempts for which there is no symmetry left."""
+
+
+@dataclasses.dataclass
+class Attempted:
+    """One answer for each puzzle after some rounds, on the host."""
+
+    answers: Integer[np.ndarray, "puzzles seq_len"]
+    obeys: Bool[np.ndarray, " puzzles"]
+    """Whether the answer obeys the rules; if not, it is the most confident of all attempts."""
+    q_halt_logits: Float[np.ndarray, " puzzles"]
+    halted: Bool[np.ndarray, " puzzles"]
+    """Whether the halting head stopped the attempt that gave the answer."""
+    attempts: Integer[np.ndarray, " puzzles"]
+    """Attempts that were begun."""
+    steps: Integer[np.ndarray, " puzzles"]
+    """Supervision steps of all attempts."""
+
+    @property
+    def confidence(self) -> Float[np.ndarray, " puzzles"]:
+        """sigmoid(q_halt) of each answer."""
+        return confidence(self.q_halt_logits)
+
+    @classmethod
+    def none(cls, puzzles: int, seq_len: int) -> "Attempted":
+        """Return the state before the first round."""
+        numbers = np.zeros(puzzles, np.int64)
+        answers, no = np.zeros((puzzles, seq_len), np.int32), np.zeros(puzzles, bool)
+        return cls(answers, no, np.full(puzzles, -np.inf, np.float32), no.copy(), numbers, numbers.copy())
+
+
+@dataclasses.dataclass(frozen=True)
+class Round:
+    """The state after a round."""
+
+    limit: int
+    """Attempts that each unsolved puzzle has had by now."""
+    found: Attempted
+
+
+def attempt_rounds(
+    weights: Weights,
+    config: Config,
+    mesh: Mesh,
+    inputs: Integer[np.ndarray, "puzzles seq_len"],
+    puzzle_identifiers: Integer[np.ndarray, " puzzles"],
+    options: SolverOptions,
+    slots: int,
+    views: Views,
+    rules: Rules,
+    attempts: int = ATTEMPTS,
+    seconds: float | None = None,
+    on_progress: Callable[[int, Attempted], None] | None = None,
+) -> Iterator[Round]:
+    """Attempt puzzles round by round until the rules hold for all, or for `attempts` rounds or `seconds`.
+
+    `views` are the symmetries of attempts 0, 1 and so on; the first is the identity. Later attempts have noise on the
+    first latents; with `options.noise` all attempts but the first have that noise. `slots` sequences are refined at a
+    time, at most, on all devices together. `seconds` end no attempt of the first round. `on_progress` is called after
+    every supervision step with the attempts of the current round and what is found so far.
+
+    The state that is yielded goes on changing; copy what you keep. Raises InputError as `solve_candidates` does.
+    """
+    check_inputs(weights, inputs, puzzle_identifiers)
+    deadline = None if seconds is None else time.monotonic() + seconds
+    weights = place(weights, mesh, REPLICATED)
+    found = Attempted.none(*inputs.shape)
+    solver = _Solver(weights, config, mesh, inputs, puzzle_identifiers, options, views, rules, found, attempts)
+    begin = 0
+    while begin < attempts and not found.obeys.all() and not (begin and _is_over(deadline)):
+        end = min(attempts, max(1, GROWTH * begin))
+        solver.run(begin, end, slots, None if begin == 0 else deadline, on_progress)
+        begin = end
+        yield Round(end, found)
+
+
+class _Solver:
+    """Puzzles, and the attempts at them that the host puts into the slots of the devices."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        config: Config,
+        mesh: Mesh,
+        inputs: Integer[np.ndarray, "puzzles seq_len"],
+        puzzle_identifiers: Integer[np.ndarray, " puzzles"],
+        options: SolverOptions,
+        views: Views,
+        rules: Rules,
+        found: Attempted,
+        attempts: int,
+    ):
+        self._weights, self._mesh, self._options = weights, mesh, options
+        self._inputs, self._identifiers = inputs, puzzle_identifiers
+        self._views, self._rules, self._found = views, rules, found
+        self._max_steps = options.max_steps or config.halting.halt_max_steps
+        self._start_noise, self._step_noise = _noise_of_attempts(options, attempts, len(views.cells))
+        noisy: tuple[str, ...] = ()
+        if self._start_noise.any() or self._step_noise.any():
+            noise_on = options.noise_on if options.noise else "both"
+            noisy = noisy_latents(weights.model.recursion, dataclasses.replace(options, noise=1.0, noise_on=noise_on))
+        self._step = compile_step(config.halting, mesh, noisy)
+
+    def run(
+        self,
+        begin: int,
+        end: int,
+        slots: int,
+        deadline: float | None,
+        on_progress: Callable[[int, Attempted], None] | None,
+    ) -> None:
+        """Make the attempts `begin` to `end` at every puzzle that is not solved."""
+        found, inputs = self._found, self._inputs
+        unsolved = np.flatnonzero(~found.obeys)
+        waiting = itertools.product(range(begin, end), unsolved.tolist())
+        keys = noise_keys(self._options.seed, inputs[unsolved], self._identifiers[unsolved], np.arange(begin, end))
+        place_of = np.zeros(len(inputs), int)
+        place_of[unsolved] = np.arange(len(unsolved))
+        size = _slots(min(slots, len(unsolved) * (end - begin)), self._mesh.size)
+        latents = self._empty_latents(size)
+        empty = -1
+        puzzle, attempt, steps = np.full(size, empty), np.zeros(size, int), np.zeros(size, np.int32)
+        while True:
+            for slot in np.flatnonzero(puzzle == empty):
+                item = next((item for item in waiting if not found.obeys[item[1]]), None)
+                if item is None:
+                    break
+                attempt[slot], puzzle[slot] = item
+                steps[slot] = 0
+                found.attempts[puzzle[slot]] += 1
+            held = np.flatnonzero(puzzle != empty)
+            if not len(held):
+                return
+            sequences = Sequences(
+                np.zeros((size, inputs.shape[1]), np.int32),
+                np.zeros(size, np.int32),
+                keys[place_of[puzzle], attempt - begin],
+                steps,
+                self._start_noise[attempt],
+                self._step_noise[attempt],
+            )
+            view = attempt % len(self._views.cells)
+            sequences.inputs[held] = self._views.apply_each(inputs[puzzle[held]], view[held])
+            sequences.puzzle_identifiers[held] = self._identifiers[puzzle[held]]
+            latents, answered = self._step(self._weights, latents, place(sequences, self._mesh, SPLIT))
+            tokens, q_halt_logits, halts = (array[held] for array in fetch(answered))
+            steps[held] += 1
+            np.add.at(found.steps, puzzle[held], 1)
+            halted = halts & self._options.adaptive
+            is_over = _is_over(deadline)
+            ended = halted | (steps[held] >= self._max_steps) | is_over
+            answers = self._views.undo_each(tokens, view[held])
+            self._judge(puzzle[held], attempt[held], answers, q_halt_logits, halted, ended)
+            puzzle[held[ended | found.obeys[puzzle[held]]]] = empty
+            if on_progress:
+                on_progress(end, found)
+            if is_over:
+                return
+
+    def _judge(
+        self,
+        puzzle: Integer[np.ndarray, " sequences"],
+        attempt: Integer[np.ndarray, " sequences"],
+        answers: Integer[np.ndarray, "sequences seq_len"],
+        q_halt_logits: Float[np.ndarray, " sequences"],
+        halted: Bool[np.ndarray, " sequences"],
+        ended: Bool[np.ndarray, " sequences"],
+    ) -> None:
+        """Take for each puzzle the first answer that obeys the rules; until there is one, the most confident."""
+        found = self._found
+        obeys = self._rules(self._inputs[puzzle], answers)
+        for i in np.lexsort([attempt, puzzle]):
+            at = puzzle[i]
+            if not found.obeys[at] and (obeys[i] or (ended[i] and q_halt_logits[i] > found.q_halt_logits[at])):
+                found.answers[at], found.obeys[at] = answers[i], obeys[i]
+                found.q_halt_logits[at], found.halted[at] = q_halt_logits[i], halted[i]
+
+    def _empty_latents(self, slots: int) -> Latents:
+        """Return latents for slots that hold nothing yet."""
+        shape = (slots, self._inputs.shape[1])
+        like = jax.eval_shape(lambda: self._weights.model.initial_latents(shape))
+        return place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like), self._mesh, SPLIT)
+
+
+def _noise_of_attempts(
+    options: SolverOptions, attempts: int, views: int
+) -> tuple[Float[np.ndarray, " attempts"], Float[np.ndarray, " attempts"]]:
+    """Return the noise of each attempt: on the first latents, and before every step."""
+    start, step = np.zeros(attempts, np.float32), np.zeros(attempts, np.float32)
+    if options.noise:
+        start[1:], step[1:] = options.start_noise, options.step_noise
+    else:
+        start[views:] = START_NOISE
+    return start, step
+
+
+def _slots(sequences: int, devices: int) -> int:
+    """Round up to a power of two on each device: every other number would need a compilation."""
+    return devices << (-(-sequences // devices) - 1).bit_length()
+
+
+def _is_over(deadline: float | None) -> bool:
+    return deadline is not None and time.monotonic() >= deadline
