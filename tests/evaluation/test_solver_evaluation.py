@@ -12,12 +12,13 @@ from conftest import tiny_config
 from trm.evaluation import solver as module
 from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.evaluation.report import Predictions, Report
-from trm.evaluation.solver import evaluate_solver
+from trm.evaluation.solver import evaluate_attempts, evaluate_solver
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.registry import KINDS
 from trm.solving.options import SolverOptions
-from trm.solving.solve import solve
+from trm.solving.solve import solve, solve_candidates
 from trm.training.state import make_state, trained_weights
 
 CONFIG = tiny_config()
@@ -88,3 +89,55 @@ def test_devices_agree(weights: Weights, splits: dict[str, PuzzleSet]):
     one = report_on(weights, splits["test"])
     two = report_on(weights, splits["test"], devices=2)
     assert two.metrics == pytest.approx(one.metrics, rel=1e-4)
+
+
+def lucky(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+    """Judge as rules that an untrained network obeys now and then."""
+    return (answers * np.arange(1, answers.shape[1] + 1)).sum(axis=1) % 5 == 3
+
+
+def test_the_rules_as_judge_and_without_them(
+    weights: Weights, splits: dict[str, PuzzleSet], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(type(KINDS["sudoku"]), "solved", lambda self, questions, answers: lucky(questions, answers))
+    puzzles = splits["test"]
+    arrays = puzzles.sets["all"]
+    options: dict[str, Any] = {"rollouts": 4, "noise": 0.5, "adaptive": False}
+    found = report_on(weights, puzzles, selection="rules", **options)
+    confident = report_on(weights, puzzles, selection="confident", **options)
+    assert [row.without_rules for row in found.by_compute] == [row.accuracy for row in confident.by_compute]
+    assert all(row.without_rules is None for row in confident.by_compute)
+    inputs = arrays.inputs.astype(np.int32)
+    candidates, _ = solve_candidates(
+        weights, CONFIG, make_mesh(1), inputs, np.zeros(10, np.int32), SolverOptions(**options), 4
+    )
+    for row in found.by_compute:
+        chosen = []
+        for question, answers, q in zip(inputs, candidates.answers, candidates.q_halt_logits, strict=True):
+            answers, q = answers[: row.candidates], q[: row.candidates]
+            obeys = lucky(np.tile(question, (len(answers), 1)), answers)
+            chosen.append(answers[obeys.argmax() if obeys.any() else q.argmax()])
+        assert row.accuracy.token == pytest.approx((np.array(chosen) == arrays.labels).mean())
+
+
+def test_attempts_round_by_round(weights: Weights, splits: dict[str, PuzzleSet], monkeypatch: pytest.MonkeyPatch):
+    """The report of each round is that of a solver that stops there; batches with nothing left to do count in all."""
+    monkeypatch.setattr(type(KINDS["sudoku"]), "solved", lambda self, questions, answers: lucky(questions, answers))
+    monkeypatch.setattr(module, "PUZZLES_PER_SLOT", 1)
+    puzzles, mesh = splits["test"], make_mesh(1)
+    seen: list[Predictions] = []
+
+    def report(attempts: int, **more: Any) -> Report:
+        reports = evaluate_attempts(weights, CONFIG, puzzles, SolverOptions(), 4, mesh, attempts, **more)
+        return reports["all"]
+
+    found = report(20, on_answers=seen.append)
+    assert [row.candidates for row in found.by_compute] == [1, 8, 20]
+    for row in found.by_compute:
+        alone = report(row.candidates)
+        assert alone.by_compute[-1] == row
+        assert alone.metrics["steps"] == row.steps
+    answers = np.concatenate([batch.predictions for batch in seen])
+    arrays = puzzles.sets["all"]
+    assert found.metrics["accuracy"] == pytest.approx((answers == arrays.labels).mean())
+    assert found.by_compute[0].steps < found.by_compute[1].steps

@@ -13,6 +13,7 @@ from trm.cli.options import (
     CheckpointFiles,
     Devices,
     Noise,
+    NoiseTime,
     NoisyLatents,
     Raw,
     Rollouts,
@@ -29,6 +30,7 @@ from trm.evaluation.arc import Voter, submission, voter_for
 from trm.evaluation.data import open_data
 from trm.evaluation.evaluate import evaluate
 from trm.evaluation.report import Predictions
+from trm.model.flops import network_passes
 from trm.show.console import print_lines, print_warning
 from trm.solving.trained_model import TrainedModel, load
 from trm.storage.files import atomic_write, check_writable
@@ -69,10 +71,14 @@ def evaluate_command(
             show_default="off; on with the options below",
         ),
     ] = None,
+    attempts: Annotated[
+        int | None, typer.Option(help="Attempts at a puzzle, at most, until its answer obeys the rules.", min=1)
+    ] = None,
     views: ViewCount = None,
     rollouts: Rollouts = 1,
     noise: Noise = 0.0,
     noise_on: NoisyLatents = "z_H",
+    noise_at: NoiseTime = "steps",
     select: Select = None,
     seed: SolverSeed = None,
     settings: Settings = None,
@@ -81,8 +87,9 @@ def evaluate_command(
     """Measure accuracy on a whole puzzle set, after every supervision step; with ARC also by votes.
 
     With --halt, or with options of the solver, it measures the answers of `trm solve` with these options, against the
-    supervision steps that they take. Several checkpoints are measured one by one, and their votes on ARC are counted
-    together. --set takes the keys that change memory and time alone, such as model.remat.
+    supervision steps and network passes that they take; with --select rules also what the halting head would choose.
+    Several checkpoints are measured one by one, and their votes on ARC are counted together. --set takes the keys that
+    change memory and time alone, such as model.remat.
 
     Example: `trm evaluate runs/quickstart/weights.safetensors --views 8`
     """
@@ -93,7 +100,7 @@ def evaluate_command(
     for path in (json_out, submission_out, answers_out):
         if path:
             check_writable(path)
-    warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
+    warn_of_no_effect(select, seed, (views or 1) * rollouts * (attempts or 1), noise)
     voters: dict[Any, Voter | None] = {}
     written = {}
     for checkpoint in checkpoints:
@@ -123,10 +130,12 @@ def evaluate_command(
             batch_size=batch_size,
             steps=steps,
             halt=halt,
+            attempts=attempts,
             views=views,
             rollouts=rollouts,
             noise=noise,
             noise_on=noise_on,
+            noise_at=noise_at,
             select=select,
             seed=seed or 0,
             devices=devices,
@@ -137,14 +146,15 @@ def evaluate_command(
         print_lines(f"{checkpoint}: {describe_weights(model.description)}")
         for name, report in reports.items():
             print_report(name, report)
-            print_tables(report)
+            print_tables(report, network_passes(model.config.model))
         description = model.description
         written[checkpoint] = {name: dataclasses.asdict(report) for name, report in reports.items()} | {
             "weights": {
                 "step": description.step,
                 "averaged": description.averaged,
                 "chosen_on": description.chosen_on or None,
-            }
+            },
+            "network_passes_per_step": network_passes(model.config.model),
         }
     results = written if len(checkpoints) > 1 else written[checkpoints[0]]
     if known := [voter for voter in voters.values() if voter]:

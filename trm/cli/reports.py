@@ -21,17 +21,21 @@ def print_report(name: str, report: Report) -> None:
     print_rows({f"  {key}": _with_interval(value, intervals.get(key)) for key, value in report.metrics.items()})
 
 
-def print_tables(report: Report) -> None:
-    """Print accuracy by compute, by difficulty and by confidence."""
+def print_tables(report: Report, passes: int) -> None:
+    """Print accuracy by compute, of `passes` through the network a step, by difficulty and by confidence."""
     columns = ("puzzles", "tokens", "exact", "95 % interval")
 
     def add(table: Table, accuracy: Accuracy, *cells: str) -> None:
         shares = (f"{accuracy.token:.4f}", f"{accuracy.exact:.4f}", _interval(accuracy.exact_interval))
         table.add_row(*cells, str(accuracy.puzzles), *shares)
 
-    by_compute = Table("steps", "candidates", *columns, box=None)
+    judged = any(row.without_rules for row in report.by_compute)
+    more = ("exact without rules",) if judged else ()
+    by_compute = Table("steps", "passes", "candidates", *more, *columns, box=None)
     for row in report.by_compute:
-        add(by_compute, row.accuracy, f"{row.steps:.4g}", str(row.candidates))
+        unjudged = (f"{row.without_rules.exact:.4f}",) if row.without_rules else ()
+        compute = f"{row.steps:.4g}", f"{row.steps * passes:.4g}", str(row.candidates)
+        add(by_compute, row.accuracy, *compute, *unjudged)
     by_difficulty = Table("rating", *columns, box=None)
     for row in report.by_difficulty:
         rating = f"{row.lowest} to {row.highest}" if row.highest > row.lowest else str(row.lowest)

@@ -9,10 +9,10 @@ from trm.configuration.schema import Config
 from trm.evaluation.data import Directories, check_fits, open_data
 from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.evaluation.report import Predictions, Report
-from trm.evaluation.solver import evaluate_solver
+from trm.evaluation.solver import evaluate_attempts, evaluate_solver
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.arrays import PuzzleSet
-from trm.solving.options import NoiseOn, make_options
+from trm.solving.options import NoiseAt, NoiseOn, choose_attempts, make_options
 from trm.solving.selection import SelectionMethod
 from trm.solving.trained_model import TrainedModel, load
 from trm.solving.views import make_views
@@ -27,10 +27,12 @@ def evaluate(
     batch_size: int | None = None,
     steps: int | None = None,
     halt: bool | None = None,
+    attempts: int | None = None,
     views: int | None = None,
     rollouts: int = 1,
     noise: float = 0.0,
     noise_on: NoiseOn = "z_H",
+    noise_at: NoiseAt = "steps",
     select: SelectionMethod | None = None,
     seed: int = 0,
     devices: int | None = None,
@@ -44,8 +46,9 @@ def evaluate(
 
     Every puzzle gets all supervision steps, and the report has the accuracy after each. With `halt`, or with options of
     the solver (as of `TrainedModel.solve`), the report is of the answers that the solver gives, against the supervision
-    steps that they take. `batch_size` puzzles are computed at a time (default: as in training). `on_answers` receives
-    the predictions of every batch.
+    steps that they take; with `attempts`, of so many attempts at each puzzle, at most, until the rules hold.
+    `batch_size` puzzles are computed at a time (default: as in training). `on_answers` receives the predictions of each
+    batch.
 
     Raises InputError for a puzzle set that the model cannot read and for options that contradict each other.
     """
@@ -67,10 +70,17 @@ def evaluate(
         rollouts=rollouts,
         noise=noise,
         noise_on=noise_on,
+        noise_at=noise_at,
         select=select,
         seed=seed,
     )
     size = batch_size or min(model.config.train.global_batch_size, puzzles.examples)
+    if attempts is not None:
+        most = choose_attempts(attempts, None, views, rollouts, select, model.has_rules)
+        slots = _round_up(size, mesh.size)
+        return evaluate_attempts(
+            model.weights, model.config, puzzles, options, slots, mesh, most or attempts, on_answers
+        )
     if halt or views or rollouts > 1 or noise or select:
         slots = _round_up(size, mesh.size)
         symmetries = make_views(model.metadata, views, seed) if views and views > 1 else None

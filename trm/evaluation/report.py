@@ -115,6 +115,8 @@ class AccuracyByCompute:
     candidates: int
     """Candidates of each puzzle, among which one answer was chosen."""
     accuracy: Accuracy
+    without_rules: Accuracy | None = None
+    """Where the rules chose: the accuracy of the most confident of the same candidates."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,13 @@
-"""Evaluation of the solver: accuracy against compute, in one `Report` for each set. Entry: `evaluate_solver`."""
+"""Evaluation of the solver: accuracy against compute, in one `Report` for each set.
+
+Entry: `evaluate_solver` for fixed candidates, `evaluate_attempts` for attempts until the rules hold.
+"""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Integer
+from jaxtyping import Bool, Integer
 
 from trm.configuration.schema import Config
 from trm.evaluation.report import AccuracyByCompute, Predictions, Report, Scores, accuracy_of, make_report, score
@@ -13,10 +16,11 @@ from trm.parallel.mesh import REPLICATED, place
 from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import HostBatch, read_examples
+from trm.solving.attempts import attempt_rounds, round_limits
 from trm.solving.options import SolverOptions
 from trm.solving.selection import SelectionMethod, choose_answers
-from trm.solving.solve import Candidates, solve_candidates
-from trm.solving.views import Views
+from trm.solving.solve import Candidates, judge_candidates, solve_candidates
+from trm.solving.views import Views, most_views
 
 PUZZLES_PER_SLOT = 16
 """Puzzles per slot that the solver gets at a time: enough that few slots are idle while the last ones are solved, few
@@ -36,7 +40,8 @@ def evaluate_solver(
     """Solve every example of a puzzle set; `on_answers` receives the chosen answers.
 
     A report has the accuracy of the first 1, 2, 4 and so on candidates alone, except with `options.stop_at_first`,
-    where the candidates depend on each other. Raises InputError as `solve_candidates` does.
+    where the candidates depend on each other. Where the rules choose, it also has the accuracy of the most confident of
+    the same candidates. Raises InputError as `solve_candidates` does.
     """
     kind = kind_of(puzzles.metadata)
     # Once, not for every batch: the puzzle embeddings may take gigabytes.
@@ -44,20 +49,31 @@ def evaluate_solver(
     reports = {}
     for name, arrays in puzzles.sets.items():
         scores: dict[int, list[Scores]] = {}
+        without_rules: dict[int, list[Scores]] = {}
         steps: dict[int, list[Integer[np.ndarray, " puzzles"]]] = {}
         for batch in _batches(puzzles, arrays, PUZZLES_PER_SLOT * slots):
             inputs, identifiers = batch.inputs, batch.puzzle_identifiers
             candidates, _ = solve_candidates(weights, config, mesh, inputs, identifiers, options, slots, views)
             counts = _counts(candidates, options)
+            judge = options.selection == "rules"
+            obeys = judge_candidates(kind.solved, inputs, candidates.answers) if judge else None
             for count in counts:
                 first = Candidates(*(field[:, :count] for field in candidates))
-                predictions = _choose(batch, first, options.selection)
+                predictions = _choose(batch, first, options.selection, None if obeys is None else obeys[:, :count])
                 scores.setdefault(count, []).append(score(predictions, batch.labels, kind))
                 steps.setdefault(count, []).append(first.steps.sum(axis=1))
+                if judge:
+                    confident = _choose(batch, first, "confident")
+                    without_rules.setdefault(count, []).append(score(confident, batch.labels, kind))
                 if on_answers and count == counts[-1]:
                     on_answers(predictions)
         by_compute = [
-            AccuracyByCompute(float(np.concatenate(steps[count]).mean()), count, accuracy_of(parts))
+            AccuracyByCompute(
+                float(np.concatenate(steps[count]).mean()),
+                count,
+                accuracy_of(parts),
+                accuracy_of(without_rules[count]) if count in without_rules else None,
+            )
             for count, parts in scores.items()
         ]
         of_all = by_compute[-1]
@@ -65,8 +81,61 @@ def evaluate_solver(
     return reports
 
 
-def _choose(batch: HostBatch, candidates: Candidates, method: SelectionMethod) -> Predictions:
-    answers, chosen = choose_answers(method, *candidates)
+def evaluate_attempts(
+    weights: Weights,
+    config: Config,
+    puzzles: PuzzleSet,
+    options: SolverOptions,
+    slots: int,
+    mesh: Mesh,
+    attempts: int,
+    on_answers: Callable[[Predictions], None] | None = None,
+) -> dict[str, Report]:
+    """Attempt every example of a puzzle set until its answer obeys the rules; `on_answers` receives the answers.
+
+    A report has the accuracy after every round of attempts. Its steps are those that were made: solved puzzles are not
+    attempted again. Raises InputError as `attempt_rounds` does.
+    """
+    kind = kind_of(puzzles.metadata)
+    views = most_views(puzzles.metadata, attempts, options.seed)
+    weights = place(weights, mesh, REPLICATED)
+    limits = round_limits(attempts)
+    reports = {}
+    for name, arrays in puzzles.sets.items():
+        scores: list[list[Scores]] = [[] for _ in limits]
+        steps: list[list[Integer[np.ndarray, " puzzles"]]] = [[] for _ in limits]
+        for batch in _batches(puzzles, arrays, PUZZLES_PER_SLOT * slots):
+            inputs, identifiers = batch.inputs, batch.puzzle_identifiers
+            rounds = attempt_rounds(
+                weights, config, mesh, inputs, identifiers, options, slots, views, kind.solved, attempts
+            )
+            predictions = found = None
+            for number in range(len(limits)):
+                # No round follows when every puzzle is solved.
+                if after := next(rounds, None):
+                    found = after.found
+                    predictions = Predictions(identifiers, inputs, found.answers.copy(), found.q_halt_logits.copy())
+                assert predictions
+                assert found
+                scores[number].append(score(predictions, batch.labels, kind))
+                steps[number].append(found.steps.copy())
+            if on_answers and predictions:
+                on_answers(predictions)
+        by_compute = [
+            AccuracyByCompute(float(np.concatenate(made).mean()), limit, accuracy_of(parts))
+            for limit, made, parts in zip(limits, steps, scores, strict=True)
+        ]
+        reports[name] = make_report(scores[-1], arrays, by_compute, {"steps": by_compute[-1].steps})
+    return reports
+
+
+def _choose(
+    batch: HostBatch,
+    candidates: Candidates,
+    method: SelectionMethod,
+    obeys: Bool[np.ndarray, "puzzles candidates"] | None = None,
+) -> Predictions:
+    answers, chosen = choose_answers(method, *candidates, obeys)
     q_halt_logits = candidates.q_halt_logits[np.arange(len(chosen)), chosen]
     return Predictions(batch.puzzle_identifiers, batch.inputs, answers, q_halt_logits)
 

@@ -1,9 +1,9 @@
 """FLOPs of network passes, supervision steps and training steps, from the configuration.
 
-Entry: `training_step_flops`, `supervision_step_flops`, `network_flops`. Counted are matrix products, two FLOPs for each
-multiply-add. Norms, activations, rotations and look-ups of embeddings are left out, and so are products that a
-recursion makes outside its networks. What a backward pass computes a second time to save memory is not counted: a
-backward pass is two forward passes.
+Entry: `training_step_flops`, `supervision_step_flops`, `network_flops`; `network_passes`. Counted are matrix products,
+two FLOPs for each multiply-add. Norms, activations, rotations and look-ups of embeddings are left out, and so are
+products that a recursion makes outside its networks. What a backward pass computes a second time to save memory is not
+counted: a backward pass is two forward passes.
 """
 
 from trm.configuration.schema import Config, ModelConfig
@@ -27,6 +27,11 @@ def supervision_step_flops(config: ModelConfig, vocab_size: int, seq_len: int, b
     passes = RECURSIONS[config.recursion].passes(config)
     forward = _passes_flops(config, seq_len, [(layers, number) for layers, number, _ in passes])
     return batch * (forward + head_flops(config, vocab_size, seq_len))
+
+
+def network_passes(config: ModelConfig) -> int:
+    """Count the passes through networks in a supervision step."""
+    return sum(number for _, number, _ in RECURSIONS[config.recursion].passes(config))
 
 
 def head_flops(config: ModelConfig, vocab_size: int, seq_len: int) -> int:

@@ -85,7 +85,7 @@ def attempt_rounds(
     seconds: float | None = None,
     on_progress: Callable[[int, Attempted], None] | None = None,
 ) -> Iterator[Round]:
-    """Attempt puzzles round by round until the rules hold for all, or for `attempts` rounds or `seconds`.
+    """Attempt puzzles round by round until the rules hold for all, `attempts` times each at most, or for `seconds`.
 
     `views` are the symmetries of attempts 0, 1 and so on; the first is the identity. Later attempts have noise on the
     first latents; with `options.noise` all attempts but the first have that noise. `slots` sequences are refined at a
@@ -99,12 +99,19 @@ def attempt_rounds(
     weights = place(weights, mesh, REPLICATED)
     found = Attempted.none(*inputs.shape)
     solver = _Solver(weights, config, mesh, inputs, puzzle_identifiers, options, views, rules, found, attempts)
-    begin = 0
-    while begin < attempts and not found.obeys.all() and not (begin and _is_over(deadline)):
-        end = min(attempts, max(1, GROWTH * begin))
-        solver.run(begin, end, slots, None if begin == 0 else deadline, on_progress)
-        begin = end
+    for begin, end in itertools.pairwise([0, *round_limits(attempts)]):
+        if begin and (found.obeys.all() or _is_over(deadline)):
+            return
+        solver.run(begin, end, slots, deadline if begin else None, on_progress)
         yield Round(end, found)
+
+
+def round_limits(attempts: int) -> list[int]:
+    """Return the attempts that a puzzle has had after each round: 1, 8, 64 and so on, up to `attempts`."""
+    limits = [1]
+    while limits[-1] < attempts:
+        limits.append(min(attempts, GROWTH * limits[-1]))
+    return limits
 
 
 class _Solver:

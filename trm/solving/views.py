@@ -8,6 +8,9 @@ from jaxtyping import Integer
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import Metadata
 
+_BLOCK = 64
+"""Views that are drawn at a time."""
+
 
 class Views(NamedTuple):
     """Symmetries, the same for all puzzles; the first leaves a puzzle as it is."""
@@ -52,9 +55,16 @@ def make_views(metadata: Metadata, views: int, seed: int = 0) -> Views:
 
 
 def most_views(metadata: Metadata, count: int, seed: int = 0) -> Views:
-    """Return a number of views, or all that there are."""
-    most = kind_of(metadata).most_views(metadata.seq_len)
-    return make_views(metadata, min(count, most or count), seed)
+    """Return a number of views, or all that there are. Fewer are the first of more."""
+    if most := kind_of(metadata).most_views(metadata.seq_len):
+        return make_views(metadata, min(count, most), seed)
+    blocks = []
+    for block in range(-(-count // _BLOCK)):
+        # Each begins with the identity, which is a view once.
+        of_block = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
+        drawn = make_views(metadata, _BLOCK + 1, of_block)
+        blocks.append(Views(*(field[1:] for field in drawn)) if block else drawn)
+    return Views(*(np.concatenate(fields)[:count] for fields in zip(*blocks, strict=True)))
 
 
 def _rename(
