@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import typer
 
+from trm.cli.lazy import LazyCommand
 from trm.cli.main import app
 
 ROOT = Path(__file__).parent.parent
@@ -75,6 +76,7 @@ def test_commands_in_the_text_exist(readme: Path):
         command, words = COMMAND, shlex.split(text)[1:]
         while words and hasattr(command, "commands") and words[0] in command.commands:
             command = command.commands[words.pop(0)]
+            command = command.load() if isinstance(command, LazyCommand) else command
         assert command is not COMMAND, f"{readme}: {text}"
         options = {option for parameter in command.params for option in [*parameter.opts, *parameter.secondary_opts]}
         unknown = [word for word in words if re.fullmatch(r"--[a-z][a-z-]*", word) and word not in options | {"--help"}]

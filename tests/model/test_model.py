@@ -99,17 +99,21 @@ def plain_baseline(recursion: Any, x: jax.Array, z: Any) -> dict[str, jax.Array]
     return {"z_H": recursion.H_network(jax.lax.stop_gradient(z.z_H) + x)}
 
 
+def slow(*case: Any) -> Any:
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 MLP = {"mixer": "mlp", "positions": "none"}
-PLAIN: list[tuple[Callable, dict]] = [
+PLAIN = [
     (plain_trm, SIZES | {"H_cycles": 1, "L_cycles": 1}),
-    (plain_trm, SIZES),
+    slow(plain_trm, SIZES),
     (plain_trm, SIZES | MLP),
     (plain_trm, SIZES | MLP | {"differentiated_cycles": 2}),
     (plain_trm, SIZES | {"differentiated_cycles": 3, "unroll": True}),
-    (plain_hrm, SIZES | {"recursion": "hrm", "H_layers": 1}),
+    slow(plain_hrm, SIZES | {"recursion": "hrm", "H_layers": 1}),
     (plain_hrm, SIZES | MLP | {"recursion": "hrm", "H_layers": 2, "H_cycles": 1, "L_cycles": 1}),
     (plain_singlez, SIZES | {"recursion": "trm_singlez"}),
-    (plain_hier6, SIZES | {"recursion": "trm_hier6", "H_cycles": 2, "L_cycles": 4}),
+    slow(plain_hier6, SIZES | {"recursion": "trm_hier6", "H_cycles": 2, "L_cycles": 4}),
     (plain_hier6, SIZES | MLP | {"recursion": "trm_hier6", "differentiated_cycles": 3}),
     (plain_baseline, {"recursion": "transformers_baseline", "H_layers": 2} | dict.fromkeys(SIZES, 0)),
 ]
@@ -326,6 +330,7 @@ def test_plain_derivatives_change_no_value(mixer: str, gate: str, forward_dtype:
         np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mixer", "gate"), [("attention", "silu"), ("mlp", "norm")], ids=["attention", "mlp with normed gate"]
 )

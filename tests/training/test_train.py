@@ -104,6 +104,7 @@ def test_signals_save_and_the_run_goes_on(puzzle_dir: Path, tmp_path: Path):
     assert_same_run(tmp_path / "stopped", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_all_options_of_the_fast_recipe_resume(puzzle_dir: Path, tmp_path: Path):
     """Broken off before the first checkpoint or after it, in any stage, a run ends with the same bytes."""
     config = tiny_config(

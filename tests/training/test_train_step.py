@@ -64,7 +64,7 @@ EXPLORING = {"halting": {"halt_exploration_prob": 0.5, "halt_max_steps": 3}}
 
 
 @pytest.mark.skipif(DEVICES < 4, reason="needs four devices")
-@pytest.mark.parametrize("steps", [1, 6])
+@pytest.mark.parametrize("steps", [1, pytest.param(6, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("q_continue", ["unused", pytest.param("learned", marks=pytest.mark.slow)])
 def test_one_two_and_four_devices_agree(splits: dict[str, PuzzleSet], q_continue: str, steps: int):
     config = tiny_config(halting=EXPLORING["halting"] | {"q_continue": q_continue})
@@ -78,7 +78,7 @@ def test_one_two_and_four_devices_agree(splits: dict[str, PuzzleSet], q_continue
             assert a == pytest.approx(b, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 6])
+@pytest.mark.parametrize("steps", [1, pytest.param(6, marks=pytest.mark.slow)])
 def test_microbatches_agree_with_the_whole_batch(splits: dict[str, PuzzleSet], steps: int):
     whole, metrics_of_whole = run_steps(tiny_config(**EXPLORING), splits["train"], 1, steps)
     pieces, metrics = run_steps(tiny_config(**EXPLORING, train={"microbatches": 4}), splits["train"], 1, steps)
@@ -151,7 +151,8 @@ def test_stages_of_a_curriculum():
 
 
 @pytest.mark.compiler
-@pytest.mark.parametrize("mixer", [{}, pytest.param({"mixer": "mlp", "positions": "none"}, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mixer", [{}, {"mixer": "mlp", "positions": "none"}])
 def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[str, PuzzleSet], mixer: dict):
     puzzles = splits["train"]
     kept, again = (
@@ -168,9 +169,8 @@ def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[
 
 
 @pytest.mark.compiler
-@pytest.mark.parametrize(
-    "recursion", ["trm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("trm_singlez", "trm_hier6"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recursion", ["trm", "trm_singlez", "trm_hier6"])
 def test_unrolled_cycles_are_no_loop_and_change_no_number(splits: dict[str, PuzzleSet], recursion: str):
     puzzles = splits["train"]
     rolled, unrolled = (tiny_config(model={"recursion": recursion, "unroll": unroll}) for unroll in (False, True))
@@ -259,7 +259,7 @@ slow = partial(pytest.param, marks=pytest.mark.slow)
 @pytest.mark.parametrize(
     ("model", "q_continue", "lr", "steps"),
     [
-        ({"mixer": "mlp", "positions": "none"}, "unused", 5e-3, 400),
+        slow({"mixer": "mlp", "positions": "none"}, "unused", 5e-3, 400),
         slow({"recursion": "hrm", "H_layers": 1, "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
         slow({"recursion": "trm_singlez", "mixer": "mlp", "positions": "none"}, "learned", 5e-3, 250),
         slow({"recursion": "trm_hier6", "mixer": "mlp", "positions": "none"}, "unused", 5e-3, 250),

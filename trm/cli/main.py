@@ -8,32 +8,14 @@ import os
 import sys
 from typing import Annotated, Any
 
-import jax
 import typer
 
 import trm
-from trm.cli.config import config_app
-from trm.cli.data import data_app
-from trm.cli.evaluate import evaluate_command
-from trm.cli.info import info_command
-from trm.cli.quickstart import quickstart_command
-from trm.cli.solve import solve_command
-from trm.cli.train import train_command
-from trm.cli.weights import export_command, import_command, push_command
+from trm.cli.lazy import MARKUP, LazyGroup
 from trm.errors import InputError
 from trm.show.console import print_lines, printable
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown")
-app.command("quickstart")(quickstart_command)
-app.command("train")(train_command)
-app.add_typer(config_app, name="config")
-app.add_typer(data_app, name="data")
-app.command("evaluate")(evaluate_command)
-app.command("solve")(solve_command)
-app.command("export")(export_command)
-app.command("import")(import_command)
-app.command("push")(push_command)
-app.command("info")(info_command)
+app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=MARKUP)
 
 
 def main() -> None:
@@ -52,7 +34,7 @@ def main() -> None:
         _fail("interrupted", code=130)
     except FloatingPointError as error:
         _fail(error, code=1)
-    except jax.errors.JaxRuntimeError as error:
+    except RuntimeError as error:  # JAX's own is one of these.
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         _fail(

@@ -30,7 +30,7 @@ def quickstart_command(
     settings: Settings = None,
     overwrite: Overwrite = False,
 ) -> int:
-    """Train a small network on 6x6 Sudokus in under three minutes and watch it solve one it has never seen.
+    """Train a small network on 6x6 Sudokus and watch it solve one that it has never seen.
 
     Example: `trm quickstart`
     """

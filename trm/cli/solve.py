@@ -74,7 +74,7 @@ def solve_command(
     ] = None,
     devices: Devices = None,
 ) -> int:
-    """Solve Sudokus, written row by row with . for a blank, mazes, or tasks of ARC as JSON that a model was trained on.
+    """Solve Sudokus and mazes, written row by row, or tasks of ARC as JSON that a model was trained on.
 
     An answer that breaks the rules is attempted again, through symmetries and with noise, until --attempts or --seconds
     are used up. Exits with 1, after all answers, if one of them still breaks the rules.
