@@ -10,6 +10,7 @@ from trm.cli.options import Devices, Overwrite, Settings
 from trm.cli.train import exit_code
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
+from trm.parallel.programs import keep_programs
 from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku import text as sudoku_text
@@ -34,6 +35,7 @@ def quickstart_command(
 
     Example: `trm quickstart`
     """
+    keep_programs()
     config = read_experiment("quickstart", [f"data.path={out / 'data'}", *(settings or [])])
     mesh = make_mesh(devices)
     if config.train.global_batch_size % mesh.size:
@@ -41,7 +43,10 @@ def quickstart_command(
         mesh = make_mesh(1)
     _clear(out, overwrite)
     _build_puzzles(out / "data")
-    print_lines(f"training a network on them, with {config.halting.halt_max_steps} supervision steps for each puzzle")
+    print_lines(
+        f"training a network on them in {config.model.forward_dtype}, "
+        f"with {config.halting.halt_max_steps} supervision steps for each puzzle"
+    )
     outcome = train(config, out, mesh, console=console)
     if outcome.reports and outcome.weights_path:
         _show(outcome, outcome.weights_path, config.data.test_paths[0])

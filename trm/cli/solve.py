@@ -33,6 +33,7 @@ from trm.cli.read_puzzles import read_puzzles
 from trm.cli.solve_arc import solve_arc
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
+from trm.parallel.programs import keep_programs
 from trm.puzzles.kinds.registry import KINDS
 from trm.show.console import console, print_lines, print_warning
 from trm.show.terminal import draw_changes
@@ -88,6 +89,7 @@ def solve_command(
         unused |= {"--devices": devices}
         if given := [name for name, found in unused.items() if found]:
             raise InputError(f"--watch: found {given[0]} beside it, expected none of {', '.join(unused)}")
+    keep_programs()
     model = load(checkpoint)
     kind = model.kind
     if kind.solved_from == "tasks":

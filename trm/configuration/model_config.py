@@ -55,8 +55,9 @@ class ModelConfig:
     """Base of the wavelengths of rotary positions (arXiv 2104.09864)."""
     rms_norm_eps: Positive = 1e-5
     """Number added to the mean square under the root of the RMS norm. Source: original."""
-    forward_dtype: Literal["float32", "bfloat16"] = "bfloat16"
-    """Type of latents and of the operands of matrix products; weights and optimiser stay float32."""
+    forward_dtype: Literal["float32", "bfloat16", "auto"] = "bfloat16"
+    """Type of latents and of the operands of matrix products; weights and optimiser stay float32. auto: bfloat16 on a
+    GPU, a TPU and a CPU that has units for it, else float32; a run records which."""
     remat: bool = False
     """Whether the backward pass computes each network again instead of keeping what it needs: less memory, the same
     numbers within rounding, about a fifth more time."""

@@ -163,8 +163,9 @@ class TrainConfig:
     curriculum: tuple[Stage, ...] = ()
     """Stages [until, H_cycles, L_cycles] in which training runs other numbers of cycles than the model has, each until
     that share of all steps (arXiv 2511.08653). Evaluation runs those of the model."""
-    microbatches: PositiveInt = 1
-    """Pieces that each device cuts its share of the batch into, to train in less memory with the same numbers."""
+    microbatches: Count = 0
+    """Pieces that each device cuts its share of the batch into, to train in less memory with the same numbers. 0: on a
+    CPU as many as keep a piece in the cache, elsewhere one."""
     epochs: PositiveInt = 100_000
     """Passes over the groups (original puzzles) of the set; each pass draws one augmentation of each."""
     eval_interval: PositiveInt = 10_000
@@ -183,7 +184,7 @@ class TrainConfig:
     def __post_init__(self):
         check_ranges(self)
         require(
-            self.global_batch_size % self.microbatches == 0,
+            self.global_batch_size % max(1, self.microbatches) == 0,
             "microbatches",
             self.microbatches,
             f"a divisor of global_batch_size {self.global_batch_size}",

@@ -75,6 +75,8 @@ def evaluate(
         seed=seed,
     )
     size = batch_size or min(model.config.train.global_batch_size, puzzles.examples)
+    if attempts is not None or halt or views or rollouts > 1 or noise or select:
+        model = model.in_fast_dtype()
     if attempts is not None:
         most = choose_attempts(attempts, None, views, rollouts, select, model.has_rules)
         slots = _round_up(size, mesh.size)
@@ -86,7 +88,7 @@ def evaluate(
         symmetries = make_views(model.metadata, views, seed) if views and views > 1 else None
         return evaluate_solver(model.weights, model.config, puzzles, options, slots, mesh, symmetries, on_answers)
     config = model.config if steps is None else _with_steps(model.config, steps)
-    size = _round_up(size, mesh.size * config.train.microbatches)
+    size = _round_up(size, mesh.size * max(1, config.train.microbatches))
     weights = place(model.weights, mesh, REPLICATED)
     return evaluate_every_step(make_evaluation_step(config, mesh), weights, puzzles, size, mesh, on_answers)
 

@@ -31,6 +31,7 @@ from trm.supervision.batch import Batch, place_batch
 from trm.supervision.carry import Carry, select
 from trm.supervision.halting import wants_to_halt
 from trm.supervision.loss import correctness, divide, loss_and_metrics
+from trm.supervision.microbatches import pieces_of
 from trm.supervision.step import supervision_step
 
 Sums = dict[str, Float[Array, "..."]]
@@ -46,8 +47,11 @@ def make_evaluation_step(config: Config, mesh: Mesh, padding_counts: bool = Fals
     a q_halt loss too, as in the original; the sum then depends on the batch size.
     """
 
+    platform = mesh.devices.flat[0].platform
+
     def local_step(weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
-        sums, answers = _evaluate_in_pieces(config, padding_counts, varying(weights), batch)
+        pieces = pieces_of(config, batch.inputs.shape[1], len(batch.inputs), platform)
+        sums, answers = _evaluate_in_pieces(config, pieces, padding_counts, varying(weights), batch)
         # One collective for all sums, as one vector.
         flat, unravel = ravel_pytree(sums)
         return unravel(jax.lax.psum(flat, AXIS)), answers
@@ -97,10 +101,9 @@ def evaluate_every_step(
 
 
 def _evaluate_in_pieces(
-    config: Config, padding_counts: bool, weights: Weights, batch: Batch
+    config: Config, pieces: int, padding_counts: bool, weights: Weights, batch: Batch
 ) -> tuple[Sums, FinalAnswers]:
-    """Evaluate a batch in as many pieces as training does, to use less memory."""
-    pieces = config.train.microbatches
+    """Evaluate a batch in pieces, as training does, to use less memory."""
     if pieces == 1:
         return _evaluate_batch(config, padding_counts, weights, batch)
     if len(batch.inputs) % pieces:

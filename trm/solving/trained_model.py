@@ -19,6 +19,7 @@ from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
+from trm.parallel.processor import resolve_dtype
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.registry import KINDS, kind_of
 from trm.puzzles.metadata import Metadata
@@ -154,10 +155,26 @@ class TrainedModel:
 
         Raises InputError for a key that changes the numbers by more than rounding (`trm.configuration.neutral`).
         """
-        config, metadata = with_neutral_settings(self.config, settings), self.metadata
-        # These keys are part of a model's structure; its arrays are the same.
+        return self._with_config(with_neutral_settings(self.config, settings))
+
+    def in_fast_dtype(self) -> "TrainedModel":
+        """Return the model in the compute dtype that is fast here.
+
+        A network that was trained in bfloat16 answers in float32 on a CPU without bfloat16 units.
+        """
+        dtype = resolve_dtype("auto")
+        if dtype == self.config.model.forward_dtype or self.config.model.forward_dtype == "float32":
+            return self
+        config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, forward_dtype=dtype))
+        return self._with_config(config)
+
+    def _with_config(self, config: Config) -> "TrainedModel":
+        """Return the model with a configuration whose arrays have the same names and shapes."""
+        metadata = self.metadata
         like = abstract_weights(config.model, metadata.vocab_size, metadata.seq_len, metadata.num_puzzle_identifiers)
-        weights = jax.tree.unflatten(jax.tree.structure(like), jax.tree.leaves(self.weights))
+        leaves = zip(jax.tree.leaves(self.weights), jax.tree.leaves(like), strict=True)
+        arrays = [leaf.astype(expected.dtype) for leaf, expected in leaves]
+        weights = jax.tree.unflatten(jax.tree.structure(like), arrays)
         return TrainedModel(weights, dataclasses.replace(self.description, config=config), self.name)
 
     def parse(self, text: str, where: str = "puzzle") -> Integer[np.ndarray, " seq_len"]:
@@ -188,7 +205,7 @@ class TrainedModel:
         symmetries = make_views(self.metadata, views, options.seed) if views != 1 else None
         rules = self.kind.solved if self.has_rules else None
         weights, slots = self._place(mesh), SLOTS * mesh.size
-        found = solve(weights, self.config, mesh, questions, identifiers, options, slots, symmetries, rules)
+        found = solve(weights, self._fast.config, mesh, questions, identifiers, options, slots, symmetries, rules)
         valid = None if rules is None else rules(questions, found.answers)
         attempts = np.full(len(questions), views * options.rollouts)
         return make_answers(
@@ -207,7 +224,7 @@ class TrainedModel:
     ) -> list[Answer]:
         views = most_views(self.metadata, attempts, options.seed)
         weights, slots = self._place(mesh), SLOTS * mesh.size
-        config, rules = self.config, self.kind.solved
+        config, rules = self._fast.config, self.kind.solved
         *_, last = attempt_rounds(
             weights, config, mesh, questions, identifiers, options, slots, views, rules, attempts, seconds, on_progress
         )
@@ -219,8 +236,12 @@ class TrainedModel:
     def _place(self, mesh: Mesh) -> Weights:
         """Return the weights on the devices, copied once, not for every puzzle."""
         if mesh not in self._placed:
-            self._placed[mesh] = place(self.weights, mesh, REPLICATED)
+            self._placed[mesh] = place(self._fast.weights, mesh, REPLICATED)
         return self._placed[mesh]
+
+    @cached_property
+    def _fast(self) -> "TrainedModel":
+        return self.in_fast_dtype()
 
     @cached_property
     def _placed(self) -> dict[Mesh, Weights]:

@@ -3,12 +3,14 @@
 A configuration checks itself; whether a recursion and an optimiser can do what it says, these know themselves.
 """
 
+import dataclasses
 from pathlib import Path
 
 from trm.configuration.reading import Layer, Settings, build, read_layers
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.recursions import RECURSIONS, check_model
+from trm.parallel.processor import resolve_dtype
 from trm.storage.bundled import config_path
 from trm.training.optim.base import OPTIMIZERS
 
@@ -27,11 +29,18 @@ def config_and_layers(name_or_path: str | Path, settings: Settings = ()) -> tupl
     path = config_path(name_or_path)
     layers = read_layers(path, settings)
     read = build(layers, str(path))
+    read = resolve(read)
     try:
         check_config(read)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return read, layers
+
+
+def resolve(config: Config) -> Config:
+    """Return a configuration with the values that this machine chooses."""
+    model = dataclasses.replace(config.model, forward_dtype=resolve_dtype(config.model.forward_dtype))
+    return dataclasses.replace(config, model=model)
 
 
 def check_config(config: Config) -> None:

@@ -84,11 +84,12 @@ def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
 
 def check_divisible(config: Config, devices: int) -> None:
     """Raise InputError when the batch cannot be cut evenly over devices and microbatches."""
-    pieces = devices * config.train.microbatches
+    pieces = devices * max(1, config.train.microbatches)
     if config.train.global_batch_size % pieces:
         raise InputError(
             f"train.global_batch_size: found {config.train.global_batch_size}, expected a multiple of {pieces} "
-            f"({devices} devices x {config.train.microbatches} microbatches)"
+            f"({devices} devices"
+            + (f" x {config.train.microbatches} microbatches)" if config.train.microbatches else ")")
         )
 
 

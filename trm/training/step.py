@@ -29,6 +29,7 @@ from trm.supervision.batch import Batch, Window
 from trm.supervision.carry import Carry
 from trm.supervision.halting import draw_min_halt_steps
 from trm.supervision.loss import Metrics
+from trm.supervision.microbatches import pieces_of
 from trm.supervision.step import supervision_step
 from trm.training.optim.assemble import make_optimizer
 from trm.training.optim.ema import update_ema
@@ -82,7 +83,7 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
         return jax.tree.unflatten(structure, jax.tree.leaves(model))
 
     gradients = jax.shard_map(
-        partial(_gradients, config, as_run),
+        partial(_gradients, config, as_run, mesh.devices.flat[0].platform),
         mesh=mesh,
         in_specs=(REPLICATED, REPLICATED, SPLIT, SPLIT, SPLIT),
         out_specs=(SPLIT, REPLICATED),
@@ -144,6 +145,7 @@ class _Gradients(NamedTuple):
 def _gradients(
     config: Config,
     as_run: Callable[[Reasoner], Reasoner],
+    platform: str,
     model: Reasoner,
     table: Float[Array, "identifiers row_size"],
     carry: Carry,
@@ -167,10 +169,12 @@ def _gradients(
         (dense, rows), (carry, metrics) = jax.grad(loss, has_aux=True)((params, rows), carry, min_halt_steps)
         return (rows, carry), (dense, metrics)
 
-    if config.train.microbatches == 1:
+    count, seq_len = carry.batch.inputs.shape
+    pieces = pieces_of(config, seq_len, count, platform)
+    if pieces == 1:
         (rows, carry), sums = differentiate(rows, carry, min_halt_steps)
     else:
-        (rows, carry), sums = _in_pieces(differentiate, config.train.microbatches, rows, carry, min_halt_steps)
+        (rows, carry), sums = _in_pieces(differentiate, pieces, rows, carry, min_halt_steps)
 
     # One collective: everything that is summed travels as one vector.
     flat, unravel = ravel_pytree(sums)

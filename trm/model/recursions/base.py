@@ -23,6 +23,7 @@ from trm.errors import InputError
 from trm.model.blocks import Network
 from trm.model.layers import truncated_normal
 from trm.model.precision import cast_once
+from trm.parallel.processor import resolve_dtype
 
 T = TypeVar("T")
 W = TypeVar("W")
@@ -131,7 +132,7 @@ def check_model(config: ModelConfig) -> None:
 
 def draw_initial(latents: type[Z], config: ModelConfig, *, key: PRNGKeyArray) -> Z:
     """Draw the vectors that latents of a type start from, in the compute dtype."""
-    dtype = jnp.dtype(config.forward_dtype)
+    dtype = jnp.dtype(resolve_dtype(config.forward_dtype))
     keys = jax.random.split(key, len(dataclasses.fields(latents)))
     return latents(*(truncated_normal(k, (config.hidden_size,), 1.0).astype(dtype) for k in keys))
 

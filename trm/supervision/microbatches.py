@@ -1,0 +1,26 @@
+"""Microbatches: the pieces that a device cuts its share of a batch into. Entry: `pieces_of`."""
+
+from trm.configuration.schema import Config
+from trm.model.layers import swiglu_width
+
+CACHED_BYTES = 5_000_000
+"""Bytes of a SwiGLU's inner activations that are still fast on a CPU: of much more every product waits for memory, and
+a step of sudoku_mlp takes twice as long (2 cores, Zen 3 and Zen 4)."""
+
+
+def pieces_of(config: Config, seq_len: int, batch: int, platform: str) -> int:
+    """Return the pieces for `batch` sequences of a device: `train.microbatches` or, where that is 0, a choice.
+
+    On a CPU it is the fewest pieces whose activations stay in the cache; elsewhere one. The numbers are the same within
+    rounding.
+    """
+    if config.train.microbatches:
+        return config.train.microbatches
+    if platform != "cpu":
+        return 1
+    model = config.model
+    positions = seq_len + model.prefix_len
+    # Gate and value, in float32, of the mixing of channels; that of positions is about as large.
+    inner_bytes = 2 * positions * swiglu_width(model.hidden_size, model.expansion) * 4
+    fitting = max(1, CACHED_BYTES // inner_bytes)
+    return next(pieces for pieces in range(1, batch + 1) if batch % pieces == 0 and batch // pieces <= fitting)
