@@ -89,6 +89,8 @@ def solve_command(
         if given := [name for name, found in unused.items() if found]:
             raise InputError(f"--watch: found {given[0]} beside it, expected none of {', '.join(unused)}")
     model = load(checkpoint)
+    for line in model.notes:
+        print_warning(line)
     kind = model.kind
     if kind.solved_from == "tasks":
         if watch:
