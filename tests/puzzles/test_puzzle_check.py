@@ -13,7 +13,7 @@ from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import check_puzzle_set, checksums, read_splits, token_histogram
 from trm.puzzles.kinds.arc import tasks as arc_tasks
 from trm.puzzles.kinds.arc.build import Subset, build
-from trm.puzzles.kinds.arc.choose import SeededDraws
+from trm.puzzles.kinds.arc.draws import SeededDraws
 from trm.puzzles.reading import read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
 

@@ -1,7 +1,7 @@
 """The command `trm data arc`."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import Progress
@@ -10,8 +10,8 @@ from trm.cli.data_options import Out, Processes
 from trm.cli.options import Overwrite
 from trm.errors import InputError
 from trm.puzzles.kinds.arc import build as arc_build
-from trm.puzzles.kinds.arc import choose as arc_choose
 from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc.draws import OriginalDraws, SeededDraws
 from trm.puzzles.writing import check_new_puzzle_set
 from trm.show.console import console, print_lines
 
@@ -43,6 +43,13 @@ def arc_command(
     ] = 1,
     processes: Processes = None,
     seed: Annotated[int, typer.Option(help="Seed of all random choices.", min=0)] = 42,
+    order: Annotated[
+        Literal["own", "original"],
+        typer.Option(
+            help="original: the random choices of the original's builder, and so its identifiers in its order; in one "
+            "process."
+        ),
+    ] = "own",
     overwrite: Overwrite = False,
 ) -> None:
     """Build an ARC-AGI-1, ARC-AGI-2 or ConceptARC puzzle set.
@@ -50,6 +57,10 @@ def arc_command(
     Example: `trm data arc data/arc1 kaggle/combined/arc-agi --compact`
     """
     check_new_puzzle_set(out, overwrite)
+    if order == "original" and (processes or 1) > 1:
+        raise InputError(
+            f"--processes: found {processes} with --order original, expected 1: its choices are one series"
+        )
     names = [name.strip() for name in subsets.split(",")]
     for name in names:
         # Of a source that is a folder, other names would be other folders than its subsets.
@@ -74,10 +85,10 @@ def arc_command(
             out,
             chosen,
             num_aug,
-            arc_choose.SeededDraws(seed),
+            OriginalDraws(seed) if order == "original" else SeededDraws(seed),
             compact,
             puzzle_identifiers_start,
-            processes or os.cpu_count() or 1,
+            1 if order == "original" else processes or os.cpu_count() or 1,
             overwrite,
             lambda done, total: progress.update(bar, completed=done, total=total),
         )
