@@ -13,7 +13,7 @@ from trm.puzzles.json_files import read_json
 from trm.puzzles.kinds.arc import augmentations as arc_augmentations
 from trm.puzzles.kinds.arc import frames as arc_frames
 from trm.puzzles.kinds.arc import grids as arc_grids
-from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc import sources as arc_sources
 from trm.puzzles.kinds.arc.augmentations import Augmentation, Augmentations
 from trm.puzzles.kinds.arc.build import Subset, build
 from trm.puzzles.kinds.arc.choose import Signatures
@@ -139,7 +139,9 @@ def check_arc_set(case: Case) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as scratch:
         built = Path(scratch) / "set"
         source = str(case.folder / config["input_file_prefix"])
-        subsets = [Subset(n, arc_tasks.read_subset(source, n), n == config["test_set_name"]) for n in config["subsets"]]
+        subsets = [
+            Subset(n, arc_sources.read_subset(source, n), n == config["test_set_name"]) for n in config["subsets"]
+        ]
         build(built, subsets, config["num_aug"], OriginalDraws(config["seed"]))
         for split, recorded in case.values["splits"].items():
             puzzles, again = read_puzzle_set(folder, split), read_puzzle_set(built, split)

@@ -21,7 +21,7 @@ from trm.puzzles.kinds.arc import augmentations as arc_augmentations
 from trm.puzzles.kinds.arc import choose as arc_choose
 from trm.puzzles.kinds.arc import frames as arc_frames
 from trm.puzzles.kinds.arc import grids as arc_grids
-from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc import sources as arc_sources
 from trm.puzzles.kinds.arc.augmentations import IDENTITY, Augmentation, Augmentations
 from trm.puzzles.kinds.arc.build import Subset, build, find_leaks
 from trm.puzzles.kinds.arc.choose import choose_augmentations
@@ -38,7 +38,7 @@ NUM_AUG = 20
 @pytest.fixture(scope="module")
 def subsets() -> list[Subset]:
     return [
-        Subset(n, arc_tasks.read_subset(KAGGLE, n), n == "evaluation") for n in ("training", "evaluation", "concept")
+        Subset(n, arc_sources.read_subset(KAGGLE, n), n == "evaluation") for n in ("training", "evaluation", "concept")
     ]
 
 

@@ -1,6 +1,7 @@
 """The command `trm data arc`."""
 
 import os
+from collections import Counter
 from typing import Annotated, Literal
 
 import typer
@@ -10,12 +11,16 @@ from trm.cli.data_options import Out, Processes
 from trm.cli.options import Overwrite
 from trm.errors import InputError
 from trm.puzzles.kinds.arc import build as arc_build
-from trm.puzzles.kinds.arc import tasks as arc_tasks
 from trm.puzzles.kinds.arc.draws import OriginalDraws, SeededDraws
+from trm.puzzles.kinds.arc.sources import FIRST, list_subsets, read_subset
+from trm.puzzles.kinds.arc.tasks import Task
 from trm.puzzles.writing import check_new_puzzle_set
-from trm.show.console import console, print_lines
+from trm.show.console import console, print_lines, print_warning
 
 arc_app = typer.Typer()
+
+_MOST_NAMED = 20
+"""Bad tasks that are named one by one."""
 
 
 @arc_app.command("arc")
@@ -24,12 +29,21 @@ def arc_command(
     source: Annotated[
         str,
         typer.Argument(
-            help="Prefix of the Kaggle files (PREFIX_SUBSET_challenges.json, ..._solutions.json, plain or .gz), or a "
-            "directory with one folder per subset and one JSON per task in it, as in the official repositories."
+            help="Folder of an official repository, of Kaggle's files, or of another collection of tasks; a JSON file "
+            "with one or more tasks; or the prefix of Kaggle's files (PREFIX_SUBSET_challenges.json)."
         ),
     ],
-    subsets: Annotated[str, typer.Option(help="Subsets, separated by commas.")] = "training,evaluation,concept",
-    test_set: Annotated[str, typer.Option(help="Subset whose test pairs are to be solved.")] = "evaluation",
+    subsets: Annotated[
+        str | None,
+        typer.Option(
+            help="Subsets, separated by commas.",
+            show_default=f"{FIRST}; of a file, or of a collection without subsets: all",
+        ),
+    ] = None,
+    test_set: Annotated[
+        str | None,
+        typer.Option(help="Subset whose test pairs are to be solved.", show_default="evaluation, or the only one"),
+    ] = None,
     test_set2: Annotated[str | None, typer.Option(help="A second one.", show_default="none")] = None,
     num_aug: Annotated[int, typer.Option(help="Augmentations of each task.", min=0)] = 1000,
     compact: Annotated[
@@ -38,6 +52,7 @@ def arc_command(
     allow_missing_solutions: Annotated[
         bool, typer.Option("--allow-missing-solutions", help="Put up with unknown answers; each counts as [[0]].")
     ] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out tasks that are malformed.")] = False,
     puzzle_identifiers_start: Annotated[
         int, typer.Option(help="First identifier; more than 1 to keep several sets apart.", min=1)
     ] = 1,
@@ -61,11 +76,15 @@ def arc_command(
         raise InputError(
             f"--processes: found {processes} with --order original, expected 1: its choices are one series"
         )
+    if subsets is None:
+        found = list_subsets(source)
+        subsets = ",".join(found) if len(found) == 1 else FIRST
     names = [name.strip() for name in subsets.split(",")]
     for name in names:
         # Of a source that is a folder, other names would be other folders than its subsets.
         if not name or name in (".", "..") or "/" in name:
             raise InputError(f"--subsets: found {name!r}, expected the name of a subset")
+    test_set = test_set or (names[0] if len(names) == 1 else "evaluation")
     tests = {"--test-set": test_set} | ({"--test-set2": test_set2} if test_set2 else {})
     for option, name in tests.items():
         if name not in names:
@@ -73,7 +92,7 @@ def arc_command(
     if len(set(names)) < len(names):
         raise InputError(f"--subsets: found {subsets!r}, expected each once")
     chosen = [
-        arc_build.Subset(name, arc_tasks.read_subset(source, name, allow_missing_solutions), name in tests.values())
+        arc_build.Subset(name, _read(source, name, allow_missing_solutions, skip_bad), name in tests.values())
         for name in names
     ]
     for test, others in arc_build.find_leaks(chosen).items():
@@ -97,3 +116,27 @@ def arc_command(
         print_lines(
             f"{out}/{split}: {values.total_groups:,} tasks, {values.total_puzzles:,} puzzles, {examples:,} examples"
         )
+
+
+def _read(source: str, subset: str, allow_missing_solutions: bool, skip_bad: bool) -> list[Task]:
+    """Read a subset; print what is left out of it."""
+    bad: list[InputError] = []
+    extras: Counter[str] = Counter()
+    owners: Counter[str] = Counter()
+
+    def count(key: str, pairs: int) -> None:
+        extras[key] += pairs
+        owners[key] += 1
+
+    tasks = read_subset(source, subset, allow_missing_solutions, bad.append if skip_bad else None, count)
+    for error in bad[:_MOST_NAMED]:
+        print_warning(f"left out: {error}")
+    if bad:
+        print_warning(f"{subset}: left out {len(bad)} bad tasks, {len(tasks)} are left")
+    if not tasks:
+        raise InputError(f"{source}: {subset}: found no task, expected at least one")
+    for key, pairs in extras.items():
+        print_warning(
+            f"{subset}: left out {pairs:,} pairs of {owners[key]:,} tasks under {key!r}: neither train nor test"
+        )
+    return tasks
