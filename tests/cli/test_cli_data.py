@@ -316,7 +316,9 @@ MISTAKES = [
     wrong("maze", NEW, "--train", "{mazes}", "--test", "{text}", says="text.txt: header: found 'one line'"),
     wrong("maze", NEW, "--generate", 5, "--labels", "x", says="Invalid value for '--labels'"),
     wrong("maze", NEW, "--generate", 5, "--size", 3, says="--size: found 3, expected 5 to 32"),
-    wrong("arc", NEW, "{empty}/arc", says="arc_training_challenges.json: cannot read"),
+    wrong(
+        "arc", NEW, "{empty}/arc", says="arc: found no such file or folder, and no arc_SUBSET_challenges.json beside it"
+    ),
     wrong("arc", NEW, "{kaggle}", "--test-set", "x", says="--test-set: found 'x', expected one of the subsets"),
     wrong("arc", NEW, "{kaggle}", "--test-set2", "x", says="--test-set2: found 'x', expected one of the subsets"),
     wrong("arc", NEW, "{kaggle}", "--subsets", "training,training", says="--test-set: found 'evaluation'"),

@@ -55,8 +55,8 @@ BARE = {name.removeprefix("inner."): tensor for name, tensor in TENSORS.items()}
 
 def settings_of(config: Config = CONFIG, **changes: Any) -> dict[str, Any]:
     """Return what the original writes into all_config.yaml."""
-    arch = settings_from_config(config) | {"name": "recursive_reasoning.trm@TRM"} | {"loss": {"loss_type": "softmax"}}
-    arch["loss"]["loss_type"] = config.loss.type
+    arch = settings_from_config(config) | {"name": "recursive_reasoning.trm@TRM"}
+    arch |= {"loss": {"loss_type": config.loss.type}}
     return {"arch": arch | changes.pop("arch", {}), "ema": True, "lr": 1e-4, "global_batch_size": 8} | changes
 
 

@@ -78,10 +78,11 @@ def _print_foreign(name: str, file: Path) -> None:
         opened = open_weights(name)
     except InputError as error:
         print_rows({tensor: str(shape) for tensor, shape in tensors.shapes.items()})
-        raise error
+        raise InputError(str(error)) from error
     for line in opened.notes:
         print_warning(line)
-    arrays = {name: (tensors.read(name).dtype.name, shape) for name, shape in tensors.shapes.items()}
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.tensors.items()}
+    arrays = {name: (dtypes[name], shape) for name, shape in tensors.shapes.items()}
     _print_described(dataclasses.replace(opened.description, versions={"another program": ""}), arrays)
 
 

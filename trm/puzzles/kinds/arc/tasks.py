@@ -129,7 +129,7 @@ def parse_task(
         for number, pair in enumerate(listed, start=1):
             place = f"{where}: {kind} pair {number}"
             if isinstance(pair, list) and len(pair) == 2:
-                pair = dict(zip(("input", "output"), pair, strict=True))
+                pair = {"input": pair[0], "output": pair[1]}
             if not isinstance(pair, dict) or "input" not in pair:
                 raise InputError(f"{place}: found {pair!r:.40}, expected an object with input and output")
             known = not (pair.get(UNKNOWN) is True or is_blank(pair.get("output")))
@@ -190,7 +190,9 @@ def _looks_like_grid(value: Any) -> bool:
 
 def _as_object(values: Any) -> Any:
     """Return a task as an object with train and test pairs."""
-    pairs = values.get("examples") if isinstance(values, dict) and not {"train", "test"} & values.keys() else values
+    pairs: Any = values
+    if isinstance(values, dict) and not {"train", "test"} & values.keys():
+        pairs = values.get("examples")
     if not _is_pairs(pairs):
         return values
     return {"train": pairs[:-1], "test": pairs[-1:]}
