@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "trm" / "README.md"
 BEGIN, END = "<!-- map -->\n", "<!-- end of map -->"
 PACKAGES = (
-    "storage configuration parallel puzzles model supervision checkpoints solving evaluation training original show cli"
+    "storage configuration parallel puzzles model supervision checkpoints original solving evaluation training show cli"
 ).split()
 """In the order of the data: a package imports only packages before it."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = (
-    "storage configuration parallel puzzles model supervision checkpoints solving evaluation training original show cli"
+    "storage configuration parallel puzzles model supervision checkpoints original solving evaluation training show cli"
 ).split()
 """A package imports only packages before it."""
 

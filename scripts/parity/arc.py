@@ -13,12 +13,11 @@ from trm.puzzles.json_files import read_json
 from trm.puzzles.kinds.arc import augmentations as arc_augmentations
 from trm.puzzles.kinds.arc import frames as arc_frames
 from trm.puzzles.kinds.arc import grids as arc_grids
-from trm.puzzles.kinds.arc import tasks as arc_tasks
-from trm.puzzles.kinds.arc.augmentations import Augmentation
+from trm.puzzles.kinds.arc import sources as arc_sources
+from trm.puzzles.kinds.arc.augmentations import Augmentation, Augmentations
 from trm.puzzles.kinds.arc.build import Subset, build
-from trm.puzzles.kinds.arc.choose import Augmentations, DrawAugmentations, Signatures
-from trm.puzzles.kinds.arc.frames import DrawOffsets
-from trm.puzzles.kinds.arc.grids import ARC_COLORS
+from trm.puzzles.kinds.arc.choose import Signatures
+from trm.puzzles.kinds.arc.draws import OriginalDraws
 from trm.puzzles.kinds.arc.tasks import Pair, Task
 from trm.puzzles.kinds.arc.write import augment_grid
 from trm.puzzles.kinds.dihedral import INVERSE, inverse, transform
@@ -80,7 +79,7 @@ def _check_transforms(case: Case, grids: dict[str, np.ndarray], comparison: Comp
 
 def _check_augmentations(case: Case, grids: dict[str, np.ndarray], comparison: Comparison) -> None:
     for i, entry in enumerate(case.values["aug"]):
-        drawn = draw_augmentations(np.random.RandomState(entry["np_random_seed"]), 1)
+        drawn = OriginalDraws(entry["np_random_seed"]).augmentations(0, 0)(1)
         augmentation = Augmentation(int(drawn.transforms[0]), drawn.colors[0])
         name = arc_augmentations.name_augmentation(entry["name"], augmentation)
         comparison.equal(f"aug/{i}/name", name, entry["aug_name"])
@@ -133,42 +132,6 @@ def _signature(pairs: list[list[np.ndarray]]) -> int:
 # Sets
 
 
-class ReplayedDraws:
-    """The draws of the original, in its order, all from one generator."""
-
-    def __init__(self, seed: int):
-        self._draws = np.random.RandomState(seed)
-
-    def order(self, subset: int, tasks: int) -> np.ndarray:
-        order = list(range(tasks))
-        self._draws.shuffle(order)
-        return np.array(order)
-
-    def augmentations(self, subset: int, task: int) -> DrawAugmentations:
-        return lambda count: draw_augmentations(self._draws, count)
-
-    def offsets(self, split: str, group: int, puzzle: int, pairs: int) -> DrawOffsets:
-        def draw(room: np.ndarray) -> np.ndarray:
-            offsets = np.zeros_like(room)
-            for start in range(0, len(room), pairs):
-                stays = self._draws.randint(0, pairs)
-                for i in range(pairs):
-                    if split == "train" and i != stays:
-                        offsets[start + i] = [self._draws.randint(0, limit) for limit in room[start + i]]
-            return offsets
-
-        return draw
-
-
-def draw_augmentations(draws: np.random.RandomState, count: int) -> Augmentations:
-    """Draw as the original does, one after the other: the transform, then the colours."""
-    transforms, colors = np.zeros(count, np.uint8), np.zeros((count, ARC_COLORS), np.uint8)
-    for i in range(count):
-        transforms[i] = draws.randint(0, 8)
-        colors[i, 1:] = draws.permutation(np.arange(1, ARC_COLORS, dtype=np.uint8))
-    return Augmentations(transforms, colors)
-
-
 def check_arc_set(case: Case) -> Iterator[Comparison]:
     """Check reading the recorded set and building it again from its source."""
     config, folder = case.values["build_config"], case.folder / case.values["build_config"]["output_dir"]
@@ -176,8 +139,10 @@ def check_arc_set(case: Case) -> Iterator[Comparison]:
     with tempfile.TemporaryDirectory() as scratch:
         built = Path(scratch) / "set"
         source = str(case.folder / config["input_file_prefix"])
-        subsets = [Subset(n, arc_tasks.read_subset(source, n), n == config["test_set_name"]) for n in config["subsets"]]
-        build(built, subsets, config["num_aug"], ReplayedDraws(config["seed"]))
+        subsets = [
+            Subset(n, arc_sources.read_subset(source, n), n == config["test_set_name"]) for n in config["subsets"]
+        ]
+        build(built, subsets, config["num_aug"], OriginalDraws(config["seed"]))
         for split, recorded in case.values["splits"].items():
             puzzles, again = read_puzzle_set(folder, split), read_puzzle_set(built, split)
             compare_set(read, f"{split}: ", puzzles, recorded)

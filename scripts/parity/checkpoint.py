@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from trm.model.weights import abstract_weights
 from trm.original.files import read_state_dict
-from trm.original.settings import recursion_of
+from trm.original.shapes import recursion_of
 from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, bare, from_state_dict, to_state_dict
 from trm.training.start_from import fit_rows
 

@@ -316,12 +316,21 @@ MISTAKES = [
     wrong("maze", NEW, "--train", "{mazes}", "--test", "{text}", says="text.txt: header: found 'one line'"),
     wrong("maze", NEW, "--generate", 5, "--labels", "x", says="Invalid value for '--labels'"),
     wrong("maze", NEW, "--generate", 5, "--size", 3, says="--size: found 3, expected 5 to 32"),
-    wrong("arc", NEW, "{empty}/arc", says="arc_training_challenges.json: cannot read"),
+    wrong(
+        "arc", NEW, "{empty}/arc", says="arc: found no such file or folder, and no arc_SUBSET_challenges.json beside it"
+    ),
     wrong("arc", NEW, "{kaggle}", "--test-set", "x", says="--test-set: found 'x', expected one of the subsets"),
     wrong("arc", NEW, "{kaggle}", "--test-set2", "x", says="--test-set2: found 'x', expected one of the subsets"),
     wrong("arc", NEW, "{kaggle}", "--subsets", "training,training", says="--test-set: found 'evaluation'"),
     wrong("arc", NEW, "{kaggle}", "--subsets", "evaluation,evaluation", says="--subsets: found 'evaluation,evalua"),
-    wrong("arc", NEW, "{kaggle}", "--subsets", "evaluation,x", says="arc_x_challenges.json: cannot read"),
+    wrong(
+        "arc",
+        NEW,
+        "{kaggle}",
+        "--subsets",
+        "evaluation,x",
+        says="arc: found no subset 'x', expected one of those that are there: --subsets training,evaluation,concept",
+    ),
     wrong("arc", "{full}", "{empty}/arc", says="already exists, expected a new or empty folder"),
     wrong("check", "{empty}", says="empty: found neither train/ nor test/"),
     wrong("check", "nowhere", says="nowhere: found neither train/ nor test/"),

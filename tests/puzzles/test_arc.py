@@ -13,6 +13,7 @@ from conftest import GOLDEN
 from trm.errors import InputError
 from trm.puzzles.kinds.arc import augmentations as arc_augmentations
 from trm.puzzles.kinds.arc import frames as arc_frames
+from trm.puzzles.kinds.arc import sources as arc_sources
 from trm.puzzles.kinds.arc import tasks as arc_tasks
 from trm.puzzles.kinds.arc.augmentations import Augmentation
 
@@ -37,13 +38,13 @@ def same(first: list[arc_tasks.Task], second: list[arc_tasks.Task]) -> bool:
 
 
 def test_both_layouts_say_the_same(tmp_path: Path):
-    kaggle = arc_tasks.read_subset(KAGGLE, "evaluation")
+    kaggle = arc_sources.read_subset(KAGGLE, "evaluation")
     assert {p.is_test for task in kaggle for p in task.pairs} == {False, True}
     (tmp_path / "evaluation" / "deeper").mkdir(parents=True)
     for i, task in enumerate(kaggle):
         folder = tmp_path / "evaluation" / ("deeper" if i % 2 else "")
         (folder / f"{task.name}.json").write_text(json.dumps({"name": task.name} | task.source))
-    official = arc_tasks.read_subset(str(tmp_path), "evaluation")
+    official = arc_sources.read_subset(str(tmp_path), "evaluation")
     assert same(sorted(official, key=lambda t: t.name), sorted(kaggle, key=lambda t: t.name))
     assert all(task.source == other.source for task in official for other in kaggle if task.name == other.name)
 
@@ -51,8 +52,8 @@ def test_both_layouts_say_the_same(tmp_path: Path):
 def test_gzip_files(tmp_path: Path):
     for path in Path(KAGGLE).parent.iterdir():
         (tmp_path / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
-    zipped = arc_tasks.read_subset(str(tmp_path / "arc"), "training")
-    assert same(zipped, arc_tasks.read_subset(KAGGLE, "training"))
+    zipped = arc_sources.read_subset(str(tmp_path / "arc"), "training")
+    assert same(zipped, arc_sources.read_subset(KAGGLE, "training"))
 
 
 UNSOLVED = {"train": [PAIR], "test": [{"input": [[1]]}]}
@@ -61,10 +62,10 @@ UNSOLVED = {"train": [PAIR], "test": [{"input": [[1]]}]}
 @pytest.mark.parametrize("solutions", [None, {}, {"t": [None]}])
 def test_unknown_solutions_are_allowed_when_asked_for(tmp_path: Path, solutions: dict | None):
     source = write_kaggle(tmp_path, {"t": UNSOLVED}, solutions)
-    (task,) = arc_tasks.read_subset(source, "x", allow_missing_solutions=True)
+    (task,) = arc_sources.read_subset(source, "x", allow_missing_solutions=True)
     assert [p.output.tolist() for p in task.pairs if p.is_test] == [[[0]]]
     with pytest.raises(InputError, match=r"missing|cannot read"):
-        arc_tasks.read_subset(source, "x")
+        arc_sources.read_subset(source, "x")
 
 
 def task_with(side: str, grid: Any) -> dict:
@@ -101,38 +102,41 @@ SOLVED = {"t": [[[1]]]}
 )
 def test_bad_tasks_are_named(challenges: Any, solutions: Any, message: str, tmp_path: Path):
     with pytest.raises(InputError) as caught:
-        arc_tasks.read_subset(write_kaggle(tmp_path, challenges, solutions), "x")
+        arc_sources.read_subset(write_kaggle(tmp_path, challenges, solutions), "x")
     assert message in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_bad_files_are_named(tmp_path: Path):
-    with pytest.raises(InputError, match=r"b_x_challenges\.json: cannot read: No such file"):
-        arc_tasks.read_subset(str(tmp_path / "b"), "x")
+    with pytest.raises(InputError, match=r"b: found no such file or folder, and no b_SUBSET_challenges\.json"):
+        arc_sources.read_subset(str(tmp_path / "b"), "x")
     (tmp_path / "c_x_challenges.json").write_text('{"t": ')
     with pytest.raises(InputError, match=r"c_x_challenges\.json: not a JSON file"):
-        arc_tasks.read_subset(str(tmp_path / "c"), "x")
+        arc_sources.read_subset(str(tmp_path / "c"), "x")
     (tmp_path / "d_x_challenges.json.gz").write_bytes(gzip.compress(b"{}")[:-5])
     with pytest.raises(InputError, match=r"d_x_challenges\.json\.gz: cannot read"):
-        arc_tasks.read_subset(str(tmp_path / "d"), "x")
+        arc_sources.read_subset(str(tmp_path / "d"), "x")
     damaged = bytearray(gzip.compress(b"{}" * 100))
     damaged[10] ^= 255
     (tmp_path / "e_x_challenges.json.gz").write_bytes(damaged)
     with pytest.raises(InputError, match=r"e_x_challenges\.json\.gz: cannot read"):
-        arc_tasks.read_subset(str(tmp_path / "e"), "x")
+        arc_sources.read_subset(str(tmp_path / "e"), "x")
     deep = "[" * 200_000
     (tmp_path / "f_x_challenges.json").write_text(deep)
     with pytest.raises(InputError, match=r"f_x_challenges\.json: not a JSON file"):
-        arc_tasks.read_subset(str(tmp_path / "f"), "x")
+        arc_sources.read_subset(str(tmp_path / "f"), "x")
     with pytest.raises(InputError, match="puzzle: not a JSON file"):
         arc_tasks.parse_tasks(deep, "puzzle")
-    with pytest.raises(InputError, match="found no JSON file, expected one per task"):
-        arc_tasks.read_subset(str(tmp_path), "training")
+    with pytest.raises(InputError, match=r"found no subset 'training', expected .*: --subsets x$"):
+        arc_sources.read_subset(str(tmp_path), "training")
+    (tmp_path / "training").mkdir()
+    with pytest.raises(InputError, match="training: found no JSON file, expected one per task"):
+        arc_sources.read_subset(str(tmp_path), "training")
     for folder in ("training/a", "training/b"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "t.json").write_text(json.dumps(TASK))
     with pytest.raises(InputError, match=r"b/t.json: found task 't' again, expected it once, as in .*a/t.json"):
-        arc_tasks.read_subset(str(tmp_path), "training")
+        arc_sources.read_subset(str(tmp_path), "training")
 
 
 def test_names_undo_augmentations():

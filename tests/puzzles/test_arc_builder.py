@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, run_trm
 
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleSet
@@ -21,10 +21,11 @@ from trm.puzzles.kinds.arc import augmentations as arc_augmentations
 from trm.puzzles.kinds.arc import choose as arc_choose
 from trm.puzzles.kinds.arc import frames as arc_frames
 from trm.puzzles.kinds.arc import grids as arc_grids
-from trm.puzzles.kinds.arc import tasks as arc_tasks
-from trm.puzzles.kinds.arc.augmentations import IDENTITY, Augmentation
+from trm.puzzles.kinds.arc import sources as arc_sources
+from trm.puzzles.kinds.arc.augmentations import IDENTITY, Augmentation, Augmentations
 from trm.puzzles.kinds.arc.build import Subset, build, find_leaks
-from trm.puzzles.kinds.arc.choose import Augmentations, SeededDraws, choose_augmentations
+from trm.puzzles.kinds.arc.choose import choose_augmentations
+from trm.puzzles.kinds.arc.draws import SeededDraws
 from trm.puzzles.kinds.arc.tasks import Pair, Task
 from trm.puzzles.loader import HostBatch, TrainLoader, read_examples
 from trm.puzzles.processes import process_pool
@@ -37,7 +38,7 @@ NUM_AUG = 20
 @pytest.fixture(scope="module")
 def subsets() -> list[Subset]:
     return [
-        Subset(n, arc_tasks.read_subset(KAGGLE, n), n == "evaluation") for n in ("training", "evaluation", "concept")
+        Subset(n, arc_sources.read_subset(KAGGLE, n), n == "evaluation") for n in ("training", "evaluation", "concept")
     ]
 
 
@@ -180,6 +181,32 @@ def test_sets_are_functions_of_the_seed_on_any_number_of_processes(stored: Path,
     assert files == sorted(path.relative_to(tmp_path / "two") for path in (tmp_path / "two").rglob("*.*"))
     assert all((stored / file).read_bytes() == (tmp_path / "two" / file).read_bytes() for file in files)
     assert any((stored / file).read_bytes() != (tmp_path / "other" / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("compact", [False, True])
+def test_the_order_of_the_original(compact: bool, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """The recorded set of the original's builder, from the same files and options."""
+    recorded = GOLDEN / "arc_small"
+    config = json.loads((recorded / "case.json").read_text())["build_config"]
+    command = ["data", "arc", tmp_path / "set", recorded / config["input_file_prefix"], "--order", "original"]
+    command += ["--subsets", ",".join(config["subsets"]), "--test-set", config["test_set_name"]]
+    command += ["--num-aug", config["num_aug"], "--seed", config["seed"], *(["--compact"] if compact else [])]
+    code, _, err = run_trm(capsys, *command)
+    assert code == 0, err
+    theirs = recorded / config["output_dir"]
+    assert read_identifiers(tmp_path / "set") == read_identifiers(theirs)
+    for split in ("train", "test"):
+        found, expected = (read_puzzle_set(d, split).sets["all"] for d in (tmp_path / "set", theirs))
+        for field in (
+            "puzzle_identifiers",
+            "puzzle_indices",
+            "group_indices",
+            *([] if compact else ["inputs", "labels"]),
+        ):
+            np.testing.assert_array_equal(getattr(found, field), getattr(expected, field))
+    code, _, err = run_trm(capsys, *command, "--processes", 2, "--overwrite")
+    assert code == 2
+    assert "--processes: found 2 with --order original, expected 1" in err
 
 
 # Duplicates

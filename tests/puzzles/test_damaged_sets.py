@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from trm.errors import InputError
 from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.kinds.arc.build import Subset, build
-from trm.puzzles.kinds.arc.choose import SeededDraws
-from trm.puzzles.kinds.arc.tasks import read_subset
+from trm.puzzles.kinds.arc.draws import SeededDraws
+from trm.puzzles.kinds.arc.sources import read_subset
 from trm.puzzles.loader import TrainLoader, load_test_batches
 from trm.puzzles.reading import read_puzzle_set
 

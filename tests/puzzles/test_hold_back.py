@@ -14,8 +14,8 @@ from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
 from trm.puzzles.identifiers import match_names
 from trm.puzzles.identity import difference, fingerprint
 from trm.puzzles.kinds.arc.build import Subset, build
-from trm.puzzles.kinds.arc.choose import SeededDraws
-from trm.puzzles.kinds.arc.tasks import read_subset
+from trm.puzzles.kinds.arc.draws import SeededDraws
+from trm.puzzles.kinds.arc.sources import read_subset
 from trm.puzzles.loader import TrainLoader, load_test_batches
 from trm.puzzles.reading import read_puzzle_set, read_puzzle_sets
 from trm.puzzles.validation import hold_back

@@ -11,9 +11,9 @@ from conftest import GOLDEN
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import check_puzzle_set, checksums, read_splits, token_histogram
-from trm.puzzles.kinds.arc import tasks as arc_tasks
+from trm.puzzles.kinds.arc import sources as arc_sources
 from trm.puzzles.kinds.arc.build import Subset, build
-from trm.puzzles.kinds.arc.choose import SeededDraws
+from trm.puzzles.kinds.arc.draws import SeededDraws
 from trm.puzzles.reading import read_puzzle_set
 from trm.puzzles.writing import write_puzzle_set
 
@@ -145,7 +145,7 @@ def test_a_folder_without_a_split(tmp_path: Path):
 
 
 def test_names_that_say_something_else(tmp_path: Path):
-    tasks = arc_tasks.read_subset(str(GOLDEN / "arc_small" / "source" / "arc"), "evaluation")
+    tasks = arc_sources.read_subset(str(GOLDEN / "arc_small" / "source" / "arc"), "evaluation")
     build(tmp_path / "set", [Subset("evaluation", tasks, True)], 3, SeededDraws(0), compact=True)
     assert len(list(check_puzzle_set(tmp_path / "set"))) == 4
     path = tmp_path / "set" / "test" / "all__colors.npy"

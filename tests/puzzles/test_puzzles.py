@@ -31,6 +31,34 @@ def test_round_trip(puzzle_dir: Path, splits: dict[str, PuzzleSet]):
     assert read_identifiers(puzzle_dir) == ["<blank>"]
 
 
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ["total_puzzles"],  # As HRM's builders write it.
+        ["total_puzzles", "total_groups", "mean_puzzle_examples", "num_puzzle_identifiers", "sets", "seq_len"],
+    ],
+)
+def test_metadata_that_the_arrays_tell(missing: list[str], tmp_path: Path):
+    """Two groups of three puzzles, of which each has two examples."""
+    tokens = np.random.default_rng(0).integers(1, 6, size=(12, 16))
+    puzzles = PuzzleSet.from_arrays(
+        tokens,
+        tokens,
+        6,
+        puzzle_identifiers=np.arange(1, 7),
+        puzzles=np.repeat(np.arange(6), 2),
+        groups=np.repeat(np.arange(2), 3),
+        num_puzzle_identifiers=8,
+    )
+    write_puzzle_set(tmp_path / "set", {"train": puzzles}, ["<blank>", *"abcdefg"])
+    expected = read_puzzle_set(tmp_path / "set", "train").metadata
+    assert (expected.total_groups, expected.total_puzzles, expected.mean_puzzle_examples) == (2, 6, 2.0)
+    path = tmp_path / "set" / "train" / "dataset.json"
+    values = {name: value for name, value in json.loads(path.read_text()).items() if name not in missing}
+    path.write_text(json.dumps(values))
+    assert read_puzzle_set(tmp_path / "set", "train").metadata == expected
+
+
 def test_nothing_is_overwritten_unasked(puzzle_dir: Path, splits: dict[str, PuzzleSet], tmp_path: Path):
     target = shutil.copytree(puzzle_dir, tmp_path / "set")
     with pytest.raises(InputError, match="already exists"):

@@ -71,7 +71,7 @@ def test_there_and_back(
         settings = [f"--set=model.{setting}" for setting in said]
         code, out, err = run_trm(capsys, *command)
         assert code == 2
-        assert "model.num_heads: unknown: neither the tensors nor an all_config.yaml beside" in err
+        assert "missing: model.num_heads, model.positions, model.H_cycles, model.L_cycles, model.puzzle_emb_len;" in err
         code, out, err = run_trm(capsys, *command, *settings)
         assert code == 0, err
         np.testing.assert_array_equal(load_weights(imported)[0].model.lm_head, weights.model.lm_head)

@@ -102,7 +102,9 @@ def decode(text: Mapping[str, str]) -> tuple[Description, dict[str, int]]:
         values = json.loads(text.get(KEY, "{}"))
         if not isinstance(values, dict) or values.get("format") not in READABLE:
             found = values.get("format") if isinstance(values, dict) else values
-            raise InputError(f"format: found {found!r}, expected {FORMAT!r}, a file that trm wrote")
+            raise InputError(
+                f"format: found {found!r}, expected {FORMAT!r}, a file that trm wrote (`trm import` converts others)"
+            )
         values = migrate(values)
         checksum = values.pop(_CHECKSUM, None)
         if checksum is not None and checksum != _text_checksum(values):

@@ -31,6 +31,7 @@ from trm.evaluation.data import open_data
 from trm.evaluation.evaluate import evaluate
 from trm.evaluation.report import Predictions
 from trm.model.flops import network_passes
+from trm.puzzles.reading import read_puzzle_set
 from trm.show.console import print_lines, print_warning
 from trm.solving.trained_model import TrainedModel, load
 from trm.storage.files import atomic_write, check_writable
@@ -104,7 +105,10 @@ def evaluate_command(
     voters: dict[Any, Voter | None] = {}
     written = {}
     for checkpoint in checkpoints:
-        model = load(checkpoint, averaged=not raw).with_settings(settings or [])
+        metadata = read_puzzle_set(data, split).metadata if data else None
+        model = load(checkpoint, averaged=not raw, metadata=metadata).with_settings(settings or [])
+        for line in model.notes:
+            print_warning(line)
         opened = open_data(model, data, split, trained_on)
         for line in opened.warnings:
             print_warning(line)

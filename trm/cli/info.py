@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,17 +12,23 @@ import typer
 from rich.table import Table
 
 from trm.checkpoints.card import describe_weights
+from trm.checkpoints.description import Description
 from trm.checkpoints.format import describe
 from trm.configuration.reading import config_to_toml
+from trm.errors import InputError
+from trm.original.beside import ENDINGS, checkpoint_in, has_checkpoint
+from trm.original.files import looks_binary, open_tensors
+from trm.original.loading import is_foreign, open_weights
 from trm.puzzles.arrays import PuzzleSet
-from trm.puzzles.check import checksums, read_splits, token_histogram
+from trm.puzzles.check import SPLITS, checksums, read_splits, token_histogram
 from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import read_examples
 from trm.puzzles.metadata import IGNORED_LABEL, Metadata
-from trm.show.console import console, print_lines, print_rows
+from trm.show.console import console, print_lines, print_rows, print_warning
 from trm.show.terminal import draw_example, side_by_side
-from trm.storage.bundled import ENDING, weights_names
+from trm.storage.bundled import ENDING, weights_names, weights_path
+from trm.storage.hub import SCHEME
 from trm.training.experiment import config as read_experiment
 
 
@@ -31,16 +39,54 @@ def info_command(
 
     Example: `trm info runs/quickstart/weights.safetensors`
     """
-    if path.endswith(ENDING) or (path in weights_names() and not os.path.exists(path)):
+    if path.endswith(ENDING) or path.startswith(SCHEME) or (path in weights_names() and not os.path.exists(path)):
         _print_checkpoint(path)
     elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
-        _print_puzzle_set(Path(path))
+        _print_folder(Path(path))
+    elif os.path.isfile(path) and _is_checkpoint(path):
+        _print_checkpoint(path)
     else:
         print_lines(config_to_toml(read_experiment(path)).rstrip())
 
 
+def _is_checkpoint(path: str) -> bool:
+    """Return whether a file without the ending of ours is one of tensors: by its content, or by its name."""
+    if path.endswith((".toml", ".json")):
+        return False
+    return path.endswith(ENDINGS) or re.fullmatch(r"step_\d+", os.path.basename(path)) is not None or looks_binary(path)
+
+
+def _print_folder(directory: Path) -> None:
+    if not any((directory / split).is_dir() for split in SPLITS) and has_checkpoint(directory):
+        _print_checkpoint(str(directory))
+    else:
+        _print_puzzle_set(directory)
+
+
 def _print_checkpoint(path: str) -> None:
-    description, arrays = describe(path)
+    file = checkpoint_in(weights_path(path))
+    if is_foreign(file):
+        _print_foreign(path, file)
+    else:
+        _print_described(*describe(file))
+
+
+def _print_foreign(name: str, file: Path) -> None:
+    """Print what a checkpoint of another program holds, even where that is not enough to build the model."""
+    tensors = open_tensors(file)
+    try:
+        opened = open_weights(name)
+    except InputError as error:
+        print_rows({tensor: str(shape) for tensor, shape in tensors.shapes.items()})
+        raise InputError(str(error)) from error
+    for line in opened.notes:
+        print_warning(line)
+    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.tensors.items()}
+    arrays = {name: (dtypes[name], shape) for name, shape in tensors.shapes.items()}
+    _print_described(dataclasses.replace(opened.description, versions={"another program": ""}), arrays)
+
+
+def _print_described(description: Description, arrays: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
     rows = {"kind": description.kind, "step": description.step}
     if description.kind == "weights":
         rows["weights"] = describe_weights(description)

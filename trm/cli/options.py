@@ -15,8 +15,9 @@ from trm.storage.hub import SCHEME
 # Files
 
 _WHICH = f" {ENDING}; {SCHEME}OWNER/REPOSITORY/FILE; or bundled weights: {', '.join(weights_names())}."
-CheckpointFile = Annotated[str, typer.Argument(help="Checkpoint or weights:" + _WHICH)]
-CheckpointFiles = Annotated[list[str], typer.Argument(help="Checkpoints or weights:" + _WHICH)]
+_OTHERS = " Checkpoints of PyTorch programs are converted."
+CheckpointFile = Annotated[str, typer.Argument(help="Checkpoint or weights:" + _WHICH + _OTHERS)]
+CheckpointFiles = Annotated[list[str], typer.Argument(help="Checkpoints or weights:" + _WHICH + _OTHERS)]
 OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Take the raw weights, not their moving average.")]

@@ -8,9 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from trm.evaluation.arc import Ranking, describe_rankings, pass_at
+from trm.evaluation.arc import Ranking, describe_rankings, known_tests, pass_at
 from trm.evaluation.report import Accuracy, Interval, Report, wilson_interval
-from trm.show.console import console, print_lines, print_rows
+from trm.show.console import console, print_lines, print_rows, print_warning
 from trm.storage.files import atomic_write
 
 
@@ -51,9 +51,18 @@ def print_tables(report: Report, passes: int) -> None:
 
 def report_votes(rankings: Mapping[str, list[Ranking]]) -> dict[str, Any]:
     """Print pass@K of the votes on ARC, and return it with the ranks for the JSON report."""
+    known = known_tests(rankings)
+    tests, solved = (sum(map(len, of.values())) for of in (rankings, known))
+    print_lines(f"votes: {len(rankings)} tasks, {tests} test inputs")
+    if solved < tests:
+        print_warning(
+            f"{tests - solved} of {tests} test inputs have no known solution: pass@K leaves them out, and exact "
+            "accuracy counts every answer to them as wrong"
+        )
+    if not known:
+        return {"tasks": describe_rankings(rankings)}
     passed = pass_at(rankings)
-    intervals = {key: wilson_interval(value, len(rankings)) for key, value in passed.items()}
-    print_lines(f"votes: {len(rankings)} tasks, {sum(map(len, rankings.values()))} test inputs")
+    intervals = {key: wilson_interval(value, len(known)) for key, value in passed.items()}
     print_rows({f"  {key}": _with_interval(value, intervals[key]) for key, value in passed.items()})
     return passed | {"intervals": intervals, "tasks": describe_rankings(rankings)}
 

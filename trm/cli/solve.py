@@ -91,6 +91,8 @@ def solve_command(
             raise InputError(f"--watch: found {given[0]} beside it, expected none of {', '.join(unused)}")
     keep_programs()
     model = load(checkpoint)
+    for line in model.notes:
+        print_warning(line)
     kind = model.kind
     if kind.solved_from == "tasks":
         if watch:

@@ -3,7 +3,6 @@
 import csv
 import json
 import sys
-import zlib
 from pathlib import Path
 
 from jax.sharding import Mesh
@@ -12,13 +11,13 @@ from rich.text import Text
 from trm.cli.options import Output
 from trm.errors import InputError
 from trm.evaluation.arc import ATTEMPTS
-from trm.puzzles.csv_files import open_text
 from trm.puzzles.identifiers import read_shared_identifiers
 from trm.puzzles.identity import fingerprint_names
+from trm.puzzles.json_files import unpack
 from trm.puzzles.kinds.arc.draw import draw_grid
 from trm.puzzles.kinds.arc.frames import to_frame
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, Grid
-from trm.puzzles.kinds.arc.tasks import Task, parse_tasks
+from trm.puzzles.kinds.arc.tasks import Task, parse_tasks, task_name
 from trm.show.console import console, print_lines, print_warning
 from trm.show.terminal import side_by_side
 from trm.solving.arc import SolvedTest, solve_tasks
@@ -55,6 +54,10 @@ def _read_names(model: TrainedModel, data: Path | None) -> list[str]:
     """Return the names of the model's identifiers, out of the puzzle set that it was trained on."""
     directories = [str(data)] if data else model.config.data.train_paths
     where = ", ".join(directories)
+    if not where:
+        raise InputError(
+            f"--data: missing, expected the puzzle set that {model.name} was trained on: it names its tasks"
+        )
     names, expected = read_shared_identifiers(directories), len(model.weights.puzzle_table)
     if len(names) != expected:
         found = f"{len(names):,} puzzle identifiers in {where}"
@@ -76,16 +79,10 @@ def _read_names(model: TrainedModel, data: Path | None) -> list[str]:
 def _read(source: str) -> list[Task]:
     if source == "-":
         return parse_tasks(read_standard_input(), "standard input")
-    if source.lstrip().startswith("{"):
+    if source.lstrip().startswith(("{", "[")):
         return parse_tasks(source, "puzzle")
-    path = Path(source)
-    try:
-        with open_text(path) as file:
-            text = file.read()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{source}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     # A task that stands alone is named by its file, as in the official repositories.
-    return parse_tasks(text, source, path.name.split(".")[0])
+    return parse_tasks(unpack(Path(source)), source, task_name(source))
 
 
 def _grid(test: SolvedTest, attempt: int) -> list[list[int]]:

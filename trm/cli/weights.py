@@ -1,7 +1,6 @@
 """`trm export`, `trm import`, `trm push`: weights between files, programs and the hub."""
 
 import dataclasses
-import re
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,14 +14,19 @@ from trm.cli.options import CheckpointFile, OutFile, Overwrite, Raw, refuse_exis
 from trm.configuration.schema import DataConfig
 from trm.errors import InputError
 from trm.model.reasoner import count_parameters
-from trm.original.convert import SETTINGS_FILE, import_weights
+from trm.original.beside import checkpoint_in, names_beside, settings_beside
+from trm.original.convert import check_answers, import_weights
 from trm.original.files import write_state_dict
+from trm.original.loading import with_names
 from trm.original.settings import settings_from_config
 from trm.original.state_dict import COMPILED_PREFIX, to_state_dict
+from trm.puzzles.identifiers import read_identifiers
+from trm.puzzles.kinds.registry import kind_of
+from trm.puzzles.metadata import Metadata
 from trm.puzzles.reading import read_puzzle_set
 from trm.show.console import print_lines, print_warning
 from trm.solving.trained_model import load
-from trm.storage.hub import SCHEME, local_path, path_beside, upload
+from trm.storage.hub import SCHEME, local_path, upload
 
 Format = Literal["trm", "torch"]
 """Whose names the tensors get."""
@@ -74,7 +78,8 @@ def import_command(
     file: Annotated[
         str,
         typer.Argument(
-            help=f"Checkpoint of the original program (step_N), or its tensors as .safetensors; {SCHEME}..."
+            help=f"Checkpoint of the original program, or of one made of it (step_N, .pt, .pth, .bin, .ckpt, .npz, "
+            f".safetensors), or its folder; {SCHEME}..."
         ),
     ],
     data: Annotated[Path, typer.Option(help="Puzzle set that it was trained on, or one of the same kind and size.")],
@@ -85,27 +90,60 @@ def import_command(
             "--set", metavar="SECTION.KEY=VALUE", help="Set a key that the file does not have; may be repeated."
         ),
     ] = None,
+    identifiers: Annotated[
+        Path | None,
+        typer.Option(
+            help="Puzzle set whose identifiers.json names the puzzle embeddings in the file.",
+            show_default="the folder of the file, else --data, unless trm built it",
+        ),
+    ] = None,
+    raw: Raw = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert a checkpoint of the original PyTorch program.
+    """Convert a checkpoint of the original PyTorch program, or of one made of it.
 
-    The configuration comes from names and shapes of the tensors, and from the all_config.yaml beside the file if there
-    is one. Nothing in the file is executed.
+    The configuration comes from names and shapes of the tensors, and from the settings in the file or in the YAML file
+    beside it. Nothing in the file is executed.
 
     Example: `trm import step_65100 --data data/sudoku -o sudoku.safetensors --set model.H_cycles=3`
     """
     refuse_existing(out, overwrite)
     puzzles = read_puzzle_set(data, "train" if (data / "train").is_dir() else "test")
-    path = local_path(file)
-    settings_file = path_beside(file, SETTINGS_FILE)
-    weights, config, metadata = import_weights(path, settings_file, puzzles, str(data), settings or [])
-    step = re.fullmatch(r"step_(\d+)", path.stem)
-    save(out, weights, Description("weights", config, metadata, int(step[1]) if step else 0, averaged=True))
-    rows, names = metadata.num_puzzle_identifiers, puzzles.metadata.num_puzzle_identifiers
-    if rows != names:
-        print_warning(f"{out}: found {rows:,} puzzle embeddings, where {data} has {names:,} puzzle identifiers")
-    parameters = count_parameters(weights.model)
-    print_lines(f"{out}: {out.stat().st_size:,} bytes, {config.model.recursion} of {parameters:,} parameters")
+    path = checkpoint_in(local_path(file))
+    beside = settings_beside(file, path)
+    imported = import_weights(path, beside, puzzles.metadata, str(data), settings or [], averaged=not raw)
+    check_answers(path, imported)
+    description = _with_names(imported.description, path, data, puzzles.metadata, identifiers)
+    save(out, imported.weights, description)
+    for line in imported.notes:
+        print_warning(line)
+    parameters, recursion = count_parameters(imported.weights.model), description.config.model.recursion
+    print_lines(f"{out}: {out.stat().st_size:,} bytes, {recursion} of {parameters:,} parameters")
+
+
+def _with_names(
+    description: Description, path: Path, data: Path, metadata: Metadata, identifiers: Path | None
+) -> Description:
+    """Return a description that knows the names of the puzzle embeddings; raise InputError where they are not known."""
+    rows = description.metadata.num_puzzle_identifiers
+    if rows < 2:
+        return description
+    named = identifiers or names_beside(path)
+    if named is None and metadata.num_puzzle_identifiers == rows and not (metadata.kind and _orders_itself(metadata)):
+        named = data
+    if named is None or len(read_identifiers(named)) != rows:
+        found = metadata.num_puzzle_identifiers if named in (None, data) else len(read_identifiers(named))
+        which = f"{found:,} in {named or data}" if found != rows else f"those of {data}, in the order of trm"
+        raise InputError(
+            f"{path}: the names of its {rows:,} puzzle embeddings are not known: found {which}, expected --identifiers "
+            "DIR, the puzzle set that it was trained on (trm data arc --order original builds the original's)"
+        )
+    return with_names(description, named)
+
+
+def _orders_itself(metadata: Metadata) -> bool:
+    """Return whether sets of a kind that trm builds number their puzzles in another order than the original's."""
+    return kind_of(metadata).solved_from == "tasks"
 
 
 def push_command(

@@ -76,12 +76,22 @@ def knows_tasks(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> bool:
 
 
 def pass_at(rankings: Mapping[str, Sequence[Ranking]], ks: Sequence[int] = PASS_KS) -> dict[str, float]:
-    """Return pass@K for each K: the share of a task's test inputs whose truth is among the first K, mean over tasks."""
+    """Return pass@K for each K: the share of a task's test inputs whose truth is among the first K, mean over tasks.
+
+    Test inputs without a known solution do not count, and tasks without any; NaN where none is left.
+    """
+    known = known_tests(rankings).values()
 
     def share(tests: Sequence[Ranking], k: int) -> float:
         return sum(test.truth_rank is not None and test.truth_rank <= k for test in tests) / len(tests)
 
-    return {f"pass@{k}": math.fsum(share(tests, k) for tests in rankings.values()) / len(rankings) for k in ks}
+    return {f"pass@{k}": math.fsum(share(tests, k) for tests in known) / len(known) if known else math.nan for k in ks}
+
+
+def known_tests(rankings: Mapping[str, Sequence[Ranking]]) -> dict[str, list[Ranking]]:
+    """Return the test inputs whose solution is known, of the tasks that have such."""
+    known = {name: [test for test in tests if test.known] for name, tests in rankings.items()}
+    return {name: tests for name, tests in known.items() if tests}
 
 
 def submission(

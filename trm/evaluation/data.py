@@ -59,7 +59,14 @@ def open_data(
         # Of a single identifier all puzzles have the same embedding.
         known = model.description.identity.get("identifiers")
         if trained_on is None and known is None:
-            where = ", ".join(directories)
+            where, own = ", ".join(directories), tuple(config.train_paths) + tuple(config.test_paths)
+            if not set(directories) <= set(own):
+                # The weights say which set is theirs, and this is another, or they do not say it.
+                rows = model.metadata.num_puzzle_identifiers
+                raise InputError(
+                    f"{model.name}: identifiers: found no names of its {rows:,} puzzle embeddings, expected "
+                    f"--trained-on DIR, its puzzle set, to match those of {where} by name"
+                )
             warnings = (
                 f"{model.name}: has no fingerprint of its identifiers (an earlier format, or an imported file): their "
                 f"names are not compared with those of {where}",

@@ -1,13 +1,18 @@
-"""State dicts in files: tensors by name, as PyTorch programs exchange them. Nothing in a file is executed.
+"""Files of tensors, as PyTorch programs exchange them. Nothing in a file is executed.
 
-Entry: `read_state_dict`, `write_state_dict`. Files of `torch.save` need torch (extra `torch`), safetensors do not.
+Entry: `open_tensors`; `read_state_dict`, `write_state_dict` for state dicts alone. What a file is, its content says,
+not its name. Files of `torch.save` need torch (extra `torch`), and are read by its `weights_only` loader; safetensors
+and .npz do not.
 """
 
+import re
 import zipfile
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import ml_dtypes
 import numpy as np
@@ -16,48 +21,96 @@ from trm.errors import InputError
 from trm.storage.files import atomic_write
 from trm.storage.safetensors import read_safetensors, write_safetensors
 
-_BEGINNINGS = (b"PK\x03\x04", b"\x80")
-"""First bytes of a zip archive, which `torch.save` writes, and of the pickle that it wrote before 1.6."""
+Format = Literal["torch", "npz", "safetensors"]
+
+_LFS = b"version https://git-lfs"
+_MOST_COMPRESSED = 100
+"""Bytes that a byte of a .npz archive may unpack to: weights hardly compress, a table of zeros does."""
+_DEEPEST = 20
+"""Levels of containers in a file that are looked into."""
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """The tensors of a file, read one by one, and what stands beside them."""
+
+    path: Path
+    shapes: Mapping[str, tuple[int, ...]]
+    """By name. Of tensors in containers the keys are joined by dots: `ema.shadow.inner.lm_head.weight`."""
+    tensors: Mapping[str, Any] = field(repr=False)
+    others: Mapping[str, Any] = field(default_factory=dict)
+    """Numbers, text and lists of them, by name likewise."""
+    tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Containers with text as keys, by name likewise."""
+
+    def read(self, name: str) -> np.ndarray:
+        """Read a tensor; raise InputError, naming the file and the tensor, for one that NumPy cannot hold."""
+        tensor = self.tensors[name]
+        if isinstance(tensor, np.ndarray):
+            return _named(tensor)
+        torch = _import_torch(self.path)
+        size = self.path.stat().st_size
+        # A view can repeat a few numbers without end.
+        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
+            found = f"shape {tuple(tensor.shape)}, more than a file of {size:,} bytes"
+            raise InputError(f"{self.path}: {name}: found {found}")
+        try:
+            return _to_numpy(torch, tensor)
+        except TypeError as error:
+            expected = "expected float32, bfloat16 or the like"
+            raise InputError(f"{self.path}: {name}: found {tensor.dtype}, {expected}") from error
+
+
+def format_of(path: str | Path) -> Format:
+    """Say what a file is by its first bytes; anything else is called safetensors, whose reader says what is wrong.
+
+    Raises InputError, naming the file, for one that cannot be read, and for one that stands for another.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            beginning = file.read(64)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read: {error.strerror}") from error
+    if beginning.startswith(_LFS):
+        raise InputError(
+            f"{path}: found a git-lfs pointer, expected the file that it stands for: `git lfs pull` fetches it"
+        )
+    if beginning.lstrip()[:9].lower().startswith((b"<!doctype", b"<html")):
+        raise InputError(f"{path}: found a web page, expected the file itself: its page has a download link")
+    # A safetensors file begins with the length of its header, which may look like a pickle, and then a brace.
+    if beginning[7:9] == b"\0{":
+        return "safetensors"
+    if beginning.startswith(b"PK\x03\x04"):
+        return "npz" if _is_npz(Path(path)) else "torch"
+    # The pickle that torch.save wrote before 1.6.
+    return "torch" if beginning.startswith(b"\x80") else "safetensors"
+
+
+def looks_binary(path: str | Path) -> bool:
+    """Return whether a file begins as files of tensors do, or as a pointer of git-lfs to one."""
+    with Path(path).open("rb") as file:
+        beginning = file.read(64)
+    return beginning.startswith((b"PK\x03\x04", b"\x80", _LFS)) or beginning[7:9] == b"\0{"
+
+
+def open_tensors(path: str | Path) -> TensorFile:
+    """Open a file of tensors by name, whatever wrote it.
+
+    Raises InputError, naming the file, when it is missing or damaged, holds objects of other kinds, or would unpack to
+    more bytes than it can have.
+    """
+    path = Path(path)
+    kind = format_of(path)
+    if kind == "torch":
+        return _open_torch(path)
+    arrays = _read_npz(path) if kind == "npz" else read_safetensors(path)[0]
+    return TensorFile(path, {name: array.shape for name, array in arrays.items()}, arrays)
 
 
 def read_state_dict(path: str | Path) -> dict[str, np.ndarray]:
-    """Read a state dict from a safetensors file or one of `torch.save`.
-
-    Raises InputError, naming the file, when it is missing or damaged, holds anything but tensors by name, or would
-    unpack to more bytes than it has.
-    """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(9)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read: {error.strerror}") from error
-    # A safetensors file begins with the length of its header, which may look like a pickle, and then a brace.
-    if not beginning.startswith(_BEGINNINGS) or beginning.endswith(b"\0{"):
-        return read_safetensors(path)[0]
-    torch = _import_torch(path)
-    _refuse_bombs(path)
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Damaged bytes raise anything.
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: not a state dict of torch.save: {reason:.200}") from error
-    tensors = values if isinstance(values, Mapping) else {}
-    if not tensors or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in tensors.items()):
-        found = f"a {type(values).__name__} of {', '.join(map(repr, list(tensors)[:3])) or 'nothing'}"
-        raise InputError(f"{path}: found {found}, expected a state dict: tensors by name")
-    size = path.stat().st_size
-    for name, tensor in tensors.items():
-        # A view can repeat a few numbers without end.
-        if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
-            raise InputError(f"{path}: {name}: found shape {tuple(tensor.shape)}, more than a file of {size:,} bytes")
-    arrays = {}
-    for name, tensor in tensors.items():
-        try:
-            arrays[name] = _to_numpy(torch, tensor)
-        except TypeError as error:
-            raise InputError(f"{path}: {name}: found {tensor.dtype}, expected float32, bfloat16 or the like") from error
-    return arrays
+    """Read all tensors of a file; raise InputError as `open_tensors`, and for a file without tensors."""
+    file = open_tensors(path)
+    return {name: file.read(name) for name in file.tensors}
 
 
 def write_state_dict(path: str | Path, tensors: Mapping[str, np.ndarray]) -> None:
@@ -71,6 +124,70 @@ def write_state_dict(path: str | Path, tensors: Mapping[str, np.ndarray]) -> Non
         torch.save({name: _from_numpy(torch, array) for name, array in tensors.items()}, temporary)
 
 
+# torch
+
+
+def _open_torch(path: Path) -> TensorFile:
+    torch = _import_torch(path)
+    _refuse_bombs(path)
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()):
+            values = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # Damaged bytes raise anything.
+        raise InputError(f"{path}: not a state dict of torch.save: {_reason(error)}") from error
+    tensors: dict[str, Any] = {}
+    others: dict[str, Any] = {}
+    tables: dict[str, Mapping[str, Any]] = {}
+    seen: set[int] = set()
+
+    def walk(value: Any, names: tuple[str, ...]) -> None:
+        name = ".".join(names)
+        if isinstance(value, torch.Tensor):
+            tensors[name] = value
+        elif isinstance(value, Mapping | list | tuple) and len(names) < _DEEPEST:
+            # A container in many places, or in itself, is looked into once.
+            if id(value) in seen:
+                return
+            seen.add(id(value))
+            if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+                tables[name] = value
+            items = value.items() if isinstance(value, Mapping) else enumerate(value)
+            for key, item in items:
+                walk(item, (*names, str(key)))
+        else:
+            others[name] = value
+
+    walk(values, ())
+    if not tensors:
+        keys = ", ".join(map(repr, list(values)[:3])) if isinstance(values, Mapping) else ""
+        raise InputError(
+            f"{path}: found a {type(values).__name__} of {keys or 'nothing'}, expected a state dict: tensors by name"
+        )
+    return TensorFile(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors, others, tables)
+
+
+def _numpy_globals() -> list[Any]:
+    """Return what NumPy's arrays and numbers are unpickled with: training states hold some beside their tensors."""
+    multiarray = np._core.multiarray  # pyright: ignore[reportAttributeAccessIssue]
+    makers = [
+        (f, f"numpy.{core}.multiarray.{f.__name__}")
+        for f in (multiarray._reconstruct, multiarray.scalar)
+        for core in ("core", "_core")
+    ]
+    numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
+    return [*makers, np.ndarray, np.dtype, *numbers]
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip()
+    if found := re.search(r"GLOBAL (\S+)", text):
+        return (
+            f"found an object of {found[1]}, expected tensors, numbers and text: save the weights alone, by "
+            "torch.save(model.state_dict(), FILE), in the program that wrote it"
+        )
+    return f"{text.split(chr(10))[0] or type(error).__name__:.200}"
+
+
 def _import_torch(path: Path) -> Any:
     try:
         import torch  # pyright: ignore[reportMissingImports]
@@ -81,8 +198,8 @@ def _import_torch(path: Path) -> Any:
     return torch
 
 
-def _refuse_bombs(path: Path) -> None:
-    """Refuse an archive that would unpack to more bytes than it has; `torch.save` does not compress."""
+def _refuse_bombs(path: Path, most: int = 1) -> None:
+    """Refuse an archive that would unpack to more than `most` times its bytes; `torch.save` does not compress."""
     if not zipfile.is_zipfile(path):
         return
     try:
@@ -91,10 +208,9 @@ def _refuse_bombs(path: Path) -> None:
     except (OSError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: not a whole archive: {error}") from error
     size = path.stat().st_size
-    if unpacked > size:
-        raise InputError(
-            f"{path}: found {unpacked:,} bytes compressed to {size:,}, expected tensors without compression"
-        )
+    if unpacked > most * size:
+        expected = "tensors without compression" if most == 1 else f"at most {most} times as many"
+        raise InputError(f"{path}: found {unpacked:,} bytes compressed to {size:,}, expected {expected}")
 
 
 def _to_numpy(torch: ModuleType, tensor: Any) -> np.ndarray:
@@ -109,3 +225,30 @@ def _from_numpy(torch: ModuleType, array: np.ndarray) -> Any:
     if array.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     return torch.from_numpy(array)
+
+
+# NumPy
+
+
+def _is_npz(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):  # Torch's reader says what is wrong with it.
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    _refuse_bombs(path, _MOST_COMPRESSED)
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    # What damaged bytes raise in zip files, deflate and NumPy's headers.
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{path}: not a whole .npz file: {str(error).split(chr(10))[0]:.200}") from error
+
+
+def _named(array: np.ndarray) -> np.ndarray:
+    """Return an array; NumPy writes bfloat16 as two bytes without a type."""
+    return array.view(ml_dtypes.bfloat16) if array.dtype.kind == "V" and array.dtype.itemsize == 2 else array

@@ -1,28 +1,20 @@
-"""Configurations of the original PyTorch program: its settings and tensor shapes as tables of ours, and back.
+"""Settings of the original PyTorch program, and of programs made of it, as tables of ours, and back.
 
 The settings are those of its `all_config.yaml`, laid flat: the keys under `arch` beside the others. Entry:
-`read_settings`, `tables_from_settings`, `tables_from_tensors`, `settings_from_config`.
+`read_settings`, `flatten_settings`, `tables_from_settings`, `settings_from_config`.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from trm.configuration.schema import Config, ModelConfig
+from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.model.layers import swiglu_width
 from trm.model.recursions import unused_sizes
-from trm.original.state_dict import PUZZLE_TABLE
-from trm.puzzles.metadata import Metadata
 
 Tables = dict[str, dict[str, Any]]
 """Values by section and key, for `trm.configuration.reading.config_from_tables`."""
-Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes of the tensors of a bare model, by name."""
-
 SAME_NAMES: Mapping[str, Sequence[str]] = {
     "model": (
         "hidden_size num_heads expansion H_layers L_layers H_cycles L_cycles puzzle_emb_ndim puzzle_emb_len rope_theta "
@@ -37,7 +29,7 @@ SAME_NAMES: Mapping[str, Sequence[str]] = {
 }
 """Settings with the same name in both programs, by our section."""
 
-_FREE_PREFIX = ("trm", "trm_singlez", "trm_hier6")
+FREE_PREFIX = ("trm", "trm_singlez", "trm_hier6")
 """Recursions of the original whose prefix may be longer than a puzzle-embedding row needs."""
 _FIXED_PREFIX = ("hrm", "transformers_baseline")
 """Those whose prefix is as short as possible."""
@@ -47,7 +39,7 @@ _FIXED_PREFIX = ("hrm", "transformers_baseline")
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read `all_config.yaml`; raise InputError for a file that is none."""
+    """Read `all_config.yaml`, or a file like it, or one in JSON; raise InputError for a file that is none."""
     try:
         import yaml
     except ImportError as error:
@@ -59,17 +51,93 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     # Its reader recurses into nested brackets, and makes numbers and dates as Python does.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split()):.200}") from error
-    arch = values.get("arch") if isinstance(values, dict) else None
-    if not isinstance(arch, dict):
+    settings = flatten_settings(values)
+    if settings is None:
         raise InputError(f"{path}: arch: missing, expected the original's all_config.yaml")
-    loss = arch.get("loss")
-    loss_type = {"loss_type": loss["loss_type"]} if isinstance(loss, dict) and "loss_type" in loss else {}
-    return {key: value for key, value in (values | arch | loss_type).items() if value is not None}
+    return settings
+
+
+def flatten_settings(values: Any) -> dict[str, Any] | None:
+    """Lay settings flat, and turn numbers as text into numbers; None for values that are no settings of a model."""
+    if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
+        return None
+    arch = values.get("arch")
+    if not isinstance(arch, Mapping):
+        # The settings of the model alone, or those of nano-trm.
+        if "hidden_size" not in values:
+            return None
+        arch = {}
+    loss = arch.get("loss", values.get("loss"))
+    loss_type = {"loss_type": loss["loss_type"]} if isinstance(loss, Mapping) and "loss_type" in loss else {}
+    flat = dict(values) | dict(arch) | loss_type
+    flat |= {ours: flat[theirs] for theirs, ours in _NANO.items() if theirs in flat}
+    if "pos_emb_type" in flat:
+        flat["pos_encodings"] = {"1d": "rope"}.get(str(flat["pos_emb_type"]), flat["pos_emb_type"])
+    plain = {key: _plain(key, value, flat) for key, value in flat.items()}
+    if "pos_encodings" in plain and plain["pos_encodings"] is None:
+        plain["pos_encodings"] = "none"  # Not unknown: the model has no positions.
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+_NANO = {
+    "num_layers": "L_layers",
+    "N_supervision": "halt_max_steps",
+    "ffn_expansion": "expansion",
+    "puzzle_emb_dim": "puzzle_emb_ndim",
+    "use_mlp": "mlp_t",
+    "learning_rate": "lr",
+    "learning_rate_emb": "puzzle_emb_lr",
+    "warmup_steps": "lr_warmup_steps",
+}
+"""Settings of nano-trm by the original's names."""
+
+_WORDS = {"true": True, "false": False, "none": None, "null": None, "~": None, "": None}
+_TEXT = ("loss_type", "name")
+
+
+def _plain(key: str, value: Any, settings: Mapping[str, Any], depth: int = 0) -> Any:
+    """Return what text stands for: YAML reads 1e-4 as text, and a reference as `${.hidden_size}`."""
+    if not isinstance(value, str) or key in _TEXT:
+        return value
+    text = value.strip()
+    if (named := re.fullmatch(r"\$\{[\w.]*?(\w+)\}", text)) and depth < 3:
+        return _plain(key, settings.get(named[1]), settings, depth + 1)
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if re.fullmatch(r"[+-]?\d+", text) and len(text) < 20:
+        return int(text)
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", text, re.IGNORECASE):
+        return float(text)
+    return text.removeprefix("torch.")
+
+
+_NOT_OURS: Mapping[str, tuple[Any, ...]] = {
+    "lambda_": (1,),
+    "noise_scale": (0,),
+    "use_conv_swiglu": (False,),
+    "use_board_swiglu": (False,),
+    "attn_gate_type": (),
+}
+"""Settings of programs made of the original that no key of ours stands for, with the values that change nothing."""
+
+
+def refuse_unknown_networks(settings: Mapping[str, Any]) -> None:
+    """Raise InputError, naming the setting, for a network that no configuration of ours makes."""
+    for name, usual in _NOT_OURS.items():
+        if name in settings and settings[name] not in usual:
+            expected = f"{usual[0]!r}" if usual else "it unset"
+            raise InputError(f"{name}: found {settings[name]!r}, expected {expected}: no key of model.* stands for it")
+    positions = settings.get("pos_encodings")
+    if positions not in (None, "none", "rope", "learned") and not settings.get("mlp_t"):
+        raise InputError(
+            f"pos_encodings: found {positions!r}, expected rope, learned or none: model.positions has nothing else"
+        )
 
 
 def tables_from_settings(settings: Mapping[str, Any], recursion: str) -> Tables:
     """Translate settings, with the original's defaults for those that are missing and have one."""
-    settings = {"puzzle_emb_ndim": 0} | dict(settings)
+    refuse_unknown_networks(settings)
+    settings = {"puzzle_emb_ndim": 0, "ema": False} | dict(settings)
     tables: Tables = {
         section: {name: settings[name] for name in names if name in settings} for section, names in SAME_NAMES.items()
     }
@@ -77,17 +145,17 @@ def tables_from_settings(settings: Mapping[str, Any], recursion: str) -> Tables:
     model["recursion"] = recursion
     # The original carries sizes along that it does not use.
     model |= unused_sizes(recursion)
-    if recursion not in _FREE_PREFIX:
+    if recursion not in FREE_PREFIX:
         model["puzzle_emb_len"] = 0
     model["mixer"] = "mlp" if settings.get("mlp_t") else "attention"
     if "pos_encodings" in settings:
-        # The original takes any other name for no positions, and without attention it never rotates.
+        # Without attention the original never rotates.
         known = ("rope", "learned") if model["mixer"] == "attention" else ("learned",)
         model["positions"] = settings["pos_encodings"] if settings["pos_encodings"] in known else "none"
     tables["halting"]["q_continue"] = _q_continue(settings, recursion)
     if "loss_type" in settings:
         tables["loss"] = {"type": settings["loss_type"]}
-    if not settings.get("ema", True):
+    if not settings["ema"]:
         tables["optimizer"].pop("ema_rate", None)
     if not settings["puzzle_emb_ndim"]:
         tables["optimizer"].pop("freeze_weights", None)  # The original ignores it then.
@@ -109,7 +177,7 @@ def settings_from_config(config: Config) -> dict[str, Any]:
     """
     model, halting = config.model, config.halting
     recursion = model.recursion
-    known = _FREE_PREFIX + _FIXED_PREFIX
+    known = FREE_PREFIX + _FIXED_PREFIX
     if recursion not in known:
         raise InputError(f"model.recursion: found {recursion!r}, expected one of the original's: {', '.join(known)}")
     if model.differentiated_cycles != 1:
@@ -119,7 +187,7 @@ def settings_from_config(config: Config) -> dict[str, Any]:
         found = f"gate {model.gate!r}, register {str(model.register).lower()}"
         raise InputError(f"model: found {found}, expected 'silu' and false: the original has nothing else")
     shortest = -(-model.row_size // model.hidden_size)
-    if recursion not in _FREE_PREFIX and model.prefix_len != shortest:
+    if recursion not in FREE_PREFIX and model.prefix_len != shortest:
         found = f"puzzle_emb_len {model.puzzle_emb_len}"
         raise InputError(f"model.puzzle_emb_len: found {found}, expected 0: so it is in the original's {recursion}")
     if recursion == "transformers_baseline" and (model.mixer != "attention" or model.positions == "none"):
@@ -131,94 +199,8 @@ def settings_from_config(config: Config) -> dict[str, Any]:
     settings = {name: getattr(model, name) for name in names} | {"puzzle_emb_ndim": model.row_size}
     settings |= {"mlp_t": model.mixer == "mlp", "pos_encodings": model.positions}
     settings |= {name: getattr(halting, name) for name in ("halt_max_steps", "halt_exploration_prob")}
-    if recursion in _FREE_PREFIX:
+    if recursion in FREE_PREFIX:
         settings |= {"puzzle_emb_len": model.prefix_len, "no_ACT_continue": halting.q_continue == "unused"}
     if recursion == "transformers_baseline":
         settings |= {"H_cycles": 1, "act_enabled": halting.act_enabled, "act_inference": halting.act_inference}
     return settings
-
-
-# Shapes
-
-
-def recursion_of(tensors: Mapping[str, Any]) -> str:
-    """Return the recursion that the names of a bare model's tensors show; raise InputError for other names."""
-    levels = {match[1] for name in tensors if (match := re.match(r"inner\.([HL]_level)\.", name))}
-    if levels == {"H_level", "L_level"}:
-        return "hrm"
-    if levels == {"H_level"}:
-        return "transformers_baseline"
-    if levels == {"L_level"}:
-        if "inner.L1_init" in tensors:
-            return "trm_hier6"
-        return "trm" if "inner.H_init" in tensors else "trm_singlez"
-    found = ", ".join(sorted(tensors)[:3]) or "no tensors"
-    raise InputError(f"found {found}, expected inner.L_level or inner.H_level: no model of the original")
-
-
-def tables_from_tensors(tensors: Mapping[str, np.ndarray], metadata: Metadata) -> Tables:
-    """Return what names, shapes and dtypes show about a bare model that reads a puzzle set."""
-    recursion = recursion_of(tensors)
-    shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    vocab_size, hidden_size = _shape(shapes, "inner.embed_tokens.embedding_weight", 2)
-    if vocab_size != metadata.vocab_size:
-        raise InputError(f"vocab_size: found {vocab_size} in the tensors, expected {metadata.vocab_size}")
-    if hidden_size < 1:
-        raise InputError(f"inner.embed_tokens.embedding_weight: found width {hidden_size}, expected 1 or more")
-    rows = _shape(shapes, PUZZLE_TABLE, 2) if PUZZLE_TABLE in shapes else (0, 0)
-    initial = tensors.get("inner.H_init", tensors.get("inner.L_init"))
-    model: dict[str, Any] = {"recursion": recursion, "hidden_size": hidden_size, "puzzle_emb_ndim": rows[-1]}
-    if initial is not None:
-        model["forward_dtype"] = initial.dtype.name
-    model |= unused_sizes(recursion)
-    for level in ("H", "L"):
-        if f"{level}_layers" not in unused_sizes(recursion):
-            model[f"{level}_layers"] = len(
-                {name.split(".")[3] for name in shapes if name.startswith(f"inner.{level}_level.layers.")}
-            )
-    level = "H" if recursion == "transformers_baseline" else "L"
-    block = f"inner.{level}_level.layers.0"
-    model["expansion"] = _expansion(hidden_size, _shape(shapes, f"{block}.mlp.gate_up_proj.weight", 2)[0] // 2)
-    positions = None
-    if f"{block}.mlp_t.gate_up_proj.weight" in shapes:
-        positions = _shape(shapes, f"{block}.mlp_t.gate_up_proj.weight", 2)[1]
-        model |= {"mixer": "mlp", "positions": "none", "num_heads": 1}
-    else:
-        model["mixer"] = "attention"
-    if "inner.embed_pos.embedding_weight" in shapes:
-        model["positions"] = "learned"
-        positions = _shape(shapes, "inner.embed_pos.embedding_weight", 2)[0]
-    if recursion not in _FREE_PREFIX:
-        model["puzzle_emb_len"] = 0
-    elif positions is not None and rows[-1]:
-        model["puzzle_emb_len"] = positions - metadata.seq_len
-    return {"model": model}
-
-
-def _shape(shapes: Shapes, name: str, axes: int) -> tuple[int, ...]:
-    if name not in shapes:
-        raise InputError(f"{name}: missing")
-    if len(shapes[name]) != axes:
-        raise InputError(f"{name}: found shape {shapes[name]}, expected {axes} axes")
-    return shapes[name]
-
-
-def _expansion(width: int, inner: int) -> float:
-    """Return an expansion that makes a SwiGLU of this inner width."""
-    exact = 1.5 * inner / width
-    return ModelConfig.expansion if swiglu_width(width, ModelConfig.expansion) == inner else exact
-
-
-UNKNOWN = {"num_heads": "N", "positions": "rope", "H_cycles": "N", "L_cycles": "N", "puzzle_emb_len": "N"}
-"""Keys that tensors may not show, each with an example for the message."""
-
-
-def require_known(tables: Tables, set_keys: Collection[str], where: str) -> None:
-    """Raise InputError naming the first setting of the model that neither tables nor `section.key` names cover."""
-    model = tables["model"]
-    for name, example in UNKNOWN.items():
-        needless = name == "puzzle_emb_len" and not model.get("puzzle_emb_ndim")
-        if name not in model and f"model.{name}" not in set_keys and not needless:
-            raise InputError(
-                f"model.{name}: unknown: neither the tensors nor {where} say it, expected --set model.{name}={example}"
-            )

@@ -6,15 +6,14 @@ recursion, and for every tree of that shape: weights, gradients, moments, moving
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from trm.errors import InputError
 from trm.model.weights import Weights
-
-T = TypeVar("T")
+from trm.original.names import bare
 
 PUZZLE_TABLE = "inner.puzzle_emb.weights"
 """The original's name of the puzzle embeddings."""
@@ -70,9 +69,9 @@ def original_of(path: str) -> Original:
     return original._replace(key=original.key.replace("#", block[0]))
 
 
-def bare(state_dict: Mapping[str, T]) -> dict[str, T]:
-    """Drop the prefixes of the loss head (`model.`) and of torch.compile (`_orig_mod.`) from the names."""
-    return {key.removeprefix("_orig_mod.").removeprefix("model."): tensor for key, tensor in state_dict.items()}
+def names_in(like: Weights) -> set[str]:
+    """Return the original's names of the arrays of weights, which may be abstract."""
+    return {_original_at(path).key for path, leaf in jax.tree.leaves_with_path(like) if leaf.size}
 
 
 def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weights:

@@ -8,12 +8,19 @@ from typing import Any
 
 from trm.errors import InputError
 
+_GZIP = b"\x1f\x8b"
+
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file, gzip when its name ends in .gz; raise InputError when it is missing or malformed."""
+    """Read a JSON file, plain or gzip; raise InputError when it is missing or malformed."""
+    return parse_json(unpack(path), str(path))
+
+
+def unpack(path: Path) -> bytes:
+    """Read a file, gzip when its name or its content says so; raise InputError when it is missing or damaged."""
     try:
         data = path.read_bytes()
-        return parse_json(gzip.decompress(data) if path.suffix == ".gz" else data, str(path))
+        return gzip.decompress(data) if path.suffix == ".gz" or data.startswith(_GZIP) else data
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
 

@@ -5,11 +5,13 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleArrays, PuzzleSet, StoredAugmentations
+from trm.puzzles.identifiers import NAMES_FILE, read_identifiers
 from trm.puzzles.joining import join_puzzle_sets
 from trm.puzzles.json_files import read_json
 from trm.puzzles.kinds.arc.grids import ARC_COLORS
@@ -24,7 +26,7 @@ def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
     """
     folder = Path(directory) / split
     path = folder / "dataset.json"
-    metadata = check_metadata(read_json(path), str(path))
+    metadata = check_metadata(_complete(read_json(path), folder), str(path))
     check_kind(metadata, str(path))
     sets = {name: _read_arrays(folder, name, metadata) for name in metadata.sets}
     return PuzzleSet(str(folder), metadata, sets)
@@ -33,6 +35,37 @@ def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
 def read_puzzle_sets(directories: Sequence[str | Path], split: str) -> PuzzleSet:
     """Open one split of several puzzle sets as one; see `join_puzzle_sets`."""
     return join_puzzle_sets([read_puzzle_set(directory, split) for directory in directories])
+
+
+def _complete(values: Any, folder: Path) -> Any:
+    """Return what `dataset.json` says, with what only the arrays of a set say: HRM's builders count no puzzles."""
+    if not isinstance(values, dict) or all(name in values for name in _DERIVED):
+        return values
+    names = [path.name.removesuffix("__inputs.npy") for path in sorted(folder.glob("*__inputs.npy"))]
+    sets = values.get("sets", names)
+    if not isinstance(sets, list) or not all(isinstance(name, str) for name in sets) or not set(sets) <= set(names):
+        return values  # Checking them names what is wrong.
+    arrays = {field: [_map_array(folder / f"{name}__{field}.npy") for name in sets] for field in FIELDS}
+    if not sets or any(array.ndim == 0 for parts in arrays.values() for array in parts):
+        return values
+    groups, puzzles = (sum(len(array) - 1 for array in arrays[f"{of}_indices"]) for of in ("group", "puzzle"))
+    identifiers = 1 + max(int(array.max(initial=0)) for array in arrays["puzzle_identifiers"])
+    if (folder.parent / NAMES_FILE).exists():
+        identifiers = max(identifiers, len(read_identifiers(folder.parent)))
+    examples = sum(len(array) for array in arrays["inputs"])
+    found = {
+        "sets": sets,
+        "seq_len": arrays["inputs"][0].shape[-1],
+        "num_puzzle_identifiers": identifiers,
+        "total_groups": groups,
+        "total_puzzles": puzzles,
+        "mean_puzzle_examples": examples / max(puzzles, 1),
+    }
+    return found | values
+
+
+_DERIVED = "sets seq_len num_puzzle_identifiers total_groups total_puzzles mean_puzzle_examples".split()
+"""Fields of the metadata that arrays tell; the vocabulary and what its tokens mean they do not."""
 
 
 def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:

@@ -13,11 +13,11 @@ from jax.sharding import Mesh
 from jaxtyping import Integer, Num
 
 from trm.checkpoints.description import Description
-from trm.checkpoints.format import load_weights
 from trm.configuration.neutral import with_neutral_settings
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
+from trm.original.loading import open_weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.parallel.processor import resolve_dtype
 from trm.puzzles.kinds.kind import PuzzleKind
@@ -44,6 +44,8 @@ class TrainedModel:
     """What the file says of the weights."""
     name: str = "model"
     """Name or path that it was loaded from, for messages."""
+    notes: tuple[str, ...] = ()
+    """Lines on what was guessed, rounded or left out, of a file of another program."""
 
     @property
     def config(self) -> Config:
@@ -175,7 +177,7 @@ class TrainedModel:
         leaves = zip(jax.tree.leaves(self.weights), jax.tree.leaves(like), strict=True)
         arrays = [leaf.astype(expected.dtype) for leaf, expected in leaves]
         weights = jax.tree.unflatten(jax.tree.structure(like), arrays)
-        return TrainedModel(weights, dataclasses.replace(self.description, config=config), self.name)
+        return TrainedModel(weights, dataclasses.replace(self.description, config=config), self.name, self.notes)
 
     def parse(self, text: str, where: str = "puzzle") -> Integer[np.ndarray, " seq_len"]:
         """Return the tokens of a puzzle; raise InputError, beginning with `where`, for text of another size or kind."""
@@ -268,14 +270,16 @@ class TrainedModel:
         return tokens.astype(np.int32), single
 
 
-def load(name_or_path: str | Path, averaged: bool = True) -> TrainedModel:
+def load(name_or_path: str | Path, averaged: bool = True, metadata: Metadata | None = None) -> TrainedModel:
     """Load weights or a checkpoint: a file, `hf://OWNER/REPOSITORY/FILE`, or bundled weights by name.
 
-    From a checkpoint it takes the moving average of the weights where there is one, unless `averaged` is false. Raises
-    InputError, naming the file, for anything else, and for averaged weights alone when the raw ones are asked for.
+    From a checkpoint it takes the moving average of the weights where there is one, unless `averaged` is false. A
+    checkpoint of the original PyTorch program, or of one made of it, is converted; `metadata`, of its puzzle set, says
+    what its tensors do not. Raises InputError, naming the file, for anything else, and for averaged weights alone when
+    the raw ones are asked for.
     """
-    weights, description = load_weights(name_or_path, averaged)
-    return TrainedModel(weights, description.of_weights(averaged), str(name_or_path))
+    opened = open_weights(name_or_path, averaged, metadata)
+    return TrainedModel(opened.weights, opened.description, str(name_or_path), opened.notes)
 
 
 _reason = partial(jax.jit, static_argnames="steps")(reason)

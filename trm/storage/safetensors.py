@@ -21,6 +21,13 @@ _DTYPES: dict[str, np.dtype] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "I32": np.dtype(np.int32),
     "BOOL": np.dtype(bool),
+    # Of other programs.
+    "F16": np.dtype(np.float16),
+    "F64": np.dtype(np.float64),
+    "I64": np.dtype(np.int64),
+    "I16": np.dtype(np.int16),
+    "I8": np.dtype(np.int8),
+    "U8": np.dtype(np.uint8),
 }
 
 
@@ -47,8 +54,7 @@ def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], text: 
 def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Read named arrays and text metadata.
 
-    Raises InputError, naming the file, for one that is missing or damaged, and for dtypes other than float32, bfloat16,
-    int32 and bool.
+    Raises InputError, naming the file, for one that is missing or damaged, and for dtypes that NumPy does not have.
     """
     path = Path(path)
     try:

@@ -74,7 +74,7 @@ def begin(
         return _go_on(loaded, config, mesh, metadata, identity)
     state, notes = make_state(config, metadata, mesh), []
     if init:
-        state = start_from(state, init, config, identity)
+        state = start_from(state, init, config, identity, metadata, notes.append)
         notes.append(f"starting from {init.path}")
     return Begin(state, 0, 0, Best(), False, notes)
 

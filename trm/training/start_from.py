@@ -4,7 +4,7 @@ Entry: `start_from`; `fit_rows` and `map_rows` for the table of puzzle embedding
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -15,14 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from trm.checkpoints.format import load_weights
 from trm.checkpoints.tree import name_leaves
 from trm.configuration.schema import Config, ModelConfig
 from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
 from trm.model.weights import Weights
+from trm.original.loading import open_weights
+from trm.original.shapes import UNKNOWN
 from trm.puzzles.identifiers import read_identifiers, read_shared_identifiers
-from trm.puzzles.metadata import BLANK
+from trm.puzzles.metadata import BLANK, Metadata
 from trm.training.state import TrainState
 
 
@@ -37,19 +38,31 @@ class WarmStart(NamedTuple):
 
 
 def start_from(
-    state: TrainState, start: WarmStart, config: Config, identity: Mapping[str, str] = MappingProxyType({})
+    state: TrainState,
+    start: WarmStart,
+    config: Config,
+    identity: Mapping[str, str] = MappingProxyType({}),
+    metadata: Metadata | None = None,
+    on_note: Callable[[str], object] = lambda line: None,
 ) -> TrainState:
     """Put trained weights into a fresh state, whose arrays stay where they are.
 
-    `identity`: fingerprints of the puzzle set to train on. Raises InputError, naming the array or the key, when the
-    weights are of another model, and when puzzle embeddings would go to puzzles of other names. Cycles may differ.
+    `identity`: fingerprints of the puzzle set to train on. `metadata`: of that set; with the configuration it says what
+    a checkpoint of a PyTorch program does not. `on_note` is told what was guessed or left out of such a file. Raises
+    InputError, naming the array or the key, when the weights are of another model, and when puzzle embeddings would go
+    to puzzles of other names, or of names that are not known. Cycles may differ.
     """
-    weights, description = load_weights(start.path)
+    known = {name: getattr(config.model, name) for name in UNKNOWN}
+    opened = open_weights(start.path, metadata=metadata, known=known)
+    weights, description = opened.weights, opened.description
+    for line in opened.notes:
+        on_note(line)
     found, expected = (names.get("identifiers", "") for names in (description.identity, identity))
     by_number = start.data is None and 1 < len(weights.puzzle_table) == len(state.puzzle_table)
-    if by_number and found and expected and found != expected and config.model.row_size:
+    if by_number and expected and found != expected and config.model.row_size:
+        which = "others than" if found else "none to compare with"
         raise InputError(
-            f"{start.path}: identifiers: found others than those of {', '.join(config.data.train_paths)}, expected the "
+            f"{start.path}: identifiers: found {which} those of {', '.join(config.data.train_paths)}, expected the "
             "same, or --init-data with the puzzle set of these weights, to take puzzle embeddings over by name"
         )
     _check_same(start.path, description.config.model, config.model)

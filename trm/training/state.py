@@ -84,12 +84,13 @@ def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
 
 def check_divisible(config: Config, devices: int) -> None:
     """Raise InputError when the batch cannot be cut evenly over devices and microbatches."""
-    pieces = devices * max(1, config.train.microbatches)
-    if config.train.global_batch_size % pieces:
+    rules = config.train
+    pieces = devices * max(1, rules.microbatches)
+    if rules.global_batch_size % pieces:
+        microbatches = f" x {rules.microbatches} microbatches" if rules.microbatches else ""
         raise InputError(
-            f"train.global_batch_size: found {config.train.global_batch_size}, expected a multiple of {pieces} "
-            f"({devices} devices"
-            + (f" x {config.train.microbatches} microbatches)" if config.train.microbatches else ")")
+            f"train.global_batch_size: found {rules.global_batch_size}, expected a multiple of {pieces} "
+            f"({devices} devices{microbatches})"
         )
 
 

@@ -1,6 +1,7 @@
 """Augmentations of ARC tasks and their names. Entry: `Augmentation`, `parse_name`."""
 
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -52,3 +53,16 @@ def parse_name(name: str) -> tuple[str, Augmentation]:
         expected = SEPARATOR.join(["TASK", "t0 to t7", "the ten new colours"])
         raise InputError(f"puzzle identifier: found {name!r}, expected {expected}")
     return task, Augmentation(int(said[1]), np.array(list(rest[-1])).astype(np.uint8))
+
+
+class Augmentations(NamedTuple):
+    """The puzzles of a group: how to make each from the task. The first is the task itself."""
+
+    transforms: Integer[np.ndarray, " puzzles"]
+    colors: Integer[np.ndarray, "puzzles 10"]
+
+    def names(self, task: str) -> Iterator[str]:
+        """Yield the puzzles' names."""
+        yield task
+        for t, colors in zip(self.transforms[1:].tolist(), self.colors[1:], strict=True):
+            yield name_augmentation(task, Augmentation(t, colors))

@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from trm.errors import InputError
-from trm.puzzles.kinds.arc.choose import Draws, choose_augmentations
+from trm.puzzles.kinds.arc.choose import choose_augmentations
+from trm.puzzles.kinds.arc.draws import Draws
 from trm.puzzles.kinds.arc.grids import PAD, SEQ_LEN, VOCAB_SIZE
 from trm.puzzles.kinds.arc.identify import Group, identify, write_names
 from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES, Pair, Task

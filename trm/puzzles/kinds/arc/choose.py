@@ -1,91 +1,18 @@
-"""Choosing the augmentations of ARC tasks. Entry: `choose_augmentations`, `SeededDraws`."""
+"""Choosing the augmentations of ARC tasks. Entry: `choose_augmentations`."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cache, partial
-from typing import NamedTuple, Protocol, runtime_checkable
+from functools import cache
 
 import numpy as np
 from jaxtyping import Integer, UInt64
 
-from trm.puzzles.kinds.arc.augmentations import IDENTITY, Augmentation, name_augmentation
-from trm.puzzles.kinds.arc.frames import DrawOffsets
+from trm.puzzles.kinds.arc.augmentations import IDENTITY, Augmentations
+from trm.puzzles.kinds.arc.draws import DrawAugmentations
 from trm.puzzles.kinds.arc.grids import ARC_COLORS, ARC_SIDE, SEQ_LEN, Grid
 from trm.puzzles.kinds.arc.tasks import Task
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
-from trm.puzzles.streams import Purpose, random_stream
 
 TRIES_PER_AUGMENTATION = 5
 """Draws for each wanted augmentation; a task with few different ones is left with those that were found."""
-
-
-class Augmentations(NamedTuple):
-    """The puzzles of a group: how to make each from the task. The first is the task itself."""
-
-    transforms: Integer[np.ndarray, " puzzles"]
-    colors: Integer[np.ndarray, "puzzles 10"]
-
-    def names(self, task: str) -> Iterator[str]:
-        """Yield the puzzles' names."""
-        yield task
-        for t, colors in zip(self.transforms[1:].tolist(), self.colors[1:], strict=True):
-            yield name_augmentation(task, Augmentation(t, colors))
-
-
-DrawAugmentations = Callable[[int], Augmentations]
-"""Draws a number of augmentations, one after the other; called again where some were not new."""
-
-
-@runtime_checkable
-class Draws(Protocol):
-    """The random choices of building a set, in the order in which they are asked for."""
-
-    def order(self, subset: int, tasks: int) -> Integer[np.ndarray, " tasks"]:
-        """Draw the order of a subset's tasks."""
-        ...
-
-    def augmentations(self, subset: int, task: int) -> DrawAugmentations:
-        """Return what draws the augmentations of a task."""
-        ...
-
-    def offsets(self, split: str, group: int, puzzle: int, pairs: int) -> DrawOffsets:
-        """Return what draws the places of pairs, `pairs` to a puzzle, of puzzles from number `puzzle` on."""
-        ...
-
-
-@dataclass(frozen=True)
-class SeededDraws:
-    """Draws that depend on a seed and on what is drawn, not on the order of the calls."""
-
-    seed: int
-
-    def order(self, subset: int, tasks: int) -> Integer[np.ndarray, " tasks"]:
-        return random_stream(self.seed, Purpose.ARC_ORDER, subset).permutation(tasks)
-
-    def augmentations(self, subset: int, task: int) -> DrawAugmentations:
-        return partial(_draw_augmentations, random_stream(self.seed, Purpose.ARC_AUGMENTATIONS, subset, task))
-
-    def offsets(self, split: str, group: int, puzzle: int, pairs: int) -> DrawOffsets:
-        if split == "test":
-            return lambda room: np.zeros_like(room)
-        return partial(_draw_offsets, random_stream(self.seed, Purpose.ARC_OFFSETS, group, puzzle), pairs)
-
-
-def _draw_augmentations(rng: np.random.Generator, count: int) -> Augmentations:
-    colors = np.zeros((count, ARC_COLORS), dtype=np.uint8)
-    # Black means nothing in most tasks, and keeps meaning that.
-    colors[:, 1:] = rng.permuted(np.tile(np.arange(1, ARC_COLORS, dtype=np.uint8), (count, 1)), axis=1)
-    return Augmentations(rng.integers(TRANSFORMS, size=count, dtype=np.uint8), colors)
-
-
-def _draw_offsets(
-    rng: np.random.Generator, pairs: int, room: Integer[np.ndarray, "batch 2"]
-) -> Integer[np.ndarray, "batch 2"]:
-    offsets = rng.integers(room)
-    # One pair of each puzzle stays at the top left.
-    starts = np.arange(0, len(room), pairs)
-    offsets[starts + rng.integers(pairs, size=len(starts))] = 0
-    return offsets
 
 
 def choose_augmentations(task: Task, num_aug: int, draw: DrawAugmentations) -> Augmentations:

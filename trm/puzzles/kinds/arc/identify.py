@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Integer
 
-from trm.puzzles.kinds.arc.choose import Augmentations
+from trm.puzzles.kinds.arc.augmentations import Augmentations
 from trm.puzzles.kinds.arc.tasks import Pair
 from trm.puzzles.metadata import BLANK
 

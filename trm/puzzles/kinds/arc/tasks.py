@@ -1,15 +1,25 @@
-"""ARC tasks in files: folders of JSON files, Kaggle's files, puzzle sets. Entry: `read_subset`, `parse_tasks`."""
+"""ARC tasks as JSON: one or several, in the forms that collections of them have. Entry: `parse_tasks`, `parse_task`.
 
-from collections.abc import Iterator
+A task is an object with `train` and `test` pairs; or `examples`, or a list of pairs alone, of which the last is the
+one to be solved, as in BARC and RE-ARC. `trm.puzzles.kinds.arc.sources` finds their files.
+"""
+
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from trm.errors import InputError
 from trm.puzzles.json_files import parse_json, read_json
-from trm.puzzles.kinds.arc.grids import Grid, parse_grid
+from trm.puzzles.kinds.arc.grids import Grid, is_blank, parse_grid
 
 TEST_PUZZLES = "test_puzzles.json"
 """File of a puzzle set that holds the tasks to be solved."""
+UNKNOWN = "unknown"
+"""Key of a pair in that file whose output is not known, and stands there as [[0]]."""
+
+_NAMES = ("name", "id", "task_id", "uid")
+"""Keys of a task that may hold its name."""
 
 
 class Pair(NamedTuple):
@@ -19,6 +29,8 @@ class Pair(NamedTuple):
     output: Grid
     is_test: bool
     """Whether it is to be solved, not a demonstration."""
+    known: bool = True
+    """Whether the output is known; else it is the grid [[0]]."""
 
 
 class Task(NamedTuple):
@@ -31,34 +43,108 @@ class Task(NamedTuple):
     """What the file says, outputs of the test pairs included."""
 
 
-def read_subset(source: str, subset: str, allow_missing_solutions: bool = False) -> list[Task]:
-    """Read the tasks of a subset.
+class Entry(NamedTuple):
+    """The JSON of a task."""
 
-    `source` is a directory with a folder for each subset that holds one JSON per task, as in the official repositories,
-    or else the prefix of Kaggle's files, `PREFIX_{subset}_challenges.json` and `PREFIX_{subset}_solutions.json`, plain
-    or .gz. With `allow_missing_solutions` an unknown output counts as the grid [[0]], as for a competition's test set.
-
-    Raises InputError, naming file, task and field, for whatever is missing or malformed.
-    """
-    if Path(source).is_dir():
-        entries = _read_folder(Path(source) / subset)
-    else:
-        entries = _read_kaggle(source, subset, allow_missing_solutions)
-    return [_parse_task(where, name, values, allow_missing_solutions) for where, name, values in entries]
+    where: str
+    """File, and line or place in it, for messages."""
+    name: str
+    values: Any
 
 
-def parse_tasks(text: str, where: str, name: str | None = None) -> list[Task]:
-    """Read tasks to be solved, whose outputs need not be known: one, or an object with a task per name, as Kaggle's.
+OnExtra = Callable[[str, int], object]
+"""Told of pairs of a task that are neither train nor test: their key, and how many."""
+
+
+def task_name(path: str | Path) -> str:
+    """Return the name of a task that a file holds alone: the file's, without .json, .jsonl and .gz."""
+    name = Path(path).name
+    for ending in (".gz", ".json", ".jsonl"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def parse_tasks(text: str | bytes, where: str, name: str | None = None) -> list[Task]:
+    """Read tasks to be solved, whose outputs need not be known: one, an object with a task per name, or JSON lines.
 
     `name` is that of a task that stands alone. Raises InputError, naming task and field, for whatever is malformed, and
     for a task without a name.
     """
-    values = parse_json(text, where)
-    if isinstance(values, dict) and {"train", "test"} & values.keys():
-        if name is None:
+    entries = list(split_entries(parse_json_lines(text, where), where, name))
+    return [parse_task(entry, allow_missing_solutions=True) for entry in entries]
+
+
+def parse_json_lines(text: str | bytes, where: str) -> Any:
+    """Parse JSON, or JSON lines as a list; raise InputError, beginning with `where`, for what is neither."""
+    try:
+        return parse_json(text, where)
+    except InputError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        try:
+            first = json.loads(lines[0]) if len(lines) > 1 else None
+        except (ValueError, RecursionError):
+            first = None
+        if not isinstance(first, dict | list):
+            raise
+        return [parse_json(line, f"{where}: line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def split_entries(values: Any, where: str, name: str | None) -> Iterator[Entry]:
+    """Yield the tasks in the JSON of a file; raise InputError for what holds none, and for a task without a name."""
+    if _is_task(values) or _is_pairs(values):
+        named = name or _name_in(values)
+        if named is None:
             raise InputError(f'{where}: found a task without a name, expected {{"NAME": ...}}')
-        values = {name: values}
-    return [_parse_task(where, name, task, True) for name, task in _require_named(values, where).items()]
+        yield Entry(where, named, values)
+    elif isinstance(values, list) and values and all(map(_is_task, values)):
+        for number, task in enumerate(values, start=1):
+            yield Entry(where, _name_in(task) or f"{name or 'task'}-{number}", task)
+    elif isinstance(values, dict) and values:
+        for key, task in values.items():
+            yield Entry(where, key, task)
+    else:
+        raise InputError(f"{where}: found {values!r:.40}, expected an object with a task per name")
+
+
+def parse_task(
+    entry: Entry, allow_missing_solutions: bool, on_extra: OnExtra = lambda key, count: None, unsolved: bool = False
+) -> Task:
+    """Turn the JSON of a task into a task; `unsolved`: outputs of [[0]] to be solved count as unknown.
+
+    Raises InputError, naming task and field, for whatever is missing or malformed.
+    """
+    where, values = f"{entry.where}: task {entry.name}", _as_object(entry.values)
+    if not isinstance(values, dict):
+        raise InputError(f"{where}: found {values!r:.40}, expected an object with train and test pairs")
+    pairs, source = [], {}
+    for kind, listed in values.items():
+        # Other keys, such as a task's name, say nothing about its grids.
+        if kind not in ("train", "test"):
+            if _is_pairs(listed):
+                on_extra(kind, len(listed))
+            continue
+        if not isinstance(listed, list):
+            raise InputError(f"{where}: {kind}: found {listed!r:.40}, expected a list of pairs")
+        source[kind] = []
+        for number, pair in enumerate(listed, start=1):
+            place = f"{where}: {kind} pair {number}"
+            if isinstance(pair, list) and len(pair) == 2:
+                pair = {"input": pair[0], "output": pair[1]}
+            if not isinstance(pair, dict) or "input" not in pair:
+                raise InputError(f"{place}: found {pair!r:.40}, expected an object with input and output")
+            known = not (pair.get(UNKNOWN) is True or is_blank(pair.get("output")))
+            if not known and (kind == "train" or not (allow_missing_solutions or UNKNOWN in pair)):
+                raise InputError(f"{place}: output: missing{_hint(kind)}")
+            output = parse_grid(pair["output"], f"{place}: output") if known else parse_grid([[0]], place)
+            known &= not (unsolved and kind == "test" and output.tolist() == [[0]])
+            grids = {"input": parse_grid(pair["input"], f"{place}: input"), "output": output}
+            pairs.append(Pair(**grids, is_test=kind == "test", known=known))
+            plain = {side: grid.tolist() for side, grid in grids.items()}
+            source[kind].append(pair | plain | ({} if known else {UNKNOWN: True}))
+    for kind in ("train", "test"):
+        if not source.get(kind):
+            raise InputError(f"{where}: {kind}: found no pairs, expected at least one")
+    return Task(entry.name, pairs, source)
 
 
 def read_test_puzzles(directory: str | Path) -> list[Task]:
@@ -67,90 +153,51 @@ def read_test_puzzles(directory: str | Path) -> list[Task]:
     Raises InputError, naming file, task and field, for whatever is missing or malformed.
     """
     path = Path(directory) / TEST_PUZZLES
-    return [_parse_task(str(path), name, values, False) for name, values in _read_named(path).items()]
-
-
-Entries = Iterator[tuple[str, str, Any]]
-"""File, name and JSON of each task."""
-
-
-def _read_folder(folder: Path) -> Entries:
-    paths = sorted(folder.rglob("*.json"))
-    if not paths:
-        raise InputError(f"{folder}: found no JSON file, expected one per task")
-    seen: dict[str, Path] = {}
-    for path in paths:
-        if path.stem in seen:
-            raise InputError(f"{path}: found task {path.stem!r} again, expected it once, as in {seen[path.stem]}")
-        seen[path.stem] = path
-        yield str(path), path.stem, read_json(path)
-
-
-def _read_kaggle(prefix: str, subset: str, allow_missing_solutions: bool) -> Entries:
-    path = _plain_or_gz(f"{prefix}_{subset}_challenges.json")
-    challenges = _read_named(path)
-    solutions_path = _plain_or_gz(f"{prefix}_{subset}_solutions.json")
-    if allow_missing_solutions and not solutions_path.exists():
-        yield from ((str(path), name, values) for name, values in challenges.items())
-        return
-    solutions = read_json(solutions_path)
-    if not isinstance(solutions, dict):
-        raise InputError(f"{solutions_path}: found {solutions!r:.40}, expected an object with outputs per task")
-    for name, values in challenges.items():
-        tests = values.get("test") if isinstance(values, dict) else None
-        outputs = solutions.get(name)
-        if isinstance(tests, list) and all(isinstance(test, dict) for test in tests):
-            if outputs is None and not allow_missing_solutions:
-                raise InputError(f"{solutions_path}: task {name}: missing")
-            if outputs is not None:
-                if not isinstance(outputs, list) or len(outputs) != len(tests):
-                    found = f"{len(outputs)} outputs" if isinstance(outputs, list) else repr(outputs)[:40]
-                    raise InputError(f"{solutions_path}: task {name}: found {found}, expected {len(tests)}")
-                tests = [test | {"output": output} for test, output in zip(tests, outputs, strict=True)]
-                values = values | {"test": tests}
-        yield str(path), name, values
-
-
-def _parse_task(where: str, name: str, values: Any, allow_missing_solutions: bool) -> Task:
-    where = f"{where}: task {name}"
-    if not isinstance(values, dict):
-        raise InputError(f"{where}: found {values!r:.40}, expected an object with train and test pairs")
-    pairs, source = [], {}
-    for kind in values:
-        # Other keys, such as a task's name, say nothing about its grids.
-        if kind not in ("train", "test"):
-            continue
-        if not isinstance(values[kind], list):
-            raise InputError(f"{where}: {kind}: found {values[kind]!r:.40}, expected a list of pairs")
-        source[kind] = []
-        for number, pair in enumerate(values[kind], start=1):
-            place = f"{where}: {kind} pair {number}"
-            if not isinstance(pair, dict) or "input" not in pair:
-                raise InputError(f"{place}: found {pair!r:.40}, expected an object with input and output")
-            if pair.get("output") is None:
-                if kind == "train" or not allow_missing_solutions:
-                    raise InputError(f"{place}: output: missing")
-                pair = pair | {"output": [[0]]}
-            grids = [parse_grid(pair[side], f"{place}: {side}") for side in ("input", "output")]
-            pairs.append(Pair(*grids, is_test=kind == "test"))
-            source[kind].append(pair)
-    for kind in ("train", "test"):
-        if not source.get(kind):
-            raise InputError(f"{where}: {kind}: found no pairs, expected at least one")
-    return Task(name, pairs, source)
-
-
-def _read_named(path: Path) -> dict[str, Any]:
-    """Read the JSON of each task of a file that names them."""
-    return _require_named(read_json(path), str(path))
-
-
-def _require_named(tasks: Any, where: str) -> dict[str, Any]:
-    if not isinstance(tasks, dict) or not tasks:
-        raise InputError(f"{where}: found {tasks!r:.40}, expected an object with a task per name")
+    values = read_json(path)
+    if not isinstance(values, dict) or not values:
+        raise InputError(f"{path}: found {values!r:.40}, expected an object with a task per name")
+    tasks = [parse_task(Entry(str(path), name, task), False) for name, task in values.items()]
+    tests = [pair for task in tasks for pair in task.pairs if pair.is_test]
+    if len(tests) > 1 and all(pair.known and pair.output.tolist() == [[0]] for pair in tests):
+        # So the original fills in solutions that it does not have.
+        return [parse_task(Entry(str(path), name, task), False, unsolved=True) for name, task in values.items()]
     return tasks
 
 
-def _plain_or_gz(name: str) -> Path:
-    plain, zipped = Path(name), Path(f"{name}.gz")
-    return zipped if zipped.exists() and not plain.exists() else plain
+def _hint(kind: str) -> str:
+    return " (--allow-missing-solutions puts up with it)" if kind == "test" else ""
+
+
+def _is_task(values: Any) -> bool:
+    return isinstance(values, dict) and any(isinstance(values.get(key), list) for key in ("train", "test", "examples"))
+
+
+def _is_pairs(values: Any) -> bool:
+    """Return whether JSON is a list of pairs: objects with input and output, or lists of two grids."""
+    return isinstance(values, list) and bool(values) and all(map(_is_pair, values))
+
+
+def _is_pair(value: Any) -> bool:
+    if isinstance(value, dict):
+        return {"input", "output"} <= value.keys()
+    # A row of a grid is a list of numbers.
+    return isinstance(value, list) and len(value) == 2 and all(map(_looks_like_grid, value))
+
+
+def _looks_like_grid(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list)
+
+
+def _as_object(values: Any) -> Any:
+    """Return a task as an object with train and test pairs."""
+    pairs: Any = values
+    if isinstance(values, dict) and not {"train", "test"} & values.keys():
+        pairs = values.get("examples")
+    if not _is_pairs(pairs):
+        return values
+    return {"train": pairs[:-1], "test": pairs[-1:]}
+
+
+def _name_in(task: Any) -> str | None:
+    names = (task.get(key) for key in _NAMES) if isinstance(task, dict) else ()
+    return next((str(name) for name in names if isinstance(name, str | int) and str(name)), None)

@@ -131,23 +131,28 @@ class Ranking(NamedTuple):
     """The best first; none if nothing was predicted for it."""
     truth_rank: int | None
     """Place of the right grid among them, from 1; None if there was no vote for it."""
+    known: bool = True
+    """Whether the right grid is known."""
 
 
 def rank(votes: Votes, tasks: Sequence[Task]) -> dict[str, list[Ranking]]:
     """Rank the candidates of each task's test inputs by votes, then by mean confidence, then in order first seen."""
     rankings = {}
     for task in tasks:
-        tests = [(pair.input, pair.output) for pair in task.pairs if pair.is_test]
-        frames = np.stack([to_frame(grid) for test in tests for grid in test])
+        tests = [pair for pair in task.pairs if pair.is_test]
+        frames = np.stack([to_frame(grid) for pair in tests for grid in (pair.input, pair.output)])
         data = grid_bytes(frames, [IDENTITY] * len(frames))
         answers = [votes.get((task.name, question), {}) for question in data[::2]]
-        rankings[task.name] = [_rank(of_test, truth) for of_test, truth in zip(answers, data[1::2], strict=True)]
+        rankings[task.name] = [
+            _rank(of_test, truth if pair.known else None)
+            for pair, of_test, truth in zip(tests, answers, data[1::2], strict=True)
+        ]
     return rankings
 
 
-def _rank(answers: Mapping[bytes, Sequence[float]], truth: bytes) -> Ranking:
+def _rank(answers: Mapping[bytes, Sequence[float]], truth: bytes | None) -> Ranking:
     # Exactly rounded sums do not depend on the order of the votes.
     found = [Candidate(data, len(c), math.fsum(c) / len(c)) for data, c in answers.items()]
     candidates = sorted(found, key=lambda candidate: (-candidate.votes, -candidate.confidence))
     places = (place for place, candidate in enumerate(candidates, start=1) if candidate.data == truth)
-    return Ranking(candidates, next(places, None))
+    return Ranking(candidates, next(places, None), truth is not None)

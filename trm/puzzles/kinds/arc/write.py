@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Integer
 
-from trm.puzzles.kinds.arc.choose import Augmentations, Draws
+from trm.puzzles.kinds.arc.augmentations import Augmentations
+from trm.puzzles.kinds.arc.draws import Draws
 from trm.puzzles.kinds.arc.frames import room as room_for
 from trm.puzzles.kinds.arc.frames import to_frame
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, END, PAD, SEQ_LEN, TOKEN_OF_COLOR_0, VOCAB_SIZE, Grid

@@ -1,0 +1,78 @@
+"""Where the parts of a checkpoint lie: a file in a folder, settings and names beside the file.
+
+Entry: `checkpoint_in`, `settings_beside`, `names_beside`.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from trm.errors import InputError
+from trm.original.settings import read_settings
+from trm.puzzles.identifiers import NAMES_FILE
+from trm.storage.hub import SCHEME, path_beside
+
+SETTINGS_FILE = "all_config.yaml"
+"""Name of the file with settings that the original's training script writes beside its checkpoints."""
+
+_SETTINGS = ("{stem}.yaml", SETTINGS_FILE, "config.yaml", "hparams.yaml")
+ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".npz", ".ckpt")
+"""Endings of the names of checkpoints; the original's have none."""
+_NOT_WEIGHTS = re.compile(r"optim|scheduler|rng|training_args|train_state|scaler")
+
+
+def checkpoint_in(path: Path) -> Path:
+    """Return the checkpoint in a folder: the one of the highest step, or the only one; a file is returned as it is.
+
+    Raises InputError for a folder without a checkpoint, or with several of which none is the last.
+    """
+    if not path.is_dir():
+        return path
+    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+    steps = {int(match[1][:18]): file for file in files if (match := re.fullmatch(r"step_(\d+)(\.\w+)?", file.name))}
+    if steps:
+        return steps[max(steps)]
+    found = [file for file in files if file.suffix in ENDINGS and not _NOT_WEIGHTS.search(file.stem)]
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found[:5]) or "no checkpoint"
+        raise InputError(f"{path}: found a folder with {names}, expected one file: name it")
+    return found[0]
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Return whether a folder holds files that are called like checkpoints."""
+    return any(file.suffix in ENDINGS or re.fullmatch(r"step_\d+", file.name) for file in folder.iterdir())
+
+
+def settings_beside(name: str, path: Path) -> Path | None:
+    """Return the file with the settings of a checkpoint: by its usual names, else any YAML file that has some.
+
+    `name` is what the user calls the checkpoint, which may be on the hub; `path` is its file here.
+    """
+    for usual in _SETTINGS:
+        beside = usual.format(stem=path.stem)
+        if name.startswith(SCHEME):
+            if found := path_beside(name, beside):
+                return found
+        elif (path.parent / beside).is_file():
+            return path.parent / beside
+    if name.startswith(SCHEME):
+        return None
+    return next(_other_settings(path), None)
+
+
+def names_beside(path: Path) -> Path | None:
+    """Return the folder with the names of the puzzle embeddings, where it is that of the checkpoint."""
+    return path.parent if (path.parent / NAMES_FILE).is_file() else None
+
+
+def _other_settings(path: Path) -> Iterator[Path]:
+    for folder in (path.parent, path.resolve().parent.parent):
+        usual = folder / SETTINGS_FILE
+        others = sorted(file for ending in ("yaml", "yml") for file in folder.glob(f"*.{ending}"))
+        # A folder above may be anyone's: only what is called as the original calls it.
+        for file in others if folder == path.parent else [usual] if usual.is_file() else []:
+            with suppress(InputError):  # A YAML file of something else.
+                read_settings(file)
+                yield file
