@@ -353,8 +353,18 @@ MISTAKES = [
         "." * 81,
         says="puzzle: found a 9x9 board at line 1, expected 4x4 (the model was trained on 4x4 boards)",
     ),
-    wrong("solve", "{weights}", "." * 16, "--rollouts", "2", says="rollouts: found 2 with noise 0, expected 1"),
-    wrong("solve", "{weights}", "." * 16, "--noise-on", "both", says="noise_on: found 'both' with noise 0"),
+    wrong(
+        "solve",
+        "{weights}",
+        "." * 16,
+        "--no-check",
+        "--rollouts",
+        "2",
+        says="rollouts: found 2 with noise 0, expected 1",
+    ),
+    wrong(
+        "solve", "{weights}", "." * 16, "--no-check", "--noise-on", "both", says="noise_on: found 'both' with noise 0"
+    ),
     wrong("solve", "{weights}", "." * 16, "--watch", "--views", 2, says="--watch: found --views beside it"),
     wrong("solve", "{weights}", "{empty}", says="empty: found a folder, expected a puzzle or a file of them"),
     wrong("solve", "{weights}", "{weights}", says="weights.safetensors: cannot read: "),
