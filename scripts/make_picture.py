@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 import trm
-from trm.puzzles.csv_files import bundled_csv, read_rows
+from trm.puzzles.csv_files import bundled_csv
+from trm.puzzles.kinds.sudoku.rules import TOKEN_OF_DIGIT_0
+from trm.puzzles.kinds.sudoku.text import read_table
 from trm.show.terminal import side_by_side
 from trm.storage.files import atomic_write
 
@@ -23,8 +25,8 @@ PUZZLES = 200
 def main() -> None:
     """Draw the puzzle that the network corrects most often before it is right."""
     model = trm.load("sudoku")
-    rows = read_rows(bundled_csv("sudoku-9x9-test.csv.gz"))
-    questions, truths = (np.stack([model.parse(text) for text in part[:PUZZLES]]) for part in rows[:2])
+    table = read_table(bundled_csv("sudoku-9x9-test.csv.gz"))
+    questions, truths = (boards[:PUZZLES].reshape(-1, 81) + TOKEN_OF_DIGIT_0 for boards in table[:2])
     answers = np.asarray(model.reason(questions).outputs.predictions)
     wrong = (answers != truths).sum(axis=-1)
     steps_wrong = np.where(wrong[-1] == 0, (wrong > 0).sum(axis=0), -1)

@@ -185,7 +185,7 @@ def _original_sudoku(clone: Path, out: Path, puzzles: int, num_aug: int) -> list
     files = out.parent / "source"
     files.mkdir()
     for split in ("train", "test"):
-        table = sudoku_text.read_csv(bundled_csv(f"sudoku-9x9-{split}.csv.gz"))
+        table = sudoku_text.read_table(bundled_csv(f"sudoku-9x9-{split}.csv.gz"))
         sudoku_text.write_csv(files / f"{split}.csv", "bundled", (Puzzle(*row) for row in zip(*table, strict=True)))
     arguments = ["--output-dir", str(out), "--subsample-size", str(puzzles), "--num-aug", str(num_aug)]
     script = (

@@ -105,7 +105,7 @@ def _read_experiment(name: str, settings: list[str], batch_size: int | None, mes
 def bundled_puzzles() -> PuzzleSet:
     """Read the bundled 9x9 Sudokus."""
     path = bundled_csv("sudoku-9x9-train.csv.gz")
-    return sudoku_build.build_split(str(path), sudoku_text.read_csv(path), np.random.default_rng(0))
+    return sudoku_build.build_split(str(path), sudoku_text.read_table(path), np.random.default_rng(0))
 
 
 # Measuring

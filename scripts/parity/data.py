@@ -87,7 +87,7 @@ def rebuild_sudoku(path: Path, split: str, options: Mapping[str, Any], draws: np
     """Build a split from its CSV file with the draws of the original; only its training split is drawn from."""
     options = options if split == "train" else {key: options[key] for key in options if key == "min_difficulty"}
     table = select(
-        sudoku_text.read_csv(path), str(path), options.get("min_difficulty"), options.get("subsample_size"), draws
+        sudoku_text.read_table(path), str(path), options.get("min_difficulty"), options.get("subsample_size"), draws
     )
     arrays = sudoku_build.build(
         table, options.get("num_aug", 0), lambda boards: sudoku_symmetries.on_tokens(replay_symmetries(draws, boards))
@@ -136,7 +136,7 @@ def check_mazes(case: Case) -> Iterator[Comparison]:
 def rebuild_mazes(path: Path, split: str, options: Mapping[str, Any], draws: np.random.RandomState) -> PuzzleSet:
     """Build a split from its CSV file; only the training split is augmented and subsampled."""
     options = options if split == "train" else {}
-    table = select(maze_text.read_csv(path), str(path), None, options.get("subsample_size"), draws)
+    table = select(maze_text.read_table(path), str(path), None, options.get("subsample_size"), draws)
     return maze_build.build_split(split, table, options.get("aug", False), "rotate")
 
 

@@ -134,8 +134,8 @@ def test_a_configuration_of_ones_own_stays_as_it_is(
 
 
 def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
-    weights, puzzle = trained / "weights.safetensors", "1..4..2..4....3."
-    code, out, err = run_trm(capsys, "solve", weights, puzzle, "--attempts", 3, "--no-halt")
+    weights, puzzle = trained / "weights.safetensors", "12..34...1......"
+    code, out, err = run_trm(capsys, "solve", weights, puzzle, "--attempts", 3, "--no-halt", "--no-check")
     assert code == 1
     assert re.search(r"breaks the rules: .*; confidence 0\.\d{3}, 3 attempts, 12 supervision steps$", out, re.MULTILINE)
     assert err == "warning: puzzle: not solved after 3 attempts, the answer breaks the rules\n"
@@ -158,16 +158,19 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
         monkeypatch.setattr(sys, "stdin", stdin)
         code, out, _ = run_trm(capsys, "solve", weights, "-", "--format", "plain")
     assert out.splitlines() == answers[:1]
-    for stdin, says in ((None, "found it closed"), (io.TextIOWrapper(io.BytesIO(b"\xff1"), "utf-8"), "found no UTF-8")):
+    for stdin, says in (
+        (None, "found it closed"),
+        (io.TextIOWrapper(io.BytesIO(b"\xff1"), "utf-8"), "cannot read: found no text"),
+    ):
         monkeypatch.setattr(sys, "stdin", stdin)
         check_mistake(capsys, ["solve", str(weights)], f"standard input: {says}")
 
 
 def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
-    weights, puzzle = trained / "weights.safetensors", "1..4..2..4....3."
+    weights, puzzle = trained / "weights.safetensors", "12..34...1......"
     # As a grid, and from a file of puzzles with their answers.
     grid, table = tmp_path / "grid.txt", tmp_path / "puzzles.csv"
-    grid.write_text("1. .4\n.. 2.\n.4 ..\n.. 3.\n")
+    grid.write_text("12 ..\n34 ..\n.1 ..\n.. ..\n")
     sudoku_text.write_csv(table, "test", sudoku_generator.generate_many(4, 3, seed=5))
     code, out, _ = run_trm(capsys, "solve", weights, grid, "--format", "json")
     assert code == 1
@@ -342,13 +345,26 @@ MISTAKES = [
     wrong("evaluate", "{cut}", says="cut.safetensors: not a whole safetensors file"),
     wrong("evaluate", "{weights}", "--data", "nowhere", says="nowhere/test/dataset.json: cannot read"),
     wrong("evaluate", "{weights}", "--data", "{six}", says="vocab_size: found 8, expected 6"),
-    wrong("solve", "{weights}", "12345", says="puzzle: found 5 cells, expected 16, 36 or 81"),
-    wrong("solve", "{weights}", "1..4..2..4....3x", says="cell 16 (row 4, column 4): found 'x', expected 1 to 4"),
+    wrong("solve", "{weights}", "12345", says="puzzle: found 5 cells, expected 16 (4x4)"),
+    wrong("solve", "{weights}", "1..4..2..4....3q", says="cell 16 (row 4, column 4): found 'q', expected 1 to 4"),
     wrong(
-        "solve", "{weights}", "." * 81, says="puzzle: found 81 cells, expected 16: the model was trained on 4x4 boards"
+        "solve",
+        "{weights}",
+        "." * 81,
+        says="puzzle: found a 9x9 board at line 1, expected 4x4 (the model was trained on 4x4 boards)",
     ),
-    wrong("solve", "{weights}", "." * 16, "--rollouts", "2", says="rollouts: found 2 with noise 0, expected 1"),
-    wrong("solve", "{weights}", "." * 16, "--noise-on", "both", says="noise_on: found 'both' with noise 0"),
+    wrong(
+        "solve",
+        "{weights}",
+        "." * 16,
+        "--no-check",
+        "--rollouts",
+        "2",
+        says="rollouts: found 2 with noise 0, expected 1",
+    ),
+    wrong(
+        "solve", "{weights}", "." * 16, "--no-check", "--noise-on", "both", says="noise_on: found 'both' with noise 0"
+    ),
     wrong("solve", "{weights}", "." * 16, "--watch", "--views", 2, says="--watch: found --views beside it"),
     wrong("solve", "{weights}", "{empty}", says="empty: found a folder, expected a puzzle or a file of them"),
     wrong("solve", "{weights}", "{weights}", says="weights.safetensors: cannot read: "),

@@ -26,16 +26,17 @@ WRONG = "11" + "." * 34
 @pytest.mark.parametrize("form", ["text", "plain", "json", "csv"])
 def test_an_answer_that_breaks_the_rules(form: str, tmp_path: Path, capsys: pytest.CaptureFixture):
     (tmp_path / "puzzles.txt").write_text(f"{RIGHT}\n{WRONG}\n{RIGHT}\n")
-    code, out, err = run_trm(capsys, "solve", "sudoku-6x6", tmp_path / "puzzles.txt", "--format", form)
+    options = ["--format", form, "--no-check", "--attempts", 2]
+    code, out, err = run_trm(capsys, "solve", "sudoku-6x6", tmp_path / "puzzles.txt", *options)
     assert code == 1
+    where = f"{tmp_path}/puzzles.txt: puzzle 2 (line 2)"
+    assert err == f"warning: {where}: not solved after 2 attempts, the answer breaks the rules\n"
     if form == "text":
         assert out.count("breaks the rules") == 1
-        assert err == ""
         return
-    assert err == f"warning: {tmp_path}/puzzles.txt: line 2: not solved, the answer breaks the rules\n"
     # All answers are written, in order.
     if form == "plain":
-        answers = out.split()
+        answers = [line.removesuffix("\tbreaks the rules") for line in out.splitlines()]
     else:
         rows = json.loads(out) if form == "json" else list(csv.DictReader(io.StringIO(out)))
         answers = [row["answer"] for row in rows]
@@ -115,3 +116,39 @@ def test_version(capsys: pytest.CaptureFixture):
     code, out, _ = run_trm(capsys, "--version")
     assert code == 0
     assert out.split() == ["trm", "0.1.0"]
+
+
+def test_a_puzzle_that_begins_as_an_option_does(capsys: pytest.CaptureFixture):
+    dashed = RIGHT.replace(".", "-")
+    dashed = "-" + dashed[1:]
+    code, out, err = run_trm(capsys, "solve", "sudoku-6x6", dashed, "--format", "json", "--no-check")
+    assert code in (0, 1), err
+    assert json.loads(out)[0]["puzzle"] == dashed.replace("-", ".")
+    check_mistake(capsys, ["solve", "sudoku-6x6", RIGHT, "--vews", "8"], "No such option: --vews")
+    check_mistake(capsys, ["solve", "sudoku-6x6", "--no-chek", RIGHT], "No such option: --no-chek")
+
+
+def test_problems_are_said_before_the_network_is_asked(tmp_path: Path, capsys: pytest.CaptureFixture):
+    file = tmp_path / "puzzles.txt"
+    file.write_text(f"{RIGHT}\n{WRONG}\n{'.' * 36}\n{WRONG.replace('1', '2')}\n")
+    code, out, err = run_trm(capsys, "solve", "sudoku-6x6", file)
+    assert (code, out) == (2, "")
+    several, first, second = err.splitlines()
+    assert several.startswith(f"warning: {file}: puzzle 3 (line 3): has several solutions")
+    assert first.startswith(f"error: {file}: puzzle 2 (line 2): contradictory clues: two 1 in a row")
+    assert second.startswith(f"error: {file}: puzzle 4 (line 4): contradictory clues: two 2 in a row")
+
+
+def test_a_word_is_neither_a_puzzle_nor_a_file(capsys: pytest.CaptureFixture):
+    check_mistake(capsys, ["solve", "sudoku-6x6", "sudokus"], "and there is no file 'sudokus'")
+
+
+def test_columns_of_a_table(tmp_path: Path, capsys: pytest.CaptureFixture):
+    file = tmp_path / "table.txt"
+    file.write_text(f"a;b\n{'.' * 36};{RIGHT}\n")
+    command = ["solve", "sudoku-6x6", file, "--format", "json", "--columns"]
+    code, out, _ = run_trm(capsys, *command, "question=b")
+    assert code == 0
+    assert json.loads(out)[0]["puzzle"] == RIGHT
+    check_mistake(capsys, [*map(str, command), "question=c"], "--columns: found the header 'a;b'")
+    check_mistake(capsys, [*map(str, command), "b"], "--columns: found 'b', expected question=NAME")

@@ -75,8 +75,8 @@ def test_reasoning_is_that_of_the_pure_function(model: trm.TrainedModel):
 @pytest.mark.parametrize(
     ("puzzles", "options", "says"),
     [
-        ("." * 36, {}, "puzzle: found 36 cells, expected 16: the model was trained on 4x4 boards"),
-        ([TEXT, "1..x" + "." * 12], {}, "puzzle 1: cell 4"),
+        ("." * 36, {}, "puzzle: found a 6x6 board at line 1, expected 4x4 .the model was trained on 4x4 boards"),
+        ([TEXT, "1..q" + "." * 12], {}, "puzzle 1: .*cell 4"),
         ([], {}, "puzzles: found none, expected at least one"),
         (TOKENS + 100, {}, r"inputs\[0, 0\]: found 102, expected 0 to 5"),
         (TOKENS - 3, {}, r"inputs\[0, 0\]: found -1, expected 0 to 5"),

@@ -234,7 +234,7 @@ def test_too_few_epochs_for_a_step(puzzle_dir: Path, tmp_path: Path):
 
 def test_sets_that_do_not_go_together(puzzle_dir: Path, splits: dict[str, PuzzleSet], tmp_path: Path):
     other = sudoku_build.build_split(
-        "x", sudoku_text.read_csv(bundled_csv("sudoku-6x6-test.csv.gz")), np.random.default_rng(0)
+        "x", sudoku_text.read_table(bundled_csv("sudoku-6x6-test.csv.gz")), np.random.default_rng(0)
     )
     write_puzzle_set(tmp_path / "six", {"train": other, "test": other}, ["<blank>"])
     config = tiny_config(data={"path": str(puzzle_dir), "test_path": str(tmp_path / "six")})

@@ -30,7 +30,7 @@ from trm.cli.data_options import (
     refuse_beside,
     warn_of_repeats,
 )
-from trm.cli.options import Overwrite
+from trm.cli.options import Columns, Overwrite
 from trm.errors import InputError
 from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.maze import build as maze_build
@@ -43,6 +43,7 @@ from trm.puzzles.kinds.sudoku import symmetries as sudoku_symmetries
 from trm.puzzles.kinds.sudoku import text as sudoku_text
 from trm.puzzles.kinds.sudoku.rules import TOKEN_OF_DIGIT_0
 from trm.puzzles.kinds.tables import Puzzle, Table, select
+from trm.puzzles.text.columns import parse_columns
 from trm.puzzles.writing import check_new_puzzle_set, new_puzzle_set, write_identifiers, write_puzzle_set
 from trm.show.console import console, print_lines
 from trm.storage.files import check_writable
@@ -64,6 +65,7 @@ def sudoku_command(
         int | None, typer.Option(help="Of generated Sudokus: side of the board, 4, 6 or 9.", show_default="9")
     ] = None,
     clues: Clues = None,
+    columns: Columns = None,
     subsample_size: SubsampleSize = None,
     min_difficulty: MinDifficulty = None,
     num_aug: Annotated[int, typer.Option(help="Stored augmentations of each training puzzle.", min=0)] = 0,
@@ -74,9 +76,9 @@ def sudoku_command(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Build a Sudoku puzzle set from CSV files, the hub, or the generator; else from the bundled 9x9 puzzles.
+    """Build a Sudoku puzzle set from files, the hub, or the generator; else from the bundled 9x9 puzzles.
 
-    CSV files have the columns source, question, answer, rating.
+    Files are tables with columns such as question, answer and rating, or puzzles in any form that `trm solve` reads.
 
     Example: `trm data sudoku data/sudoku --train train.csv --test test.csv --subsample-size 1000 --online-aug`
     """
@@ -84,7 +86,8 @@ def sudoku_command(
     if online_aug and num_aug:
         raise InputError(f"--online-aug: found --num-aug {num_aug} beside it, expected one or the other")
     if generate:
-        refuse_beside("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
+        files = {"--train": train_csv, "--test": test_csv, "--hub": hub_repo, "--columns": columns}
+        refuse_beside("--generate", files)
         table = Table.of(_generate_sudokus(generate + (generate_test or 500), size, clues, processes, seed))
         train = table.rows(slice(generate))
         test = table.rows(slice(generate, None))
@@ -95,7 +98,8 @@ def sudoku_command(
         train_name, test_name = csv_files(train_csv, test_csv, hub_repo) or (
             bundled_csv(f"sudoku-9x9-{split}.csv.gz") for split in ("train", "test")
         )
-        train, test = sudoku_text.read_csv(train_name), sudoku_text.read_csv(test_name)
+        chosen = parse_columns(columns)
+        train, test = (sudoku_text.read_table(name, chosen) for name in (train_name, test_name))
     rng = np.random.default_rng(seed)
     train = select(train, str(train_name), min_difficulty, subsample_size, rng)
     test = select(test, str(test_name), min_difficulty)
@@ -131,6 +135,7 @@ def maze_command(
     size: Annotated[int | None, typer.Option(help="Of generated mazes: side.", show_default="30")] = None,
     min_moves: MinMoves = None,
     unique: Unique = False,
+    columns: Columns = None,
     subsample_size: SubsampleSize = None,
     min_difficulty: MinDifficulty = None,
     aug: Annotated[bool, typer.Option("--aug", help="Store all eight rotations and reflections to train on.")] = False,
@@ -145,15 +150,17 @@ def maze_command(
     seed: Seed = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Build a maze puzzle set from CSV files, the hub, or the generator.
+    """Build a maze puzzle set from files, the hub, or the generator.
 
-    CSV files have the columns source, question, answer, rating: # wall, space free, S start, G goal, o path.
+    Files are tables with columns such as question, answer and rating, or mazes in any form that `trm solve` reads:
+    # wall, space free, S start, G goal, o path.
 
     Example: `trm data maze data/maze --hub sapientinc/maze-30x30-hard-1k --aug`
     """
     check_new_puzzle_set(out, overwrite)
     if generate:
-        refuse_beside("--generate", {"--train": train_csv, "--test": test_csv, "--hub": hub_repo})
+        files = {"--train": train_csv, "--test": test_csv, "--hub": hub_repo, "--columns": columns}
+        refuse_beside("--generate", files)
         table = _generate_mazes(generate + (generate_test or 500), size, min_moves, unique, processes, seed)
         train = table.rows(slice(generate))
         test = table.rows(slice(generate, None))
@@ -165,7 +172,8 @@ def maze_command(
         if files is None:
             raise InputError("--train, --hub, --generate: found none of them, expected one: where mazes come from")
         train_name, test_name = files
-        train, test = maze_text.read_csv(train_name), maze_text.read_csv(test_name)
+        chosen = parse_columns(columns)
+        train, test = (maze_text.read_table(name, chosen) for name in (train_name, test_name))
     rng = np.random.default_rng(seed)
     train = select(train, str(train_name), min_difficulty, subsample_size, rng)
     test = select(test, str(test_name), min_difficulty)

@@ -13,8 +13,8 @@ from trm.show.console import print_lines
 from trm.storage import hub
 
 Out = Annotated[Path, typer.Argument(help="Directory of the new puzzle set.")]
-TrainCsv = Annotated[Path | None, typer.Option("--train", help="CSV (or .csv.gz) to train on.")]
-TestCsv = Annotated[Path | None, typer.Option("--test", help="CSV (or .csv.gz) to test on.")]
+TrainCsv = Annotated[Path | None, typer.Option("--train", help="File to train on: a table, or puzzles in any form.")]
+TestCsv = Annotated[Path | None, typer.Option("--test", help="File to test on.")]
 HubRepo = Annotated[
     str | None, typer.Option("--hub", help="Take train.csv and test.csv from a Hugging Face data set (extra `hub`).")
 ]

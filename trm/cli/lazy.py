@@ -44,13 +44,14 @@ class LazyCommand(TyperCommand):
     def load(self) -> Any:
         """Import the command."""
         module, _, attribute = self._target.partition(":")
-        found = getattr(import_module(f"trm.cli.{module}"), attribute)
+        source = import_module(f"trm.cli.{module}")
+        found = getattr(source, attribute)
         parent = typer.Typer(rich_markup_mode=MARKUP, add_completion=False)
         parent.callback()(lambda: None)
         if isinstance(found, typer.Typer):
             parent.add_typer(found, name=self.name)
         else:
-            parent.command(self.name)(found)
+            parent.command(self.name, cls=getattr(source, "COMMAND_CLASS", TyperCommand))(found)
         group: Any = typer.main.get_command(parent)
         return group.commands[self.name]
 

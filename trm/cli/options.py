@@ -27,6 +27,13 @@ Output = Literal["text", "plain", "json", "csv"]
 
 # Configuration
 
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of a table, by name or number: question=NAME, perhaps ,answer=NAME and ,rating=NAME.",
+        show_default="by their names and contents",
+    ),
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override a key; may be repeated.")
 ]

@@ -67,7 +67,7 @@ def _clear(run: Path, overwrite: bool) -> None:
 
 
 def _build_puzzles(directory: Path) -> None:
-    tables = {split: sudoku_text.read_csv(bundled_csv(f"sudoku-6x6-{split}.csv.gz")) for split in ("train", "test")}
+    tables = {split: sudoku_text.read_table(bundled_csv(f"sudoku-6x6-{split}.csv.gz")) for split in ("train", "test")}
     rng = np.random.default_rng(0)
     splits = {
         "train": sudoku_build.build_split("train", tables["train"], rng, num_aug=100),

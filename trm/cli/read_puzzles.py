@@ -1,42 +1,74 @@
-"""Puzzles as a user gives them: an argument, a file or standard input. Entry: `read_puzzles`."""
+"""Puzzles as a user gives them: an argument, a file or standard input. Entry: `read_questions`, `check_questions`."""
 
 import os
 import re
-from pathlib import Path
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import typer.core
 
 from trm.errors import InputError
-from trm.puzzles.csv_files import FIRST_ROW, read_questions
-from trm.puzzles.kinds.kind import PuzzleKind
-from trm.puzzles.metadata import Metadata
-from trm.storage.files import read_standard_input
+from trm.puzzles.kinds.kind import PuzzleKind, Question
+from trm.puzzles.text.decode import read_standard_input, read_text
+from trm.show.console import print_warning, printable
+from trm.solving.trained_model import TrainedModel
 
 
-def read_puzzles(puzzle: str, metadata: Metadata, kind: PuzzleKind) -> list[tuple[str, str]]:
-    """Return the text of each puzzle, with the place that it comes from; raise InputError where there is none."""
-    path = Path(puzzle)
+class PuzzleCommand(typer.core.TyperCommand):
+    """A command of which an argument may begin with `-` where it is a puzzle and no option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        known = {name for parameter in self.params for name in parameter.opts}
+        puzzles = [i for i, arg in enumerate(args) if _is_puzzle(arg) and arg not in known]
+        if puzzles and "--" not in args:
+            # What follows `--` is no option, whatever it begins with.
+            args = [*(arg for i, arg in enumerate(args) if i not in puzzles), "--", *(args[i] for i in puzzles)]
+        return super().parse_args(ctx, args)
+
+
+def _is_puzzle(argument: str) -> bool:
+    """Return whether an argument that begins with `-` is made of cells rather than of the letters of an option."""
+    letters = sum(c.isalpha() and c not in "xX" for c in argument)
+    return len(argument) > 8 and argument.startswith("-") and 2 * letters < len(argument)
+
+
+def read_questions(puzzle: str, model: TrainedModel, columns: Mapping[str, str] | None = None) -> list[Question]:
+    """Return the questions in an argument, a file, or standard input; raise InputError where there is none."""
     if puzzle == "-":
-        name, text = "standard input", read_standard_input()
-    elif os.path.isfile(puzzle):
-        if re.search(r"\.csv(\.gz)?$", puzzle, re.IGNORECASE):
-            return [(f"{path}: row {i}", text) for i, text in enumerate(read_questions(path), start=FIRST_ROW)]
-        name = puzzle
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{puzzle}: cannot read: {error}") from error
-    elif os.path.isdir(puzzle):
+        return model.read(read_standard_input(), "standard input", columns)
+    if os.path.isfile(puzzle):
+        return model.read(read_text(puzzle), puzzle, columns)
+    if os.path.isdir(puzzle):
         raise InputError(f"{puzzle}: found a folder, expected a puzzle or a file of them")
-    elif "/" in puzzle or re.search(r"\.[a-zA-Z]\w*$", puzzle):
-        # A puzzle has neither a slash nor an ending like .txt.
-        raise InputError(f"{puzzle}: no such file")
-    else:
-        return [("puzzle", puzzle)]
-    # Where a space is a cell, a line of spaces is a row.
-    spaces = "" if kind.has_spaces else " \t"
-    lines = [(i, line) for i, line in enumerate(text.splitlines(), start=1) if line.strip(spaces)]
-    if not lines:
-        raise InputError(f"{name}: found no puzzle, expected one per line, or one as a grid")
-    cells = [len(line.translate(dict.fromkeys(map(ord, spaces)))) for _, line in lines]
-    if len(lines) == metadata.side and max(cells) < metadata.seq_len:
-        return [(name, "\n".join(line for _, line in lines))]
-    return [(f"{name}: line {i}", line) for i, line in lines]
+    if (
+        re.search(r"[/\\]\w|\.[a-zA-Z]\w*$", puzzle)
+        and "\n" not in puzzle
+        and not puzzle.lstrip().startswith(("[", "{"))
+    ):
+        # A puzzle has neither a path's slash nor an ending like .txt.
+        raise InputError(f"{puzzle}: no such file, and no puzzle either")
+    try:
+        return model.read(puzzle, "puzzle", columns)
+    except InputError as error:
+        if any(c.isalpha() for c in puzzle) and "\n" not in puzzle and len(puzzle) < 200:
+            raise InputError(f"{error} (and there is no file {puzzle!r})") from error
+        raise
+
+
+def check_questions(questions: Sequence[Question], kind: PuzzleKind) -> None:
+    """Say of each question what is wrong with it, in one line; raise InputError where one has no answer at all."""
+    hopeless = []
+    for question in questions:
+        problem = kind.problem(question.tokens)
+        if problem is None:
+            continue
+        line = f"{question.where}: {problem.text}"
+        if problem.hopeless:
+            hopeless.append(line)
+        else:
+            print_warning(line)
+    if hopeless:
+        for line in hopeless[:-1]:
+            print("error: " + printable(line), file=sys.stderr)
+        raise InputError(f"{hopeless[-1]} (--no-check asks the network all the same)")

@@ -15,6 +15,7 @@ import typer
 from trm.cli.options import (
     Attempts,
     CheckpointFile,
+    Columns,
     Devices,
     Noise,
     NoiseTime,
@@ -29,12 +30,13 @@ from trm.cli.options import (
     warn_of_no_effect,
 )
 from trm.cli.progress import show_attempts
-from trm.cli.read_puzzles import read_puzzles
+from trm.cli.read_puzzles import PuzzleCommand, check_questions, read_questions
 from trm.cli.solve_arc import solve_arc
 from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.parallel.programs import keep_programs
 from trm.puzzles.kinds.registry import KINDS
+from trm.puzzles.text.columns import parse_columns
 from trm.show.console import console, print_lines, print_warning
 from trm.show.terminal import draw_changes
 from trm.solving.answer import Answer
@@ -48,7 +50,7 @@ def solve_command(
     puzzle: Annotated[
         str,
         typer.Argument(
-            help="A puzzle, a file (one per line, a grid, or a .csv; with ARC: JSON), or - for standard input."
+            help="A puzzle, a file of them in any form (grids, lines, tables, JSON), or - for standard input."
         ),
     ] = "-",
     output: Annotated[
@@ -73,12 +75,17 @@ def solve_command(
             show_default="the one in its configuration",
         ),
     ] = None,
+    columns: Columns = None,
+    check: Annotated[
+        bool, typer.Option("--check/--no-check", help="Check puzzles by their rules before the network is asked.")
+    ] = True,
     devices: Devices = None,
 ) -> int:
     """Solve Sudokus and mazes, written row by row, or tasks of ARC as JSON that a model was trained on.
 
     An answer that breaks the rules is attempted again, through symmetries and with noise, until --attempts or --seconds
-    are used up. Exits with 1, after all answers, if one of them still breaks the rules.
+    are used up. Exits with 1, after all answers, if one of them still breaks the rules; with 2 if a puzzle cannot have
+    an answer.
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
@@ -119,9 +126,11 @@ def solve_command(
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")
     if choose_attempts(attempts, seconds, views, rollouts, select, has_rules=True) is None:
         warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
-    texts = read_puzzles(puzzle, model.metadata, kind)
-    questions = np.stack([model.parse(text, where) for where, text in texts])
-    titles = [where if len(texts) > 1 else "" for where, _ in texts]
+    read = read_questions(puzzle, model, parse_columns(columns))
+    if check:
+        check_questions(read, kind)
+    questions = np.stack([question.tokens for question in read])
+    titles = [question.where if len(read) > 1 else "" for question in read]
     max_steps = steps or model.config.halting.halt_max_steps
     if watch:
         _watch(model, questions, titles, max_steps)
@@ -147,10 +156,15 @@ def solve_command(
         _draw(model, answers, titles)
     else:
         _write(model, answers, output)
-    for (where, _), answer in zip(texts, answers, strict=True):
+    for question, answer in zip(read, answers, strict=True):
         if not answer.valid:
+            where = question.where
             print_warning(f"{where}: not solved after {answer.attempts} attempts, the answer breaks the rules")
     return 0 if all(answer.valid for answer in answers) else 1
+
+
+COMMAND_CLASS = PuzzleCommand
+"""What the command line calls the command as."""
 
 
 def _watch(model: TrainedModel, inputs: np.ndarray, titles: list[str], max_steps: int) -> None:

@@ -18,12 +18,12 @@ from trm.puzzles.kinds.arc.draw import draw_grid
 from trm.puzzles.kinds.arc.frames import to_frame
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, Grid
 from trm.puzzles.kinds.arc.tasks import Task, parse_tasks, task_name
+from trm.puzzles.text.decode import read_standard_input
 from trm.show.console import console, print_lines, print_warning
 from trm.show.terminal import side_by_side
 from trm.solving.arc import SolvedTest, solve_tasks
 from trm.solving.options import SolverOptions
 from trm.solving.trained_model import SLOTS, TrainedModel
-from trm.storage.files import read_standard_input
 
 
 def solve_arc(

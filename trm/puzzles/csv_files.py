@@ -1,22 +1,26 @@
-"""Puzzles in CSV files. Entry: `read_rows`, `write_rows`; `read_pairs` of a user's own kind.
+"""Puzzles in CSV files. Entry: `read_rows`, `write_rows`.
 
-The columns are source, question, answer and rating, as in the Hugging Face sets sapientinc/sudoku-extreme and
-sapientinc/maze-30x30-hard-1k.
+Written are the columns source, question, answer and rating, as in the Hugging Face sets sapientinc/sudoku-extreme and
+sapientinc/maze-30x30-hard-1k; read is a table with any columns.
 """
 
 import csv
+import dataclasses
 import gzip
 import io
+import itertools
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
+from trm.puzzles.text.columns import Looks, find_layout
+from trm.puzzles.text.decode import normalise, open_text
 from trm.storage.files import atomic_write
 
 HEADER = ["source", "question", "answer", "rating"]
@@ -24,16 +28,35 @@ HEADER = ["source", "question", "answer", "rating"]
 HIGHEST_RATING = 2**31 - 1
 """Puzzle sets store ratings in 32 bits."""
 
-FIRST_ROW = 2
-"""Number of the first row below the header, as an editor counts lines."""
 
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """The columns of a table, as they are written."""
 
-class Rows(NamedTuple):
-    """The columns of a CSV file; every question and answer has the same number of characters."""
-
+    path: str
     questions: list[str]
-    answers: list[str]
-    ratings: Integer[np.ndarray, " rows"]
+    answers: list[str] | None
+    ratings: list[str] | None
+    numbers: list[int]
+    """Line of each row, as an editor counts."""
+
+    @property
+    def places(self) -> "Places":
+        """The place of each row, for messages."""
+        return Places(self.path, self.numbers)
+
+
+class Places(Sequence[str]):
+    """Places of rows, made when one is asked for: there may be millions."""
+
+    def __init__(self, path: str, numbers: Sequence[int]) -> None:
+        self.path, self.numbers = path, numbers
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, i: Any) -> Any:
+        return f"{self.path}: row {self.numbers[i]}"
 
 
 class Row(NamedTuple):
@@ -44,77 +67,51 @@ class Row(NamedTuple):
     rating: int
 
 
-def read_rows(path: str | Path) -> Rows:
-    """Read a CSV file, plain or gzip.
+def read_rows(path: str | Path, looks: Looks, columns: Mapping[str, str] | None = None) -> Rows | None:
+    """Read a table of whole boards, plain or gzip, whatever its encoding, delimiter, header and order of columns.
 
-    Raises InputError, naming file and row, for a wrong header, number of columns, rating or length.
+    `looks` says of a field whether it is a board; `columns` are a user's names of the columns. None where the file is
+    no table. Raises InputError, naming file and row, for another number of columns, and for a table without rows.
     """
-    questions, answers, ratings = [], [], []
-    for number, row in _read(path, HEADER):
-        _, question, answer, rating = row
-        if len(answer) != len(question) or (questions and len(question) != len(questions[0])):
-            expected = len(questions[0]) if questions else len(question)
-            found = f"{len(question)} and {len(answer)} characters"
-            raise InputError(f"{path}: row {number}: question and answer: found {found}, expected {expected}")
-        questions.append(question)
-        answers.append(answer)
-        ratings.append(_parse_rating(rating, f"{path}: row {number}"))
-    return Rows(questions, answers, np.array(ratings))
-
-
-def read_pairs(path: str | Path) -> Rows:
-    """Read the columns question and answer of a CSV file, plain or gzip, and rating where there is one, else 0.
-
-    Raises InputError, naming file and row, for a missing column and a wrong rating.
-    """
-    questions, answers, ratings = [], [], []
-    for number, (question, answer, rating) in _read(path, ["question", "answer", "rating"], optional="rating"):
-        questions.append(question)
-        answers.append(answer)
-        ratings.append(_parse_rating(rating or "0", f"{path}: row {number}"))
-    return Rows(questions, answers, np.array(ratings))
-
-
-def read_questions(path: str | Path) -> list[str]:
-    """Read the column `question` of a CSV file, plain or gzip, whatever others it has; errors as by `read_rows`."""
-    return [question for _, (question,) in _read(path, ["question"], others=True)]
-
-
-def _parse_rating(text: str, where: str) -> int:
-    # Python itself refuses to make a number of too many digits.
-    if not text.isdecimal() or len(text) > len(str(HIGHEST_RATING)) or int(text) > HIGHEST_RATING:
-        expected = f"a whole number up to {HIGHEST_RATING}"
-        raise InputError(f"{where}: rating: found {text[:20]!r}, expected {expected}")
-    return int(text)
-
-
-def _read(
-    path: str | Path, columns: list[str], others: bool = False, optional: str | None = None
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of each row, of these columns.
-
-    Unless `others` or `optional`, the file has no other columns; where it lacks the optional one, its cells are empty.
-    """
-    path, count = Path(path), 0
+    rows = Rows(str(path), [], [], [], [])
+    count = 0
     try:
         with open_text(path) as file:
-            rows = csv.reader(file)
-            header = next(rows, [])
-            needed = [column for column in columns if column != optional]
-            if not (set(needed) <= set(header) if others or optional else header == columns):
-                raise InputError(f"{path}: header: found {','.join(header)!r}, expected {','.join(needed)!r}")
-            places = [header.index(column) if column in header else None for column in columns]
-            for count, row in enumerate(rows, start=1):
-                number = count - 1 + FIRST_ROW
-                if len(row) != len(header):
-                    raise InputError(f"{path}: row {number}: found {len(row)} columns, expected {len(header)}")
-                yield number, ["" if place is None else row[place] for place in places]
+            start = list(itertools.islice(file, _SAMPLE))
+            layout = find_layout([normalise(line).rstrip("\n") for line in start], looks, columns, str(path))
+            if layout is None:
+                return None
+            reader = csv.reader(itertools.chain(start, file), delimiter=layout.delimiter)
+            skip = layout.header is not None
+            for row in reader:
+                if not row or skip or not any(field.strip() for field in row):
+                    skip = skip and not any(row)
+                    continue
+                count += 1
+                if len(row) != layout.width:
+                    where = f"{path}: row {reader.line_num}"
+                    raise InputError(f"{where}: found {len(row)} columns, expected {layout.width}")
+                rows.numbers.append(reader.line_num)
+                rows.questions.append(row[layout.question])
+                if layout.answer is not None and rows.answers is not None:
+                    rows.answers.append(row[layout.answer])
+                if layout.rating is not None and rows.ratings is not None:
+                    rows.ratings.append(row[layout.rating])
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot read: {getattr(error, 'strerror', None) or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a CSV file: {error}") from error
     if not count:
         raise InputError(f"{path}: found no puzzles, expected at least one row")
+    answers, ratings = (
+        None if place is None else list_
+        for place, list_ in ((layout.answer, rows.answers), (layout.rating, rows.ratings))
+    )
+    return dataclasses.replace(rows, answers=answers, ratings=ratings)
+
+
+_SAMPLE = 30
+"""Lines that show how a table is written."""
 
 
 def write_rows(path: str | Path, source: str, rows: Iterable[Row]) -> int:
@@ -159,10 +156,3 @@ def select_rows(
 def bundled_csv(name: str) -> Path:
     """Return the path of a bundled CSV file, such as `sudoku-9x9-train.csv.gz`."""
     return Path(str(files("trm.puzzles") / "bundled" / name))
-
-
-def open_text(path: Path) -> io.TextIOBase:
-    """Open a text file for reading, decompressing it when its name ends in .gz; a byte order mark is passed over."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")  # pyright: ignore[reportReturnType]
-    return path.open(encoding="utf-8-sig", newline="")

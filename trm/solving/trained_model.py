@@ -1,7 +1,7 @@
 """A trained model: weights with what their file says of them. Entry: `load`; then `TrainedModel.solve`, `.reason`."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Unpack, overload
@@ -20,7 +20,7 @@ from trm.model.weights import Weights, abstract_weights
 from trm.original.loading import open_weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.parallel.processor import resolve_dtype
-from trm.puzzles.kinds.kind import PuzzleKind
+from trm.puzzles.kinds.kind import PuzzleKind, Question
 from trm.puzzles.kinds.registry import KINDS, kind_of
 from trm.puzzles.metadata import Metadata
 from trm.solving.answer import Answer, make_answers
@@ -180,7 +180,18 @@ class TrainedModel:
         return TrainedModel(weights, dataclasses.replace(self.description, config=config), self.name, self.notes)
 
     def parse(self, text: str, where: str = "puzzle") -> Integer[np.ndarray, " seq_len"]:
-        """Return the tokens of a puzzle; raise InputError, beginning with `where`, for text of another size or kind."""
+        """Return the tokens of one puzzle, written in any form that `read` takes; raise InputError for several."""
+        found = self.read(text, where)
+        if len(found) != 1:
+            raise InputError(f"{where}: found {len(found)} puzzles, expected one")
+        return found[0].tokens
+
+    def read(self, text: str, where: str = "puzzle", columns: Mapping[str, str] | None = None) -> list[Question]:
+        """Return the puzzles of a text, of which there is at least one: grids, one per line, a table, JSON.
+
+        `columns` are a user's names of a table's columns. Raises InputError, beginning with `where`, for text that
+        is no puzzle of the model's kind and size.
+        """
         kind, seq_len, side = self.kind, self.metadata.seq_len, self.metadata.side
         if kind.solved_from != "text":
             known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from == "text")
@@ -188,13 +199,18 @@ class TrainedModel:
                 f"{self.name}: found a model of {kind.name}, expected one of {known}, or of your own kind: "
                 "other puzzles are arrays of tokens, not text"
             )
-        tokens = kind.parse(text, where)
-        if tokens.size != seq_len:
-            boards = f"{side}x{side} boards" if side else f"puzzles of {seq_len} cells"
-            raise InputError(
-                f"{where}: found {tokens.size} cells, expected {seq_len}: the model was trained on {boards}"
-            )
-        return tokens.astype(np.int32)
+        boards = f"{side}x{side} boards" if side else f"puzzles of {seq_len} cells"
+        try:
+            questions = kind.read(text, where, seq_len, columns)
+        except InputError as error:
+            raise InputError(f"{error} (the model was trained on {boards})") from error
+        for question in questions:
+            if question.tokens.size != seq_len:
+                raise InputError(
+                    f"{question.where}: found {question.tokens.size} cells, expected {seq_len}: the model was trained "
+                    f"on {boards}"
+                )
+        return [question._replace(tokens=question.tokens.astype(np.int32)) for question in questions]
 
     def _solve(
         self,

@@ -8,7 +8,6 @@ import errno
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -108,16 +107,6 @@ def _check_folder_of(path: Path) -> None:
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise InputError(f"{path}: cannot write: {folder} is no folder that may be written to")
-
-
-def read_standard_input() -> str:
-    """Read standard input to its end; raise InputError when it is closed or no text."""
-    if sys.stdin is None:
-        raise InputError("standard input: found it closed, expected text")
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise InputError(f"standard input: found no UTF-8 text: {error}") from error
 
 
 def _named(path: str | Path) -> Path:

@@ -8,9 +8,9 @@ from jaxtyping import Bool, Integer
 
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
-from trm.puzzles.csv_files import FIRST_ROW, read_pairs
+from trm.puzzles.csv_files import read_rows
 from trm.puzzles.kinds.kind import PuzzleKind
-from trm.puzzles.kinds.tables import Table, describe_split, indices_of_single_examples
+from trm.puzzles.kinds.tables import Table, describe_split, indices_of_single_examples, parse_ratings
 from trm.puzzles.kinds.text import parse_column
 
 
@@ -20,18 +20,20 @@ def read_table(kind: PuzzleKind, path: str | Path) -> Table:
     Raises InputError, naming file and row, for a text that is no puzzle, for puzzles of several lengths, and for an
     answer that does not solve its question.
     """
-    questions, answers, ratings = read_pairs(path)
+    rows = read_rows(path, lambda field: None)
+    if rows is None or rows.answers is None:
+        raise InputError(f"{path}: header: found no columns of these names, expected question and answer")
     table = Table(
-        parse_column(path, "question", questions, kind.parse),
-        parse_column(path, "answer", answers, kind.parse_answer),
-        ratings,
+        parse_column(rows.places, "question", rows.questions, kind.parse),
+        parse_column(rows.places, "answer", rows.answers, kind.parse_answer),
+        parse_ratings(rows.ratings, rows.places),
     )
     if table.questions.shape != table.answers.shape:
         found = f"{table.questions.shape[1]} and {table.answers.shape[1]} cells"
         raise InputError(f"{path}: question and answer: found {found}, expected as many of one as of the other")
     wrong = np.flatnonzero(~kind.solved(table.questions, table.answers))
     if len(wrong):
-        raise InputError(f"{path}: row {wrong[0] + FIRST_ROW}: answer: found a wrong one, expected {kind.expected}")
+        raise InputError(f"{rows.places[int(wrong[0])]}: answer: found a wrong one, expected {kind.expected}")
     return table
 
 

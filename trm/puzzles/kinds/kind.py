@@ -4,9 +4,10 @@ A kind of your own is a subclass and one object of it: `package.module:Object` n
 """
 
 import abc
+import csv
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Integer, Num
@@ -16,10 +17,28 @@ from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleArrays
 from trm.puzzles.kinds.symmetries import Symmetries
 from trm.puzzles.kinds.text import encode_cells, strip_spaces
+from trm.puzzles.text.columns import find_layout
+from trm.puzzles.text.decode import normalise
 
 Tokens = Integer[np.ndarray, "puzzles seq_len"]
 Draws = Any
 """Random numbers of a batch: a NamedTuple of arrays, each with one entry for each example."""
+
+
+class Question(NamedTuple):
+    """A question that was read from a text."""
+
+    where: str
+    """Its place in the text, for messages."""
+    tokens: Integer[np.ndarray, " seq_len"]
+
+
+class Problem(NamedTuple):
+    """What is wrong with a question, whoever answers it."""
+
+    text: str
+    hopeless: bool
+    """Whether nothing can be its answer."""
 
 
 class PuzzleKind(abc.ABC):
@@ -69,6 +88,34 @@ class PuzzleKind(abc.ABC):
         """Whether a space is a cell of a question."""
         return " " in (self.question_characters or self.characters)
 
+    def read(
+        self, text: str, where: str, seq_len: int | None = None, columns: Mapping[str, str] | None = None
+    ) -> list["Question"]:
+        """Return the questions of a text, of which there is at least one: a grid, one per line, or a table.
+
+        `seq_len` is their number of cells, where it is known, `columns` a user's names of a table's columns. Raises
+        InputError, beginning with a place in the text, for what is no question.
+        """
+        lines = normalise(text).split("\n")
+        layout = find_layout(lines, self._looks, columns, where)
+        if layout is not None and (layout.header is not None or columns):
+            rows = csv.reader(lines, delimiter=layout.delimiter)
+            cells = [
+                (f"{where}: row {rows.line_num}", row[layout.question]) for row in rows if len(row) == layout.width
+            ]
+            return [Question(place, self.parse(cell, place)) for place, cell in cells[layout.header is not None :]]
+        # Where a space is a cell, a line of spaces is a row.
+        numbered = [(i, line) for i, line in enumerate(lines, start=1) if (line if self.has_spaces else line.strip())]
+        side = math.isqrt(seq_len or 0)
+        longest = max((len(line if self.has_spaces else "".join(line.split())) for _, line in numbered), default=0)
+        if len(numbered) < 2 or (len(numbered) == side and seq_len and longest < seq_len):
+            return [Question(where, self.parse(text, where))]
+        return [Question(f"{where}: line {i}", self.parse(line, f"{where}: line {i}")) for i, line in numbered]
+
+    def _looks(self, field: str) -> None:
+        # Columns of boards without a header cannot be told from others.
+        return None
+
     def _parse(self, text: str, where: str, characters: str) -> Integer[np.ndarray, " seq_len"]:
         compact = strip_spaces(text, " " in characters)
         if not compact:
@@ -79,6 +126,10 @@ class PuzzleKind(abc.ABC):
         return encode_cells(compact, where, codes, width, "one of " + ", ".join(map(repr, characters)))
 
     # Rules
+
+    def problem(self, question: Integer[np.ndarray, " seq_len"]) -> Problem | None:
+        """Return what is wrong with a question, by its rules alone; None where nothing is known to be."""
+        return None
 
     @abc.abstractmethod
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:

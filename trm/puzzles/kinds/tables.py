@@ -1,12 +1,14 @@
 """Tables: the puzzles of one split before they become a puzzle set. Entry: `Table`, `select`, `describe_split`."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Integer
 
-from trm.puzzles.csv_files import select_rows
+from trm.errors import InputError
+from trm.puzzles.csv_files import HIGHEST_RATING, select_rows
 from trm.puzzles.metadata import Metadata
 
 
@@ -45,6 +47,26 @@ def select(
 ) -> Table:
     """Keep puzzles rated at least `min_difficulty`, then `subsample_size` of them drawn without replacement."""
     return table.rows(select_rows(table.ratings, where, min_difficulty, subsample_size, rng))
+
+
+def parse_ratings(texts: Sequence[str] | None, places: Sequence[str]) -> Integer[np.ndarray, " puzzles"]:
+    """Return ratings as whole numbers, to which others are rounded; 0 where there is none.
+
+    Raises InputError, naming the place, for what is no number and for one that is too large.
+    """
+    if texts is None:
+        return np.zeros(len(places), np.int64)
+    numbers = np.zeros(len(texts))
+    try:
+        numbers = np.array([float(text) if text else 0.0 for text in texts])
+        fine = (np.abs(numbers) <= HIGHEST_RATING) & (numbers >= 0)
+    except ValueError:
+        fine = np.array([re.fullmatch(r"\s*(\d{1,12}(\.\d*)?|\.\d+)?\s*", text) is not None for text in texts])
+    if not fine.all():
+        first = int(fine.argmin())
+        expected = f"a number up to {HIGHEST_RATING}"
+        raise InputError(f"{places[first]}: rating: found {texts[first][:20]!r}, expected {expected}")
+    return np.rint(numbers).astype(np.int64)
 
 
 Index = Integer[np.ndarray, "..."]

@@ -1,29 +1,13 @@
-"""Puzzles as text: one character for each cell. Entry: `parse_cells`, `encode_cells`, `parse_column`."""
+"""Puzzles as text: one character for each cell. Entry: `encode_cells`, `parse_column`, `look_up`."""
 
-import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.puzzles.csv_files import FIRST_ROW
 
 Cells = Integer[np.ndarray, " cells"]
-
-
-def parse_square(text: str, where: str, keep_spaces: bool, sides: Collection[int], sizes: str) -> tuple[str, int]:
-    """Return the characters of a square board, row by row, and its side; line breaks are skipped.
-
-    Other white space is skipped, too, unless `keep_spaces`. Raises InputError, beginning with `where`, for a number of
-    cells that is not that of a board whose side is in `sides`; `sizes` names the expected numbers.
-    """
-    compact = strip_spaces(text, keep_spaces)
-    side = math.isqrt(len(compact))
-    if side * side != len(compact) or side not in sides:
-        raise InputError(f"{where}: found {len(compact)} cells, expected {sizes}")
-    return compact, side
 
 
 def strip_spaces(text: str, keep_spaces: bool) -> str:
@@ -45,33 +29,27 @@ def name_cell(position: int, width: int) -> str:
 
 
 def parse_column(
-    path: str | Path,
-    column: str,
-    texts: Sequence[str],
-    parse: Callable[[str, str], Cells],
-    codes: Mapping[str, int] | None = None,
+    places: Sequence[str], column: str, texts: Sequence[str], parse: Callable[[str, str], Cells]
 ) -> Integer[np.ndarray, "rows cells"]:
-    """Parse a column of a CSV file, whose texts have one length.
+    """Parse a column of a table with `parse(text, where)`; raise InputError, naming the row, for another length."""
+    rows = [parse(text, f"{place}: {column}") for place, text in zip(places, texts, strict=True)]
+    for place, row in zip(places, rows, strict=True):
+        if row.size != rows[0].size:
+            raise InputError(f"{place}: {column}: found {row.size} cells, expected {rows[0].size} as before")
+    return np.stack(rows)
 
-    `parse(text, where)` parses one text. With `codes`, the code of each character that it accepts in texts of the first
-    one's length, millions of good rows are read at once. Raises InputError, naming file, row and column.
-    """
 
-    def parse_row(i: int) -> Cells:
-        where = f"{path}: row {i + FIRST_ROW}: {column}"
-        cells = parse(texts[i], where)
-        if len(texts[i]) != cells.size:
-            raise InputError(f"{where}: found white space between cells, expected {cells.size} characters")
-        return cells
-
-    length = len(parse_row(0))
-    if codes is not None:
-        unknown = 255
-        table = np.full(256, unknown, np.uint8)
-        for character, code in codes.items():
-            table[ord(character)] = code
-        characters = np.frombuffer("".join(texts).encode("utf-8", "replace"), np.uint8)
-        cells = table[characters]
-        if len(cells) == len(texts) * length and not (cells == unknown).any():
-            return cells.reshape(len(texts), length)
-    return np.stack([parse_row(i) for i in range(len(texts))])
+def look_up(texts: Sequence[str], length: int, codes: Mapping[str, int]) -> Integer[np.ndarray, "rows cells"] | None:
+    """Return the code of each character of texts of one length, millions at once; None where one has none."""
+    unknown = 255
+    table = np.full(256, unknown, np.uint8)
+    for character, code in codes.items():
+        table[ord(character)] = code
+    if any(len(text) != length for text in texts):
+        return None
+    characters = np.frombuffer("".join(texts).encode("ascii", "replace"), np.uint8)
+    cells = table[characters]
+    # A character outside ASCII has become `?`, which may be a blank.
+    if (cells == unknown).any() or not all(text.isascii() for text in texts):
+        return None
+    return cells.reshape(len(texts), length)

@@ -10,10 +10,10 @@ from rich.text import Text
 
 from trm.errors import InputError
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
-from trm.puzzles.kinds.kind import PuzzleKind, Tokens
+from trm.puzzles.kinds.kind import Problem, PuzzleKind, Question, Tokens
 from trm.puzzles.kinds.maze.draw import draw_maze
-from trm.puzzles.kinds.maze.rules import MAZE_CHARACTERS, SMALLEST, Boards, is_shortest_path
-from trm.puzzles.kinds.maze.text import QUESTION_CHARACTERS, parse_maze
+from trm.puzzles.kinds.maze.rules import MAZE_CHARACTERS, SMALLEST, Boards, count_moves, is_shortest_path
+from trm.puzzles.kinds.maze.text import QUESTION_CHARACTERS, parse_maze, read_mazes
 from trm.puzzles.kinds.symmetries import Symmetries, dihedral_symmetries, least_rows
 
 
@@ -34,6 +34,17 @@ class Maze(PuzzleKind):
 
     def parse(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
         return parse_maze(text, where).ravel()
+
+    def read(
+        self, text: str, where: str, seq_len: int | None = None, columns: Mapping[str, str] | None = None
+    ) -> list[Question]:
+        found = read_mazes(text, where, math.isqrt(seq_len) if seq_len else None, columns)
+        return [Question(maze.where, maze.question.ravel()) for maze in found]
+
+    def problem(self, question: Integer[np.ndarray, " seq_len"]) -> Problem | None:
+        """Return that there is no way from start to goal."""
+        reachable = count_moves(_boards(question[None]))[0] > 0
+        return None if reachable else Problem("no way from S to G: walls part them", hopeless=True)
 
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
         return is_shortest_path(_boards(questions), _boards(answers))

@@ -1,14 +1,16 @@
-"""Mazes as text and in CSV files. Entry: `parse_maze`, `format_maze`, `read_csv`, `write_csv`."""
+"""Mazes as text and in files. Entry: `read_mazes`, `parse_maze`, `format_maze`, `read_table`, `write_csv`."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
 from trm.errors import InputError
-from trm.puzzles.csv_files import FIRST_ROW, Row, read_rows, write_rows
+from trm.puzzles.csv_files import Row, read_rows, write_rows
+from trm.puzzles.kinds.maze.grids import CELLS, read_grids
 from trm.puzzles.kinds.maze.rules import (
     GOAL,
     MAZE_CHARACTERS,
@@ -20,23 +22,57 @@ from trm.puzzles.kinds.maze.rules import (
     count_moves,
     is_shortest_path,
     misplaced,
+    shortest_path,
 )
-from trm.puzzles.kinds.tables import Puzzle, Table
-from trm.puzzles.kinds.text import encode_cells, name_cell, parse_column, parse_square
+from trm.puzzles.kinds.tables import Puzzle, Table, parse_ratings
+from trm.puzzles.kinds.text import look_up, name_cell
+from trm.puzzles.text.columns import ANSWER, QUESTION
+from trm.puzzles.text.decode import read_text
+from trm.puzzles.text.entries import Board as WrittenBoard
+from trm.puzzles.text.entries import read_entries
 
 QUESTION_CHARACTERS = MAZE_CHARACTERS[: PATH - 1]
 
 
-def parse_maze(text: str, where: str) -> Board:
-    """Read a question written row by row: `#` wall, space free, `S` start, `G` goal; line breaks are skipped.
+class ReadMaze(NamedTuple):
+    """A maze as it was read."""
 
-    Raises InputError, beginning with `where`, for a length that is no square, a character out of place, and any number
-    of starts or goals but one.
+    where: str
+    question: Board
+    answer: Board | None
+    rating: str
+
+
+def read_mazes(
+    text: str, where: str, side: int | None = None, columns: Mapping[str, str] | None = None
+) -> list[ReadMaze]:
+    """Read all mazes in a text of any form; `side` is that of the boards, where it is known.
+
+    Raises InputError, beginning with the place of the maze, for what is none, and for any number of starts or goals but
+    one.
     """
-    board = _parse_cells(text, where, QUESTION_CHARACTERS)
-    if not _has_ends(board[None])[0]:
-        raise InputError(f"{where}: {_describe_ends(board)}")
-    return board
+    entries = read_entries(text, where, looks, lambda plain, place: read_grids(plain, place, side), columns)
+    mazes = [
+        ReadMaze(e.where, _encode(e.question), None if e.answer is None else _encode(e.answer), e.rating)
+        for e in entries
+    ]
+    for maze in mazes:
+        cells = np.flatnonzero(maze.question == PATH)
+        if len(cells):
+            place = name_cell(int(cells[0]), len(maze.question))
+            expected = "', '".join(QUESTION_CHARACTERS)
+            raise InputError(f"{maze.where}: {place}: found 'o', a path, expected one of '{expected}'")
+        if not _has_ends(maze.question[None])[0]:
+            raise InputError(f"{maze.where}: {_describe_ends(maze.question)}")
+    return mazes
+
+
+def parse_maze(text: str, where: str) -> Board:
+    """Read one maze of any size; raise InputError, beginning with `where`, for none, several and no maze."""
+    found = read_mazes(text, where)
+    if len(found) != 1:
+        raise InputError(f"{where}: found {len(found)} mazes, expected one")
+    return found[0].question
 
 
 def format_maze(board: Board) -> str:
@@ -44,20 +80,29 @@ def format_maze(board: Board) -> str:
     return "".join(("?" + MAZE_CHARACTERS)[token] for token in board.ravel().tolist())
 
 
-def read_csv(path: str | Path) -> Table:
-    """Read mazes from a CSV file, plain or gzip, with the columns source, question, answer, rating.
+def looks(text: str) -> str | None:
+    """Say whether a field of a table is a whole board, a question or an answer."""
+    n = math.isqrt(len(text))
+    if n * n != len(text) or n < SMALLEST or not set(text) <= set(CELLS):
+        return None
+    cells = [CELLS[c] for c in text]
+    if cells.count("S") != 1 or cells.count("G") != 1:
+        return None
+    return ANSWER if "o" in cells else QUESTION
 
-    Raises InputError, naming file and row, for a wrong header, length or character, for a goal out of reach, and for
-    an answer that is not the question with a shortest path. Ratings are not checked: they may rate anything.
+
+def read_table(path: str | Path, columns: Mapping[str, str] | None = None) -> Table:
+    """Read mazes with their answers from a file of any form; a missing answer is the path that the rule chooses.
+
+    A table is read at once. Raises InputError, naming file and row, for what is no maze, for a goal out of reach, and
+    for an answer that is not the question with a shortest path.
     """
-    rows = read_rows(path)
-    questions = _parse_column(path, "question", rows.questions, QUESTION_CHARACTERS)
-    answers = _parse_column(path, "answer", rows.answers, MAZE_CHARACTERS)
+    table, places = _read_table(path, columns)
 
     def require(fine: Bool[np.ndarray, " boards"], describe: Callable[[int], str]) -> None:
         if not fine.all():
             first = int(fine.argmin())
-            raise InputError(f"{path}: row {first + FIRST_ROW}: {describe(first)}")
+            raise InputError(f"{places[first]}: {describe(first)}")
 
     def describe_misplaced(i: int) -> str:
         cell = int(np.flatnonzero(changed[i])[0])
@@ -69,12 +114,23 @@ def read_csv(path: str | Path) -> Table:
         length, shortest = np.count_nonzero(answers[i] == PATH) + 1, count_moves(questions[i : i + 1])[0]
         return f"answer: found {length - 1} cells 'o', expected a shortest path from S to G, of {shortest} moves"
 
+    questions, answers = table.questions, table.answers
+
+    def describe_unknown(i: int) -> str:
+        cell = int(np.flatnonzero(questions[i] == PATH)[0])
+        expected = "', '".join(QUESTION_CHARACTERS)
+        return f"question: {name_cell(cell, questions.shape[-1])}: found 'o', expected one of '{expected}'"
+
+    require((questions != PATH).all(axis=(1, 2)), describe_unknown)
     require(_has_ends(questions), lambda i: f"question: {_describe_ends(questions[i])}")
+    missing = (answers == 0).all(axis=(1, 2))
+    if missing.any():
+        answers[missing] = shortest_path(questions[missing])
     changed = misplaced(questions, answers)
     require(np.logical_not(changed.any(axis=(1, 2))), describe_misplaced)
     require(count_moves(questions) > 0, lambda i: "question: found no way from S to G, expected one")
     require(is_shortest_path(questions, answers), describe_path)
-    return Table(questions, answers, rows.ratings)
+    return table
 
 
 def write_csv(path: str | Path, source: str, mazes: Iterable[Puzzle]) -> int:
@@ -82,17 +138,38 @@ def write_csv(path: str | Path, source: str, mazes: Iterable[Puzzle]) -> int:
     return write_rows(path, source, (Row(format_maze(m.question), format_maze(m.answer), m.rating) for m in mazes))
 
 
-def _parse_cells(text: str, where: str, characters: str) -> Board:
-    compact, n = parse_square(text, where, True, _SIDES, "n x n of them, such as 900 for 30 x 30")
-    expected = "one of " + ", ".join(map(repr, characters))
-    return encode_cells(compact, where, _codes(characters), n, expected).reshape(n, n)
+_CODES = {c: MAZE_CHARACTERS.index(cell) + 1 for c, cell in CELLS.items()}
+_ASCII_CODES = {c: code for c, code in _CODES.items() if c.isascii()}
 
 
-_SIDES = range(SMALLEST, 1 << 16)
+def _read_table(path: str | Path, columns: Mapping[str, str] | None) -> tuple[Table, Sequence[str]]:
+    """Read questions and answers, of which a missing one is zeros, with the places of the rows."""
+    rows = read_rows(path, looks, columns)
+    if rows is not None:
+        length = len(rows.questions[0])
+        n = math.isqrt(length)
+        questions = look_up(rows.questions, length, _ASCII_CODES)
+        given = rows.answers or [""] * len(rows.questions)
+        # Zero is the code of no maze's cell.
+        answers = look_up([answer or "\0" * length for answer in given], length, _ASCII_CODES | {"\0": 0})
+        if n * n == length and n >= SMALLEST and questions is not None and answers is not None:
+            boards = questions.reshape(-1, n, n), answers.reshape(-1, n, n)
+            return Table(*boards, parse_ratings(rows.ratings, rows.places)), rows.places
+    found = read_mazes(read_text(path), str(path), None, columns)
+    n = len(found[0].question)
+    for maze in found:
+        for name, board in (("question", maze.question), ("answer", maze.answer)):
+            if board is not None and len(board) != n:
+                raise InputError(f"{maze.where}: {name}: found {len(board)}x{len(board)} cells, expected {n}x{n}")
+    places = [maze.where for maze in found]
+    questions = np.stack([maze.question for maze in found])
+    answers = np.stack([np.zeros_like(maze.question) if maze.answer is None else maze.answer for maze in found])
+    return Table(questions, answers, parse_ratings([maze.rating for maze in found], places)), places
 
 
-def _codes(characters: str) -> dict[str, int]:
-    return {character: MAZE_CHARACTERS.index(character) + 1 for character in characters}
+def _encode(board: WrittenBoard) -> Board:
+    n = math.isqrt(len(board))
+    return np.array([MAZE_CHARACTERS.index(cell) + 1 for cell in board], np.uint8).reshape(n, n)
 
 
 def _has_ends(questions: Boards) -> Bool[np.ndarray, " boards"]:
@@ -102,11 +179,3 @@ def _has_ends(questions: Boards) -> Bool[np.ndarray, " boards"]:
 def _describe_ends(question: Board) -> str:
     starts, goals = (np.count_nonzero(question == token) for token in (START, GOAL))
     return f"found {starts} cells 'S' and {goals} cells 'G', expected one of each"
-
-
-def _parse_column(path: str | Path, column: str, texts: list[str], characters: str) -> Boards:
-    cells = parse_column(
-        path, column, texts, lambda text, where: _parse_cells(text, where, characters).ravel(), _codes(characters)
-    )
-    n = math.isqrt(cells.shape[1])
-    return cells.reshape(len(cells), n, n)

@@ -1,5 +1,6 @@
 """A Sudoku solver, and a generator of puzzles with exactly one solution. Entry: `solve`, `generate_many`."""
 
+import time
 from collections.abc import Iterable, Iterator
 from functools import cache, partial
 from itertools import count as count_from
@@ -33,19 +34,26 @@ class Solutions(NamedTuple):
     boards: list[Board]
     guesses: int
     """Cells with more than one candidate that were tried before the search ended."""
+    complete: bool = True
+    """Whether the search ended by itself; false: its time was up."""
 
 
-def solve(question: Board, limit: int = 2, rng: np.random.Generator | None = None) -> Solutions:
+def solve(
+    question: Board, limit: int = 2, rng: np.random.Generator | None = None, budget_seconds: float | None = None
+) -> Solutions:
     """Search for up to `limit` solutions, always at the cell with the fewest candidates.
 
-    Digits are tried in random order with `rng`, else from the smallest.
+    Digits are tried in random order with `rng`, else from the smallest. With `budget_seconds` the search ends when they
+    are over, and says so.
     """
     n = question.shape[0]
     peers = _peers(n)
     candidates = [(1 << n) - 1] * (n * n)
     cells = [0] * (n * n)
     found: list[Board] = []
-    guesses = 0
+    guesses = nodes = 0
+    complete = True
+    end = None if budget_seconds is None else time.monotonic() + budget_seconds
 
     def place(cell: int, bit: int) -> list[int] | None:
         """Place a digit; return the peers that lost it, or None (and change nothing) when one has no candidate left."""
@@ -62,7 +70,11 @@ def solve(question: Board, limit: int = 2, rng: np.random.Generator | None = Non
         return lost
 
     def search() -> None:
-        nonlocal guesses
+        nonlocal guesses, nodes, complete
+        nodes += 1
+        if end is not None and nodes % 64 == 0 and time.monotonic() > end:
+            complete = False
+            return
         best, fewest = -1, n + 1
         for cell in range(n * n):
             if not cells[cell] and (count := candidates[cell].bit_count()) < fewest:
@@ -81,7 +93,7 @@ def solve(question: Board, limit: int = 2, rng: np.random.Generator | None = Non
                 for peer in lost:
                     candidates[peer] |= bit
                 cells[best] = 0
-                if len(found) >= limit:
+                if len(found) >= limit or not complete:
                     return
 
     for cell, digit in enumerate(question.ravel().tolist()):
@@ -90,7 +102,7 @@ def solve(question: Board, limit: int = 2, rng: np.random.Generator | None = Non
             if not candidates[cell] & bit or place(cell, bit) is None:
                 return Solutions([], 0)
     search()
-    return Solutions(found, guesses)
+    return Solutions(found, guesses, complete)
 
 
 # Generator

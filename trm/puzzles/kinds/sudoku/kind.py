@@ -1,26 +1,28 @@
 """The Sudoku kind. Entry: `Sudoku`."""
 
 import math
+from collections.abc import Mapping
 from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Integer
 from rich.text import Text
 
-from trm.puzzles.kinds.kind import PuzzleKind, Tokens
+from trm.puzzles.kinds.kind import Problem, PuzzleKind, Question, Tokens
 from trm.puzzles.kinds.sudoku.draw import draw_sudoku
+from trm.puzzles.kinds.sudoku.problems import find_problem
 from trm.puzzles.kinds.sudoku.rules import SIDES, TOKEN_OF_DIGIT_0, Board, Boards, obeys_rules
 from trm.puzzles.kinds.sudoku.symmetries import canonical_forms, draw_on_tokens
-from trm.puzzles.kinds.sudoku.text import format_board, parse_board
+from trm.puzzles.kinds.sudoku.text import DIGITS, format_board, parse_board, read_sudokus
 from trm.puzzles.kinds.symmetries import Symmetries
 
 
 @final
 class Sudoku(PuzzleKind):
-    """Sudokus of 4x4 to 9x9 cells: token 1 is a blank, 2 and above are digits."""
+    """Sudokus of 4x4 to 10x10, 12x12 and 16x16 cells: token 1 is a blank, 2 and above are digits."""
 
     name = "sudoku"
-    characters = ".123456789"
+    characters = DIGITS
     expected = "a solved Sudoku that keeps every clue"
 
     def vocab_size(self, seq_len: int) -> int | None:
@@ -33,9 +35,19 @@ class Sudoku(PuzzleKind):
     def parse_answer(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
         return self.parse(text, where)
 
+    def read(
+        self, text: str, where: str, seq_len: int | None = None, columns: Mapping[str, str] | None = None
+    ) -> list[Question]:
+        found = read_sudokus(text, where, math.isqrt(seq_len) if seq_len else None, columns)
+        return [Question(puzzle.where, puzzle.question.ravel() + TOKEN_OF_DIGIT_0) for puzzle in found]
+
     def format(self, tokens: Integer[np.ndarray, " seq_len"]) -> str:
         # A network may answer with padding, which is no digit.
         return format_board(np.maximum(_board(tokens), 0))
+
+    def problem(self, question: Integer[np.ndarray, " seq_len"]) -> Problem | None:
+        """Return equal digits in a unit, or what the exact solver says within a second: no solution, or several."""
+        return find_problem(_board(question))
 
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
         boards = _boards(questions), _boards(answers)

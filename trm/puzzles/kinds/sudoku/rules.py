@@ -13,8 +13,8 @@ from jaxtyping import Bool, Integer
 TOKEN_OF_DIGIT_0 = 1
 Board = Integer[np.ndarray, "n n"]
 Boards = Integer[np.ndarray, "boards n n"]
-SIDES = range(4, 10)
-"""Sides of the boards that are read: digits have one character."""
+SIDES = (4, 5, 6, 7, 8, 9, 10, 12, 16)
+"""Sides of the boards that are read and written."""
 
 
 def box_shape(n: int) -> tuple[int, int]:

@@ -28,13 +28,25 @@ def draw_symmetries(rng: np.random.Generator, boards: int, n: int) -> SudokuSymm
     digits = np.zeros((boards, n + 1), dtype=np.uint8)
     digits[:, 1:] = rng.permuted(np.broadcast_to(np.arange(1, n + 1, dtype=np.uint8), (boards, n)), axis=1)
     square = box_rows == box_columns
-    rows, columns = _line_orders(n // box_rows, box_rows), _line_orders(n // box_columns, box_columns)
     return SudokuSymmetries(
         digits,
         rng.random(boards) < 0.5 if square else np.zeros(boards, dtype=bool),
-        rows[rng.integers(len(rows), size=boards)],
-        columns[rng.integers(len(columns), size=boards)],
+        _draw_lines(rng, boards, n // box_rows, box_rows),
+        _draw_lines(rng, boards, n // box_columns, box_columns),
     )
+
+
+_MOST_LISTED = 100_000
+"""Orders of lines that are listed; more, as on a board of 16x16, are drawn line by line."""
+
+
+def _draw_lines(rng: np.random.Generator, boards: int, bands: int, per_band: int) -> Integer[np.ndarray, "boards n"]:
+    if math.factorial(bands) * math.factorial(per_band) ** bands <= _MOST_LISTED:
+        orders = _line_orders(bands, per_band)
+        return orders[rng.integers(len(orders), size=boards)]
+    order = rng.permuted(np.tile(np.arange(bands), (boards, 1)), axis=1)
+    within = rng.permuted(np.tile(np.arange(per_band), (boards, bands, 1)), axis=2)
+    return (order[:, :, None] * per_band + within).reshape(boards, bands * per_band).astype(np.uint8)
 
 
 def source_cells(symmetries: SudokuSymmetries) -> Integer[np.ndarray, "boards cells"]:

@@ -1,50 +1,101 @@
-"""Sudokus as text and in CSV files. Entry: `parse_board`, `format_board`, `read_csv`, `write_csv`."""
+"""Sudokus as text and in files. Entry: `read_sudokus`, `parse_board`, `format_board`, `read_table`, `write_csv`."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from trm.errors import InputError
-from trm.puzzles.csv_files import FIRST_ROW, Row, read_rows, write_rows
-from trm.puzzles.kinds.sudoku.rules import SIDES, Board, Boards, obeys_rules
-from trm.puzzles.kinds.tables import Puzzle, Table
-from trm.puzzles.kinds.text import encode_cells, parse_column, parse_square
+from trm.puzzles.csv_files import Row, Rows, read_rows, write_rows
+from trm.puzzles.kinds.sudoku.generate import solve
+from trm.puzzles.kinds.sudoku.grids import expected_cells, read_grids
+from trm.puzzles.kinds.sudoku.rows import BLANKS, LETTERS, cells_of, plain_cell
+from trm.puzzles.kinds.sudoku.rules import SIDES, Board, obeys_rules, units
+from trm.puzzles.kinds.tables import Puzzle, Table, parse_ratings
+from trm.puzzles.kinds.text import look_up, name_cell
+from trm.puzzles.text.columns import ANSWER, QUESTION
+from trm.puzzles.text.decode import read_text
+from trm.puzzles.text.entries import Board as WrittenBoard
+from trm.puzzles.text.entries import read_entries
+
+DIGITS = "." + "123456789" + LETTERS[:7]
+"""Character of each digit, from the blank to G, which is 16."""
+
+
+class ReadSudoku(NamedTuple):
+    """A Sudoku as it was read."""
+
+    where: str
+    question: Board
+    answer: Board | None
+    rating: str
+
+
+def read_sudokus(
+    text: str, where: str, side: int | None = None, columns: Mapping[str, str] | None = None
+) -> list[ReadSudoku]:
+    """Read all Sudokus in a text of any form; `side` is that of the boards, where it is known.
+
+    Raises InputError, beginning with the place of the puzzle, for what is none, and for a text that can be read in two
+    ways.
+    """
+    entries = read_entries(text, where, looks, lambda plain, place: read_grids(plain, place, side), columns)
+    return [
+        ReadSudoku(
+            entry.where,
+            _encode(entry.question, entry.where),
+            None if entry.answer is None else _encode(entry.answer, f"{entry.where}: answer"),
+            entry.rating,
+        )
+        for entry in entries
+    ]
 
 
 def parse_board(text: str, where: str) -> Board:
-    """Read a board written row by row: digits, and '.' or 0 for a blank; white space is skipped.
-
-    Raises InputError, beginning with `where`, for a length that is no square and for a character out of place.
-    """
-    compact, n = parse_square(text, where, False, SIDES, "16, 36 or 81 (n x n)")
-    return encode_cells(compact, where, _codes(n), n, f"1 to {n}, or . for a blank").astype(np.int64).reshape(n, n)
+    """Read one board of any size; raise InputError, beginning with `where`, for none, several and no board."""
+    found = read_sudokus(text, where)
+    if len(found) != 1:
+        raise InputError(f"{where}: found {len(found)} puzzles, expected one")
+    return found[0].question
 
 
 def format_board(board: Board) -> str:
-    """Write a board row by row, '.' for a blank; `parse_board` undoes it."""
-    return "".join("." if digit == 0 else str(digit) for digit in board.ravel().tolist())
+    """Write a board row by row, '.' for a blank, A to G for 10 to 16; `parse_board` undoes it."""
+    return "".join(DIGITS[digit] if digit < len(DIGITS) else "?" for digit in board.ravel().tolist())
 
 
-def read_csv(path: str | Path) -> Table:
-    """Read puzzles from a CSV file, plain or gzip, with the columns source, question, answer, rating.
+def looks(text: str) -> str | None:
+    """Say whether a field of a table is a whole board, a question or an answer."""
+    text = text.strip()
+    n = math.isqrt(len(text))
+    if n * n != len(text) or n not in SIDES or not set(text) <= set(cells_of(n)):
+        return None
+    return QUESTION if any(blank in text for blank in BLANKS) else ANSWER
 
-    Raises InputError, naming file and row, for a wrong header, length or character, and for an answer that changes a
-    clue or breaks the rules.
+
+def read_table(path: str | Path, columns: Mapping[str, str] | None = None) -> Table:
+    """Read puzzles with their answers from a file of any form; a missing answer is found by the exact solver.
+
+    A table, millions of rows of it, is read at once. Raises InputError, naming file and row, for what is no puzzle, for
+    an answer that changes a clue or breaks the rules, and for a puzzle without answer that has not exactly one.
     """
-    rows = read_rows(path)
-    questions, answers = (
-        _parse_column(path, column, texts) for column, texts in (("question", rows.questions), ("answer", rows.answers))
-    )
-    table = Table(questions, answers, rows.ratings)
-    broken = np.flatnonzero(~obeys_rules(table.questions, table.answers))
-    if len(broken):
-        raise InputError(
-            f"{path}: row {broken[0] + FIRST_ROW}: answer: found a digit that changes a clue or stands twice in a row, "
-            f"column or box, expected a solution of the question"
-        )
-    return table
+    rows = read_rows(path, looks, columns)
+    if rows is not None and (table := _read_rows(rows)) is not None:
+        return table
+    found = read_sudokus(read_text(path), str(path), None, columns)
+    n = len(found[0].question)
+    for puzzle in found:
+        if len(puzzle.question) != n or (puzzle.answer is not None and len(puzzle.answer) != n):
+            other = len(puzzle.question)
+            raise InputError(f"{puzzle.where}: found a {other}x{other} board, expected {n}x{n} as before")
+    places = [puzzle.where for puzzle in found]
+    questions = np.stack([puzzle.question for puzzle in found])
+    answers = [puzzle.question * 0 if puzzle.answer is None else puzzle.answer for puzzle in found]
+    missing = np.array([puzzle.answer is None for puzzle in found])
+    ratings = parse_ratings([puzzle.rating for puzzle in found], places)
+    return _checked(Table(questions, np.stack(answers), ratings), missing, places)
 
 
 def write_csv(path: str | Path, source: str, puzzles: Iterable[Puzzle]) -> int:
@@ -52,12 +103,67 @@ def write_csv(path: str | Path, source: str, puzzles: Iterable[Puzzle]) -> int:
     return write_rows(path, source, (Row(format_board(p.question), format_board(p.answer), p.rating) for p in puzzles))
 
 
-def _parse_column(path: str | Path, column: str, texts: list[str]) -> Boards:
-    n = math.isqrt(len(texts[0]))
-    cells = parse_column(path, column, texts, lambda text, where: parse_board(text, where).ravel(), _codes(min(n, 9)))
-    n = math.isqrt(cells.shape[1])
-    return cells.reshape(len(cells), n, n)
+def _read_rows(rows: Rows) -> Table | None:
+    """Read the columns of a table at once; None where a row needs a closer look."""
+    length = len(rows.questions[0])
+    n = math.isqrt(length)
+    if n * n != length or n not in SIDES or n > 9:
+        return None
+    codes = dict.fromkeys(BLANKS, 0) | {str(digit): digit for digit in range(1, n + 1)}
+    questions = look_up(rows.questions, length, codes)
+    given = rows.answers or [""] * len(rows.questions)
+    missing = np.array([not answer for answer in given])
+    answers = look_up([answer or "." * length for answer in given], length, codes)
+    if questions is None or answers is None:
+        return None
+    places = [f"{rows.path}: row {number}" for number in rows.numbers] if missing.any() else rows.places
+    boards = questions.reshape(-1, n, n), answers.reshape(-1, n, n)
+    return _checked(Table(*boards, parse_ratings(rows.ratings, rows.places)), missing, places)
 
 
-def _codes(n: int) -> dict[str, int]:
-    return {".": 0} | {str(digit): digit for digit in range(n + 1)}
+def _checked(table: Table, missing: np.ndarray, places: Sequence[str]) -> Table:
+    """Return the table with its missing answers; raise InputError for a wrong one, naming its place."""
+    for i in np.flatnonzero(missing):
+        solutions = solve(table.questions[i], budget_seconds=60.0)
+        if not solutions.complete or len(solutions.boards) != 1:
+            many = "several solutions" if solutions.boards else "no solution"
+            found = many if solutions.complete or len(solutions.boards) > 1 else "no answer in a minute"
+            raise InputError(f"{places[i]}: question: found no answer beside it and {found}, expected exactly one")
+        table.answers[i] = solutions.boards[0]
+    broken = np.flatnonzero(~obeys_rules(table.questions, table.answers))
+    if len(broken):
+        raise InputError(
+            f"{places[broken[0]]}: answer: found a digit that changes a clue or stands twice in a row, column or box, "
+            f"expected a solution of the question"
+        )
+    return table
+
+
+def _encode(board: WrittenBoard, where: str) -> Board:
+    n = math.isqrt(len(board))
+    cells = [plain_cell(cell) for cell in board]
+    codes = _large_codes(cells, n) if n > 9 else dict.fromkeys(BLANKS, 0) | {str(d): d for d in range(1, n + 1)}
+    for position, cell in enumerate(cells):
+        if cell not in codes:
+            raise InputError(f"{where}: {name_cell(position, n)}: found {cell!r}, expected {expected_cells(n)}")
+    return np.array([codes[cell] for cell in cells], np.int64).reshape(n, n)
+
+
+def _large_codes(cells: list[str], n: int) -> dict[str, int]:
+    """Return the digit of each cell as written: numbers, 1 to G, hexadecimal from 0 to F, or A to P."""
+    written = {cell.upper() for cell in cells} - set(BLANKS) - {"X"}
+    numbers = {str(digit): digit for digit in range(1, n + 1)}
+    letters = {letter: digit for digit, letter in enumerate(LETTERS, start=10) if digit <= n}
+    if written and all(cell.isalpha() for cell in written):
+        letters = {letter: digit for digit, letter in enumerate(LETTERS, start=1) if digit <= n}
+    blanks = dict.fromkeys(BLANKS, 0)
+    if n == 16 and "G" not in written and not any(len(cell) > 1 for cell in cells) and _is_digit_0(cells, n):
+        # Hexadecimal: every digit is one more than its character.
+        return blanks | {"0": 1} | {c: int(c, 16) + 1 for c in "123456789ABCDEFabcdef"}
+    return blanks | numbers | letters | {letter.lower(): digit for letter, digit in letters.items()}
+
+
+def _is_digit_0(cells: list[str], n: int) -> bool:
+    """Return whether 0 may be a digit: it stands on the board, and nowhere twice in a row, column or box."""
+    zeros = np.array([cell == "0" for cell in cells])
+    return bool(zeros.any()) and bool((zeros[units(n)].sum(axis=1) <= 1).all())

@@ -1,0 +1,143 @@
+"""The columns of tables: which holds the questions, by name or by content. Entry: `find_layout`, `role_of`."""
+
+import csv
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from trm.errors import InputError
+
+QUESTION, ANSWER, RATING = "question", "answer", "rating"
+NAMES = {
+    QUESTION: "question puzzle quiz quizze sudoku maze board grid input problem initial unsolved given mission task",
+    ANSWER: "answer solution solved output label target result solve solution_string",
+    RATING: "rating difficulty level score hardness rate guesses",
+}
+"""Names of columns and keys, without the `s` of the plural, those that are surer first."""
+
+Looks = Callable[[str], str | None]
+"""Says of a field whether it is a whole board, as QUESTION or ANSWER."""
+
+
+class Layout(NamedTuple):
+    """How a table is written."""
+
+    delimiter: str
+    header: list[str] | None
+    width: int
+    question: int
+    answer: int | None
+    rating: int | None
+
+
+def role_of(name: str) -> str | None:
+    """Return what a column or key of this name holds; None where the name does not say it."""
+    plain = _plain(name)
+    for role, names in NAMES.items():
+        if plain in names.split():
+            return role
+    return None
+
+
+def _plain(name: str) -> str:
+    words = re.sub(r"[^a-z0-9_]+", "", name.strip().lower())
+    return words.removesuffix("s") if not words.endswith("ss") else words
+
+
+def find_layout(
+    lines: Sequence[str], looks: Looks, chosen: Mapping[str, str] | None = None, where: str = ""
+) -> Layout | None:
+    """Return how the first lines of a table are written; None where they are no table of whole boards.
+
+    `chosen` are a user's names, or numbers from 1, of the columns. Raises InputError for one that is not there.
+    """
+    lines = [line for line in lines if line.strip(" \r\n\ufeff")]
+    if not lines:
+        return None
+    found = [layout for delimiter in ",\t;|" if (layout := _with_delimiter(lines, delimiter, looks, chosen))]
+    if not found and chosen:
+        header = lines[0].strip()[:80]
+        raise InputError(
+            f"{where}: --columns: found the header {header!r}, expected columns {', '.join(chosen.values())}"
+        )
+    return max(found, key=lambda layout: layout.width, default=None)
+
+
+def _with_delimiter(
+    lines: Sequence[str], delimiter: str, looks: Looks, chosen: Mapping[str, str] | None
+) -> Layout | None:
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
+    except csv.Error:
+        return None  # A quoted field that this delimiter cuts.
+    first, body = rows[0], rows[1:]
+    if chosen:
+        return _as_chosen(first, chosen, delimiter)
+    names = [role_of(field) for field in first]
+    kinds = [looks(field) for field in first]
+    # One column below a heading may be the rows of a grid.
+    alike = any(len(row) == len(first) and (len(first) > 1 or looks(row[0])) for row in body) or ANSWER in names
+    if not any(kinds) and QUESTION in names and (alike or not body):
+        places = {role: _best(first, names, role) for role in NAMES}
+        return Layout(delimiter, first, len(first), places[QUESTION] or 0, places[ANSWER], places[RATING])
+    header = None
+    if not any(kinds):
+        if not body or len(body[0]) != len(first) or any(map(_is_number, first)):
+            return None
+        header, kinds = first, [looks(field) for field in body[0]]
+    if QUESTION not in kinds or any(len(row) != len(first) for row in rows[:-1]):
+        return None
+    question = kinds.index(QUESTION)
+    answer = kinds.index(ANSWER) if ANSWER in kinds else None
+    if header is not None:
+        rating = names.index(RATING) if RATING in names else None
+    else:
+        # Without a header, a single number behind the boards is a rating; one before them may be a count.
+        last = max(question, answer or 0)
+        numbers = [i for i, field in enumerate(first) if i > last and _is_number(field)]
+        rating = numbers[0] if len(numbers) == 1 else None
+    return Layout(delimiter, header, len(first), question, answer, rating)
+
+
+def _as_chosen(first: list[str], chosen: Mapping[str, str], delimiter: str) -> Layout | None:
+    header = [field.strip() for field in first]
+    places: dict[str, int] = {}
+    for role, name in chosen.items():
+        if name in header:
+            places[role] = header.index(name)
+        elif name.isdecimal() and 1 <= int(name) <= len(first):
+            places[role] = int(name) - 1
+        else:
+            return None
+    named = any(name in header for name in chosen.values())
+    return Layout(
+        delimiter, first if named else None, len(first), places[QUESTION], places.get(ANSWER), places.get(RATING)
+    )
+
+
+def _best(header: list[str], roles: list[str | None], role: str) -> int | None:
+    order = NAMES[role].split()
+    return min(
+        (i for i, found in enumerate(roles) if found == role),
+        key=lambda i: order.index(_plain(header[i])),
+        default=None,
+    )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return len(text) < 16
+
+
+def parse_columns(text: str | None) -> dict[str, str] | None:
+    """Parse `question=NAME,answer=NAME,rating=NAME`, of which the question is needed."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",")]
+    columns = {role.strip(): name.strip() for role, _, name in pairs}
+    if QUESTION not in columns or not set(columns) <= set(NAMES) or not all(columns.values()):
+        raise InputError(f"--columns: found {text!r}, expected question=NAME, perhaps ,answer=NAME and ,rating=NAME")
+    return columns

@@ -1,0 +1,219 @@
+"""Nested values: JSON, XML, and lists as programs print them, taken apart into texts. Entry: `read_nested`."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from trm.errors import InputError
+from trm.puzzles.text.columns import ANSWER, QUESTION, RATING, role_of
+
+
+class Piece(NamedTuple):
+    """A text that holds one puzzle or several, with what its file says of it."""
+
+    where: str
+    question: str
+    answer: str = ""
+    rating: str = ""
+
+
+def read_nested(text: str, where: str) -> list[Piece] | None:
+    """Return the texts in a file of nested values; None where it is none."""
+    stripped = text.strip()
+    if re.search(r"^\s*\[[A-Za-z ]+\]\s*$", stripped, re.MULTILINE):
+        return None  # Headings, not lists.
+    is_json = False
+    if stripped.startswith("<"):
+        values = _read_xml(stripped, where)
+    elif stripped[:1] in ("[", "{", '"'):
+        values = _read_json(stripped)
+        is_json = values is not None
+        if values is None:
+            values = _read_loosely(stripped)
+    else:
+        values = _read_loosely(stripped) if re.search(r"[\[{(]\s*[\[{('\"\d.]", stripped) else None
+    if values is None:
+        return None
+    pieces = [piece for value in values for piece in _pieces(value)]
+    if not pieces and not is_json:
+        return None  # Brackets in plain text.
+    if not pieces:
+        raise InputError(f"{where}: found no puzzle among its values, expected lists or texts of cells")
+    if len(pieces) == 1:
+        return [pieces[0]._replace(where=where)]
+    return [piece._replace(where=f"{where}: entry {i}") for i, piece in enumerate(pieces, start=1)]
+
+
+def _read_json(text: str) -> list[Any] | None:
+    try:
+        return [json.loads(text)]
+    except (ValueError, RecursionError):
+        pass  # Perhaps JSON lines.
+    try:
+        values = [json.loads(line) for line in text.split("\n") if line.strip()]
+        return [values] if all(isinstance(value, list) for value in values) else values
+    except (ValueError, RecursionError):
+        return None  # Perhaps a program's own way to print lists.
+
+
+def _read_xml(text: str, where: str) -> list[Any]:
+    try:
+        root = ElementTree.fromstring(text)
+    except (ElementTree.ParseError, ValueError) as error:
+        raise InputError(f"{where}: not an XML file: {error}") from error
+    tables = [[["".join(cell.itertext()).strip() for cell in row] for row in table.iter("tr")] for table in root.iter()]
+    if tables := [table for table in tables if len(table) >= 4]:
+        return [tables[-1]] if len(tables[-1]) == len(tables[0]) else tables
+    if games := [data for element in root.iter() if (data := element.get("data"))]:
+        return [_of_open_sudoku(data) for data in games]
+    found = []
+    for element in root.iter():
+        # An element or attribute of any name with a board in it.
+        texts = (*element.attrib.values(), element.text or "")
+        boards = [value for value in texts if len("".join(value.split())) >= 16 and re.search(r"\d|#", value)]
+        found += boards[:1]
+    return found
+
+
+def _of_open_sudoku(value: str) -> str:
+    """Return the clues of a game under way: `version: N`, then value, notes and whether it may be edited, by cell."""
+    match = re.match(r"\s*version:\s*(\d+)\s+(.*)", value, re.DOTALL)
+    if not match:
+        return value
+    fields = match[2].strip().rstrip("|").split("|")
+    per_cell = 4 if int(match[1]) >= 4 else 3
+    cells = [fields[i : i + per_cell] for i in range(0, len(fields), per_cell)]
+    return "".join(cell[0] if cell[-1] == "0" else "." for cell in cells)
+
+
+_TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[\[\](){}]|[,;]|[^\s,;\[\](){}\"']+")
+
+
+def _read_loosely(text: str) -> list[Any] | None:
+    """Read lists with any brackets, with or without commas, of numbers, quoted texts or words: None, null, nil."""
+    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
+    root: list[Any] = []
+    stack, closes = [root], []
+    empty = False  # Whether the value between two commas is still missing.
+    for token in _TOKEN.findall(text):
+        if token in "[{(":
+            stack[-1].append(inner := [])
+            stack.append(inner)
+            closes.append("]})"["[{(".index(token)])
+            empty = True
+        elif token in "]})":
+            if not closes or closes.pop() != token:
+                return None
+            stack[-1][:] = _rows(stack[-1])
+            stack.pop()
+            empty = False
+        elif not closes:
+            continue  # A name, an equals sign.
+        elif token in ",;":
+            if empty and token == ",":
+                stack[-1].append("")
+            if token == ";":
+                stack[-1].append(_BREAK)
+            empty = token == ","
+        elif token[0] in "\"'" or re.fullmatch(r"[\w.?*-]+", token):
+            stack[-1].append(None if token.lower() in _NOTHING else token.strip("\"'"))
+            empty = False
+    return None if closes or not root else [root]
+
+
+_NOTHING = ("none", "null", "nil", "undefined", "nan", "na", "n/a", "false")
+_BREAK = object()
+"""The end of a row, as in `[5 3 0; 6 0 0]`."""
+
+
+def _rows(values: list[Any]) -> list[Any]:
+    """Return values as they are, or as rows where something ends rows."""
+    if _BREAK not in values:
+        return values
+    rows: list[Any] = [[]]
+    for value in values:
+        if value is _BREAK:
+            rows.append([])
+        else:
+            rows[-1].append(value)
+    return [row for row in rows if row]
+
+
+# Values to texts
+
+
+def _pieces(value: Any) -> Iterator[Piece]:
+    if isinstance(value, dict):
+        yield from _of_table(value)
+    elif isinstance(value, list):
+        if text := _text_of(value):
+            yield Piece("", text)
+        elif not all(_is_cell(v) for v in value):
+            for inner in value:
+                yield from _pieces(inner)
+    elif isinstance(value, str) and len(value) >= 9:
+        yield Piece("", value)
+
+
+def _of_table(table: dict[Any, Any]) -> Iterator[Piece]:
+    roles = {role: [k for k in table if role_of(str(k)) == role] for role in (QUESTION, ANSWER, RATING)}
+    others = [k for k in table if not any(k in keys for keys in roles.values())]
+    for key in roles[QUESTION] or others:
+        questions = list(_pieces(table[key]))
+        if not questions:
+            continue
+        answers = [piece for k in roles[ANSWER][:1] for piece in _pieces(table[k])]
+        rating = table.get(roles[RATING][0], "") if roles[RATING] else ""
+        if len(answers) == len(questions):
+            ratings = (
+                rating if isinstance(rating, list) and len(rating) == len(questions) else [rating] * len(questions)
+            )
+            for question, answer, of in zip(questions, answers, ratings, strict=True):
+                yield _placed(Piece("", question.question, answer.question, _scalar(of)), table)
+        else:
+            yield from (_placed(question, table) for question in questions)
+        if roles[QUESTION]:
+            return
+
+
+def _placed(piece: Piece, table: dict[Any, Any]) -> Piece:
+    """Mark the cells that a maze names beside its board: {"maze": ..., "start": [0, 1], "goal": [4, 4]}."""
+    rows = piece.question.split("\n")
+    for names, sign in ((("start", "begin", "source"), "S"), (("goal", "end", "finish", "target", "exit"), "G")):
+        place = next((table[k] for k in table if str(k).lower() in names), None)
+        match place:
+            case [int(row), int(column)] if 0 <= row < len(rows) and 0 <= column < len(rows[row]):
+                rows[row] = rows[row][:column] + sign + rows[row][column + 1 :]
+    return piece._replace(question="\n".join(rows))
+
+
+def _text_of(value: list[Any]) -> str:
+    """Return the text of a list of cells, of rows of them, or of texts; empty where it is none of them."""
+    if not value:
+        return ""
+    if all(isinstance(v, str) and len(v) >= 4 for v in value) and sum(map(len, value)) >= 16:
+        return "\n".join(value)
+    if all(map(_is_cell, value)):
+        return _row(value) if len(value) >= 16 else ""
+    if len(value) >= 4 and all(isinstance(v, list) and len(v) >= 4 and all(map(_is_cell, v)) for v in value):
+        return "\n".join(_row(v) for v in value)
+    return ""
+
+
+def _is_cell(value: Any) -> bool:
+    if isinstance(value, str):
+        return len(value.strip()) <= 2
+    return value is None or (isinstance(value, int | float) and value == int(value) and abs(value) < 100)
+
+
+def _scalar(value: Any) -> str:
+    return "" if value is None or isinstance(value, dict | list) else str(value)
+
+
+def _row(cells: list[Any]) -> str:
+    """Write a row; what is nothing is a dot."""
+    texts = [c.strip() if isinstance(c, str) else "" if c is None else str(int(c)) for c in cells]
+    texts = [text or "." for text in texts]
+    return ("" if all(len(text) == 1 for text in texts) else ",").join(texts)
