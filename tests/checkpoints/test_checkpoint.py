@@ -15,8 +15,9 @@ from conftest import tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trm.checkpoints.describe import describe
 from trm.checkpoints.description import Description
-from trm.checkpoints.format import describe, load_weights, save
+from trm.checkpoints.format import load_weights, save
 from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from trm.checkpoints.describe import describe
 from trm.checkpoints.description import FORMAT
-from trm.checkpoints.format import describe, load_weights
+from trm.checkpoints.format import load_weights
 from trm.checkpoints.tree import name_leaves
 from trm.configuration.reading import read_config
 from trm.parallel.mesh import make_mesh

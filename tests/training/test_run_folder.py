@@ -18,7 +18,7 @@ import pytest
 from conftest import check_mistake, tiny_config
 from rich.console import Console
 
-from trm.checkpoints.format import describe
+from trm.checkpoints.describe import describe
 from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
 from trm.errors import InputError

@@ -13,7 +13,8 @@ import pytest
 from conftest import run_trm, tiny_config
 from test_run_folder import assert_same, go_on
 
-from trm.checkpoints.format import describe, load_weights
+from trm.checkpoints.describe import describe
+from trm.checkpoints.format import load_weights
 from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
 from trm.errors import InputError

@@ -3,7 +3,7 @@
 Every array is stored under its path in the tree (`model.recursion.network.blocks.0.mlp.down`), bit for bit, with a
 checksum. The text metadata holds a `Description`, so that a file alone is enough to rebuild what it was made of.
 
-Entry: `save`, `load_weights`, `describe`; `read_checkpoint` for the arrays of a training state (`trm.training.state`).
+Entry: `save`, `load_weights`; `read_checkpoint` for the arrays of a training state (`trm.training.state`).
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
 from trm.parallel.mesh import fetch
 from trm.storage.bundled import weights_path
-from trm.storage.safetensors import read_header, read_safetensors, write_safetensors
+from trm.storage.safetensors import read_safetensors, write_safetensors
 
 
 def save(path: str | Path, tree: Any, description: Description, *, bfloat16: bool = False) -> None:
@@ -70,19 +70,6 @@ def load_weights(path: str | Path, averaged: bool = True) -> tuple[Weights, Desc
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return fill(str(path), like, widen(arrays, like)), description
-
-
-def describe(path: str | Path) -> tuple[Description, dict[str, tuple[str, tuple[int, ...]]]]:
-    """Read what a file says of itself, and the dtype and shape of each of its arrays, without the numbers.
-
-    The file is found as by `load_weights`.
-    """
-    path = weights_path(str(path))
-    header = read_header(path)
-    try:
-        return decode(header.text)[0], header.arrays
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def _weights_of_state(arrays: dict[str, np.ndarray], averaged: bool) -> dict[str, np.ndarray]:

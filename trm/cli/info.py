@@ -2,8 +2,6 @@
 
 import dataclasses
 import os
-import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,25 +9,17 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from trm.checkpoints.card import describe_weights
-from trm.checkpoints.description import Description
-from trm.checkpoints.format import describe
-from trm.configuration.reading import config_to_toml
-from trm.errors import InputError
-from trm.original.beside import ENDINGS, checkpoint_in, has_checkpoint
-from trm.original.files import looks_binary, open_tensors
-from trm.original.loading import is_foreign, open_weights
+from trm.checkpoints.describe import describe, is_ours
+from trm.cli.described import print_described
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import SPLITS, checksums, read_splits, token_histogram
 from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import read_examples
-from trm.puzzles.metadata import IGNORED_LABEL, Metadata
-from trm.show.console import console, print_lines, print_rows, print_warning
+from trm.puzzles.metadata import IGNORED_LABEL
+from trm.show.console import console, print_lines, print_rows
 from trm.show.terminal import draw_example, side_by_side
-from trm.storage.bundled import ENDING, weights_names, weights_path
-from trm.storage.hub import SCHEME
-from trm.training.experiment import config as read_experiment
+from trm.storage.bundled import weights_names
 
 
 def info_command(
@@ -39,75 +29,16 @@ def info_command(
 
     Example: `trm info runs/quickstart/weights.safetensors`
     """
-    if path.endswith(ENDING) or path.startswith(SCHEME) or (path in weights_names() and not os.path.exists(path)):
-        _print_checkpoint(path)
-    elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
-        _print_folder(Path(path))
-    elif os.path.isfile(path) and _is_checkpoint(path):
-        _print_checkpoint(path)
+    bundled = path in weights_names() and not os.path.exists(path)
+    if bundled or (os.path.isfile(path) and is_ours(path)):
+        print_described(*describe(path))
+    elif os.path.isdir(path) and any(os.path.isdir(os.path.join(path, split)) for split in SPLITS):
+        _print_puzzle_set(Path(path))
     else:
-        print_lines(config_to_toml(read_experiment(path)).rstrip())
+        # With what it imports JAX, which takes most of a second.
+        from trm.cli.info_other import print_other
 
-
-def _is_checkpoint(path: str) -> bool:
-    """Return whether a file without the ending of ours is one of tensors: by its content, or by its name."""
-    if path.endswith((".toml", ".json")):
-        return False
-    return path.endswith(ENDINGS) or re.fullmatch(r"step_\d+", os.path.basename(path)) is not None or looks_binary(path)
-
-
-def _print_folder(directory: Path) -> None:
-    if not any((directory / split).is_dir() for split in SPLITS) and has_checkpoint(directory):
-        _print_checkpoint(str(directory))
-    else:
-        _print_puzzle_set(directory)
-
-
-def _print_checkpoint(path: str) -> None:
-    file = checkpoint_in(weights_path(path))
-    if is_foreign(file):
-        _print_foreign(path, file)
-    else:
-        _print_described(*describe(file))
-
-
-def _print_foreign(name: str, file: Path) -> None:
-    """Print what a checkpoint of another program holds, even where that is not enough to build the model."""
-    tensors = open_tensors(file)
-    try:
-        opened = open_weights(name)
-    except InputError as error:
-        print_rows({tensor: str(shape) for tensor, shape in tensors.shapes.items()})
-        raise InputError(str(error)) from error
-    for line in opened.notes:
-        print_warning(line)
-    dtypes = {name: str(tensor.dtype).removeprefix("torch.") for name, tensor in tensors.tensors.items()}
-    arrays = {name: (dtypes[name], shape) for name, shape in tensors.shapes.items()}
-    _print_described(dataclasses.replace(opened.description, versions={"another program": ""}), arrays)
-
-
-def _print_described(description: Description, arrays: Mapping[str, tuple[str, tuple[int, ...]]]) -> None:
-    rows = {"kind": description.kind, "step": description.step}
-    if description.kind == "weights":
-        rows["weights"] = describe_weights(description)
-    numbers = sum(int(np.prod(shape)) for _, shape in arrays.values())
-    rows |= {
-        "parameters" if description.kind == "weights" else "numbers": f"{numbers:,}",
-        "written by": ", ".join(f"{name} {version}" for name, version in description.versions.items()),
-        "puzzle set": _describe_puzzles(description.metadata),
-    }
-    print_rows(rows)
-    print_lines("\n" + config_to_toml(description.config))
-    print_rows({name: f"{dtype} {shape}" for name, (dtype, shape) in arrays.items()})
-
-
-def _describe_puzzles(metadata: Metadata) -> str:
-    side = metadata.side
-    size = f"{side}x{side}" if side else f"{metadata.seq_len} cells"
-    return (
-        f"{kind_of(metadata).name}, {size}, vocabulary of {metadata.vocab_size}, "
-        f"{metadata.num_puzzle_identifiers:,} puzzle identifiers, {metadata.total_groups:,} puzzles"
-    )
+        print_other(path)
 
 
 def _print_puzzle_set(directory: Path) -> None:
