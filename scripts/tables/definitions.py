@@ -105,7 +105,54 @@ def _solver(config: str) -> Table:
     return Table("solver", columns, keep=lambda record: record.config == config)
 
 
+def _after(attempts: int) -> Cell:
+    """Return the share that is solved after some attempts, of the record with so many."""
+
+    def cell(group: Sequence[Record]) -> str:
+        found = [record for record in group if record.case["attempts"] == attempts]
+        if not found:
+            return ""
+        solved, count = found[0].figures["solved"], found[0].case["count"]
+        low, high = wilson_interval(solved / count, count)
+        return f"{solved / count:.0%} ({low:.0%} to {high:.0%})"
+
+    return cell
+
+
+def _differ_by(group: Sequence[Record]) -> str:
+    """Say what tells attempts apart."""
+    case = group[0].case
+    names = ["symmetries"] if case["views"] else []
+    if case["noise"]:
+        latents = "" if case["noise_on"] == "both" else f" on {case['noise_on']}"
+        when = {"start": "at the start", "steps": "at every step", "both": "at the start and at every step"}
+        names.append(f"noise {case['noise']:g}{latents} {when[case['noise_at']]}")
+    return ", ".join(names)
+
+
+def _of_last(cell: Cell) -> Cell:
+    """Return a cell of the record with most attempts."""
+    return lambda group: cell([max(group, key=lambda record: record.case["attempts"])])
+
+
 TABLES = {
+    "attempts": Table(
+        "attempts",
+        (
+            Column("puzzles", lambda group: f"{group[0].case['count']} of `{group[0].case['puzzles']}`"),
+            Column("attempts differ by", _differ_by),
+            Column("1 attempt", _after(1)),
+            Column("8", _after(8)),
+            Column("64", _after(64)),
+            Column("512", _after(512)),
+            Column("network passes per puzzle", _of_last(figure("passes_per_puzzle", "{:,.0f}"))),
+            Column("processor seconds per puzzle", _of_last(figure("processor_seconds_per_puzzle", "{:.2g}"))),
+        ),
+        row=lambda record: [
+            record.case[name] if name in record.case else ""
+            for name in ("model", "puzzles", "views", "noise", "noise_on", "noise_at")
+        ],
+    ),
     "parity": Table(
         "parity",
         (

@@ -57,7 +57,8 @@ def test_a_solved_puzzle(capsys: pytest.CaptureFixture):
     ("options", "warnings"),
     [
         (["--select", "vote"], ["--select vote: has no effect on a single candidate"]),
-        (["--seed", 0], ["--seed 0: has no effect"]),
+        (["--seed", 0, "--views", 1], ["--seed 0: has no effect"]),
+        (["--seed", 0], []),
         (["--select", "first", "--seed", 1], ["--select first: has no effect", "--seed 1: has no effect"]),
         (["--seed", 1, "--noise", 0.1], []),
         (["--seed", 1, "--views", 2, "--select", "mode"], []),

@@ -1,0 +1,85 @@
+"""`python scripts/measure_attempts.py MODEL FILE`: puzzles solved against attempts, network passes and seconds.
+
+Attempts differ by symmetries (views), by noise on the first latents (starts), by noise at every step, or by several of
+these. The rules end the attempts at a puzzle; answers in the file are not looked at.
+"""
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import typer
+from records import Recorder, hardware
+
+from trm.evaluation.report import wilson_interval
+from trm.model.flops import network_passes
+from trm.parallel.mesh import make_mesh
+from trm.show.console import print_lines
+from trm.solving import attempts as attempts_module
+from trm.solving.attempts import attempt_rounds
+from trm.solving.options import NoiseAt, NoiseOn, SolverOptions
+from trm.solving.trained_model import SLOTS, load
+from trm.solving.views import make_views, most_views
+
+
+def main(
+    model_name: Annotated[str, typer.Argument(metavar="MODEL", help="Weights, as `trm solve` takes them.")],
+    file: Annotated[Path, typer.Argument(help="Puzzles, as `trm solve` reads them.")],
+    name: Annotated[str, typer.Option(help="Name of the puzzles in the record.", show_default="that of the file")] = "",
+    puzzles: Annotated[int, typer.Option(help="The first so many puzzles.", min=1)] = 64,
+    attempts: Annotated[int, typer.Option(help="Attempts at a puzzle, at most.", min=1)] = 64,
+    views: Annotated[bool, typer.Option(help="Whether attempts see other symmetries.")] = True,
+    noise: Annotated[float, typer.Option(help="Noise on the latents; 0: only at the start, without views.")] = 0.0,
+    noise_on: Annotated[NoiseOn, typer.Option(help="Latents that get it.")] = "both",
+    noise_at: Annotated[NoiseAt, typer.Option(help="When.")] = "start",
+    json_out: Annotated[Path | None, typer.Option("--json", help="File that the records are appended to.")] = None,
+) -> None:
+    model = load(model_name).in_fast_dtype()
+    mesh = make_mesh(1)
+    recorder = Recorder("attempts", json_out, hardware(mesh))
+    questions = np.stack([q.tokens for q in model.read(file.read_text(encoding="utf-8"), str(file))[:puzzles]])
+    symmetries = most_views(model.metadata, attempts) if views else make_views(model.metadata, 1)
+    options = SolverOptions(noise=noise, noise_on=noise_on, noise_at=noise_at) if noise else SolverOptions()
+    identifiers = np.zeros(len(questions), np.int32)
+
+    def rounds(of: np.ndarray, most: int):
+        return attempt_rounds(
+            model.weights, model.config, mesh, of, identifiers[: len(of)], options, SLOTS, symmetries,
+            model.kind.solved, most,
+        )  # fmt: skip
+
+    # Programs are compiled before the clock starts.
+    list(rounds(questions, 1))
+    passes = network_passes(model.config.model)
+    begin, processor = time.perf_counter(), time.process_time()
+    for after in rounds(questions, attempts):
+        found, count = after.found, len(questions)
+        solved = int(found.obeys.sum())
+        low, high = wilson_interval(solved / count, count)
+        seconds, processor_seconds = time.perf_counter() - begin, time.process_time() - processor
+        how: dict[str, Literal["views"] | str | float] = {"views": views, "noise": noise}
+        if noise or not views:
+            how |= {"noise": noise or attempts_module.START_NOISE, "noise_on": noise_on, "noise_at": noise_at}
+        recorder.add(
+            {
+                "solved": solved,
+                "steps_per_puzzle": float(found.steps.mean()),
+                "passes_per_puzzle": float(found.steps.mean() * passes),
+                "seconds_per_puzzle": seconds / count,
+                "processor_seconds_per_puzzle": processor_seconds / count,
+            },
+            model=model_name,
+            puzzles=name or file.stem,
+            count=count,
+            attempts=after.limit,
+            **how,
+        )
+        print_lines(
+            f"{name or file.stem}, {how}: {after.limit} attempts: {solved} of {count} ({low:.1%} to {high:.1%}), "
+            f"{found.steps.mean():.1f} steps, {processor_seconds / count:.2f} processor seconds per puzzle"
+        )
+
+
+if __name__ == "__main__":
+    typer.run(main)
