@@ -15,17 +15,17 @@ from jaxtyping import Integer, Num
 from trm.checkpoints.description import Description
 from trm.configuration.neutral import with_neutral_settings
 from trm.configuration.schema import Config
-from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
 from trm.original.loading import open_weights
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.parallel.processor import resolve_dtype
 from trm.puzzles.kinds.kind import PuzzleKind, Question
-from trm.puzzles.kinds.registry import KINDS, kind_of
+from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import Metadata
 from trm.solving.answer import Answer, make_answers
 from trm.solving.attempts import Attempted, attempt_rounds
 from trm.solving.options import NoiseAt, NoiseOn, SolveOptions, SolverOptions, choose_attempts, make_options
+from trm.solving.questions import broadcast_identifiers, parse_question, questions_of, read_questions
 from trm.solving.reason import Reasoning, check_inputs, reason
 from trm.solving.selection import SelectionMethod
 from trm.solving.solve import solve
@@ -122,8 +122,12 @@ class TrainedModel:
             select=select,
             seed=seed,
         )
-        questions, single = self._questions(puzzles)
-        rows = np.zeros(len(questions), np.int32) if identifiers is None else _broadcast(identifiers, len(questions))
+        questions, single = questions_of(puzzles, self.metadata, self.weights, self.name)
+        rows = (
+            np.zeros(len(questions), np.int32)
+            if identifiers is None
+            else broadcast_identifiers(identifiers, len(questions))
+        )
         # A device without a puzzle would only wait for the others.
         mesh = make_mesh(devices or min(len(jax.devices()), max(len(questions), 1)))
         if attempts:
@@ -181,10 +185,7 @@ class TrainedModel:
 
     def parse(self, text: str, where: str = "puzzle") -> Integer[np.ndarray, " seq_len"]:
         """Return the tokens of one puzzle, written in any form that `read` takes; raise InputError for several."""
-        found = self.read(text, where)
-        if len(found) != 1:
-            raise InputError(f"{where}: found {len(found)} puzzles, expected one")
-        return found[0].tokens
+        return parse_question(text, where, self.metadata, self.name)
 
     def read(self, text: str, where: str = "puzzle", columns: Mapping[str, str] | None = None) -> list[Question]:
         """Return the puzzles of a text, of which there is at least one: grids, one per line, a table, JSON.
@@ -192,25 +193,7 @@ class TrainedModel:
         `columns` are a user's names of a table's columns. Raises InputError, beginning with `where`, for text that
         is no puzzle of the model's kind and size.
         """
-        kind, seq_len, side = self.kind, self.metadata.seq_len, self.metadata.side
-        if kind.solved_from != "text":
-            known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from == "text")
-            raise InputError(
-                f"{self.name}: found a model of {kind.name}, expected one of {known}, or of your own kind: "
-                "other puzzles are arrays of tokens, not text"
-            )
-        boards = f"{side}x{side} boards" if side else f"puzzles of {seq_len} cells"
-        try:
-            questions = kind.read(text, where, seq_len, columns)
-        except InputError as error:
-            raise InputError(f"{error} (the model was trained on {boards})") from error
-        for question in questions:
-            if question.tokens.size != seq_len:
-                raise InputError(
-                    f"{question.where}: found {question.tokens.size} cells, expected {seq_len}: the model was trained "
-                    f"on {boards}"
-                )
-        return [question._replace(tokens=question.tokens.astype(np.int32)) for question in questions]
+        return read_questions(text, where, self.metadata, self.name, columns)
 
     def _solve(
         self,
@@ -266,25 +249,6 @@ class TrainedModel:
         """The weights on the devices of each mesh that was used."""
         return {}
 
-    def _questions(self, puzzles: Any) -> tuple[Integer[np.ndarray, "puzzles seq_len"], bool]:
-        """Return the tokens of puzzles, and whether they are a single one that stands alone."""
-        if isinstance(puzzles, str):
-            return self.parse(puzzles)[None], True
-        if isinstance(puzzles, list | tuple) and all(isinstance(text, str) for text in puzzles):
-            if not puzzles:
-                raise InputError("puzzles: found none, expected at least one")
-            return np.stack([self.parse(text, f"puzzle {i}") for i, text in enumerate(puzzles)]), False
-        tokens, seq_len, side = np.asarray(puzzles), self.metadata.seq_len, self.metadata.side
-        if tokens.shape in ((seq_len,), (side, side)):
-            tokens, single = tokens.reshape(1, seq_len), True
-        elif tokens.ndim >= 2 and tokens.shape[1:] in ((seq_len,), (side, side)):
-            tokens, single = tokens.reshape(len(tokens), seq_len), False
-        else:
-            raise InputError(f"puzzles: found shape {tokens.shape}, expected ({seq_len},) or (puzzles, {seq_len})")
-        # Before they become int32, which would wrap numbers round.
-        check_inputs(self.weights, tokens, None)
-        return tokens.astype(np.int32), single
-
 
 def load(name_or_path: str | Path, averaged: bool = True, metadata: Metadata | None = None) -> TrainedModel:
     """Load weights or a checkpoint: a file, `hf://OWNER/REPOSITORY/FILE`, or bundled weights by name.
@@ -299,10 +263,3 @@ def load(name_or_path: str | Path, averaged: bool = True, metadata: Metadata | N
 
 
 _reason = partial(jax.jit, static_argnames="steps")(reason)
-
-
-def _broadcast(identifiers: Any, puzzles: int) -> Integer[np.ndarray, " puzzles"]:
-    numbers = np.asarray(identifiers)
-    if numbers.shape not in ((), (puzzles,)):
-        raise InputError(f"identifiers: found shape {numbers.shape}, expected () or ({puzzles},)")
-    return np.broadcast_to(numbers, puzzles)

@@ -1,0 +1,200 @@
+"""Ways to lay out boards of Sudokus in lines. Entry: `stack`, `named_rows`, `spaced`, `short_fields`, `wrapped`."""
+
+import itertools
+import re
+from collections.abc import Callable, Sequence
+
+from trm.puzzles.kinds.sudoku.rows import Line, cells_of, is_cell, sort_lines
+from trm.puzzles.kinds.sudoku.rules import box_shape
+from trm.puzzles.kinds.text import name_cell
+from trm.puzzles.text.entries import Board
+
+Found = list[tuple[int, Board]]
+"""Boards with the line that each begins in."""
+
+
+class NoReading(Exception):
+    """Why lines are not read in one way."""
+
+
+def stack(lines: list[Line], n: int, is_blank_row: Callable[[str], bool]) -> Found:
+    """Stack rows to boards. Lines between boards may be anything; inside a board only rules and empty lines stand."""
+    boards: Found = []
+    rows: list[str] = []
+    start, passed = 0, []
+    for line in lines:
+        kind = line.kind
+        if kind == "perhaps a rule":
+            kind = "row" if is_blank_row(line.boards[0][0]) else "rule"
+        if kind == "row":
+            start = start if rows else line.number
+            rows += line.boards[0]
+            if len(rows) == n * n:
+                boards.append((start, tuple(rows)))
+                rows = []
+        elif kind == "bad":
+            raise NoReading(_bad_cell(line, n))
+        elif kind in ("boards", "note", "short") and rows:
+            part = f"line {line.number}: found {len(line.boards[0])} cells, expected {n}"
+            told = (
+                part if kind == "short" else f"line {line.number}: found {len(rows) // n} rows before it, expected {n}"
+            )
+            raise NoReading(told)
+        elif kind == "boards":
+            boards += [(line.number, tuple(board)) for board in line.boards]
+        elif kind == "short":
+            passed.append(line)
+    if rows:
+        raise NoReading(f"line {start}: found {len(rows) // n} rows of {n} cells, expected {n} rows")
+    # A count or a rating may stand by itself; more is a board that is not understood.
+    for line in passed:
+        if not re.fullmatch(r"\s*[\d.]{1,8}(\s+\d{1,3}){0,2}\s*", line.text):
+            raise NoReading(f"line {line.number}: found {len(line.boards[0])} cells, expected {n} or {n * n}")
+    return boards
+
+
+def _bad_cell(line: Line, n: int) -> str:
+    cells = line.boards[0]
+    position = next(i for i, cell in enumerate(cells) if cell not in cells_of(n))
+    place = f"line {line.number}: column {position + 1}" if len(cells) == n else name_cell(position, n)
+    return f"{place}: found {cells[position]!r}, expected {expected_cells(n)}"
+
+
+def expected_cells(n: int) -> str:
+    """Say what a cell may be."""
+    return f"1 to {n}, or . for a blank"
+
+
+def named_rows(lines: list[tuple[int, str]], n: int) -> Found:
+    """Read rows with their names before them, letters or numbers, perhaps below the names of the columns."""
+    bare = [(number, re.sub(r"^\s*(?:[A-Pa-p]|\d\d?)(?:\s*[|:]|\s)", "", line)) for number, line in lines]
+    sorted_lines = sort_lines(bare, n)
+    if not any(line.kind == "row" for line in sorted_lines):
+        raise NoReading("")
+    return stack(
+        [line if line.kind != "short" else line._replace(kind="note") for line in sorted_lines], n, lambda c: False
+    )
+
+
+def _blocks(lines: list[Line]) -> list[list[Line]]:
+    """Return the lines between notes, without rules, and without empty lines before and after."""
+    blocks: list[list[Line]] = [[]]
+    for line in lines:
+        if line.kind in ("note", "boards"):
+            blocks.append([])
+        elif line.kind not in ("rule", "perhaps a rule") and (line.text or blocks[-1]):
+            blocks[-1].append(line)
+    for block in blocks:
+        while block and not block[-1].text:
+            block.pop()
+    return [block for block in blocks if block]
+
+
+def spaced(lines: list[Line], n: int, stride: int) -> Found:
+    """Read rows in which a space is a blank, side by side or, with a stride of 2, each apart from the next."""
+    boards: Found = []
+    for block in _blocks(lines):
+        filled = [line for line in block if line.kind != "empty"]
+        # An editor that cuts spaces at the ends of lines leaves a row of blanks empty.
+        rows_of = filled if len(filled) % n == 0 else block
+        if len(rows_of) % n:
+            raise NoReading(f"line {block[0].number}: found {len(filled)} rows, expected {n}")
+        for i in range(0, len(rows_of), n):
+            part = rows_of[i : i + n]
+            boards.append((part[0].number, _cut(part, n, stride)))
+    return boards
+
+
+def _cut(lines: Sequence[Line], n: int, stride: int) -> Board:
+    texts = [line.text.rstrip().replace("\t", " ") for line in lines]
+    filled = [text for text in texts if text]
+    indents = {len(text) - len(text.lstrip()) for text in filled}
+    framed = len(indents) == 1 and all(text.lstrip().startswith("|") for text in filled)
+    for indent in {0, min(indents, default=0)} if not framed else indents:
+        rows = [_chunks(text[indent + framed :], n) for text in texts]
+        per_chunk = n // max(map(len, rows))
+        _drop_spaces_of_bars(rows, (per_chunk - 1) * stride + 1, framed)
+        cells = [_cells(row, n, stride) for row in rows]
+        if all(row is not None for row in cells):
+            return tuple(cell for row in cells if row for cell in row)
+    raise NoReading(f"line {lines[0].number}: found rows of another number of cells, expected {n}")
+
+
+def _drop_spaces_of_bars(rows: list[list[str]], width: int, framed: bool) -> None:
+    """Cut the space that stands behind a bar in every row; chunks have `width` characters without it."""
+    first = [row[0] for row in rows if len(row) > 1]
+    for j in range(max(map(len, rows))):
+        chunks = [row[j] for row in rows if len(row) > j]
+        spaced = all(chunk[:1] in ("", " ") for chunk in chunks)
+        if j == 0:
+            spaced = spaced and framed and any(len(chunk) > width + 1 for chunk in chunks)
+        else:
+            spaced = spaced and any(len(chunk) > width for chunk in (*chunks, *first))
+        if spaced:
+            for row in rows:
+                row[j:] = [chunk[1:] if i == 0 else chunk for i, chunk in enumerate(row[j:])]
+
+
+def _chunks(text: str, n: int) -> list[str]:
+    """Return what stands between the bars of a row."""
+    if "|" not in text:
+        return [text]
+    chunks = text.split("|")
+    in_row = n // box_shape(n)[1]
+    if not chunks[-1] and len(chunks) > in_row:
+        chunks.pop()
+    # An editor may have cut an empty end.
+    return chunks + [""] * (in_row - len(chunks))
+
+
+def _cells(chunks: list[str], n: int, stride: int) -> list[str] | None:
+    if n % len(chunks):
+        return None
+    per_chunk = n // len(chunks)
+    cells: list[str] = []
+    for i, chunk in enumerate(chunks):
+        if stride == 2:
+            if chunk[1::2].strip():
+                return None
+            chunk = chunk[::2]
+        if not chunk[per_chunk:].strip():
+            chunk = chunk[:per_chunk]
+        if len(chunk) > per_chunk or (len(chunk) < per_chunk and i < len(chunks) - 1 and stride == 1):
+            return None
+        cells += [cell if cell != " " else "." for cell in chunk.ljust(per_chunk)]
+    return cells if all(is_cell(cell, n) for cell in cells) else None
+
+
+def short_fields(lines: list[Line], n: int) -> Found:
+    """Read rows of fields whose last delimiters an editor or program cut."""
+    rows: list[list[str]] = []
+    numbers = []
+    for block in _blocks(lines):
+        for line in block:
+            delimiter = next((d for d in "\t;," if d in line.text), None)
+            if line.kind == "empty":
+                continue
+            if delimiter is None and len(line.text.strip()) > 1:
+                raise NoReading(f"line {line.number}: found no fields")
+            fields = [field.strip() or "." for field in line.text.split(delimiter or ",")]
+            if len(fields) > n or not all(is_cell(field, n) for field in fields):
+                raise NoReading(f"line {line.number}: found {len(fields)} fields, expected {n}")
+            rows.append(fields + ["."] * (n - len(fields)))
+            numbers.append(line.number)
+    if len(rows) % n:
+        raise NoReading(f"found {len(rows)} rows, expected {n}")
+    return [(numbers[i], tuple(cell for row in rows[i : i + n] for cell in row)) for i in range(0, len(rows), n)]
+
+
+def wrapped(lines: list[Line], n: int) -> Found:
+    """Read boards that are broken into lines of another length than a row, with something between one and the next."""
+    boards: Found = []
+    for block in _blocks(lines):
+        for empty, group in itertools.groupby(block, key=lambda line: line.kind == "empty"):
+            part = [] if empty else list(group)
+            cells = [cell for line in part for cell in line.boards[0]]
+            if len(cells) == n * n:
+                boards.append((part[0].number, tuple(cells)))
+            elif cells:
+                raise NoReading(f"line {part[0].number}: found {len(cells)} cells, expected {n * n}")
+    return boards
