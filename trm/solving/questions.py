@@ -73,7 +73,9 @@ def read_questions(
 
 
 def broadcast_identifiers(identifiers: Any, puzzles: int) -> Integer[np.ndarray, " puzzles"]:
-    """Return one identifier for each puzzle; raise InputError for another number of them."""
+    """Return one identifier for each puzzle, the blank one for None; raise InputError for another number of them."""
+    if identifiers is None:
+        return np.zeros(puzzles, np.int32)
     numbers = np.asarray(identifiers)
     if numbers.shape not in ((), (puzzles,)):
         raise InputError(f"identifiers: found shape {numbers.shape}, expected () or ({puzzles},)")
