@@ -123,11 +123,7 @@ class TrainedModel:
             seed=seed,
         )
         questions, single = questions_of(puzzles, self.metadata, self.weights, self.name)
-        rows = (
-            np.zeros(len(questions), np.int32)
-            if identifiers is None
-            else broadcast_identifiers(identifiers, len(questions))
-        )
+        rows = broadcast_identifiers(identifiers, len(questions))
         # A device without a puzzle would only wait for the others.
         mesh = make_mesh(devices or min(len(jax.devices()), max(len(questions), 1)))
         if attempts:
