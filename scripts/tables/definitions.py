@@ -253,6 +253,16 @@ TABLES = {
         ),
         keep=lambda record: "generator" in record.case,
     ),
+    "fuzz": Table(
+        "fuzz",
+        (
+            Column("reader", case("target")),
+            Column("inputs", figure("inputs", "{:,}")),
+            Column("read", figure("read", "{:,}")),
+            Column("refused in one line", figure("refused", "{:,}")),
+            Column("faults", figure("faults", "{:,}")),
+        ),
+    ),
     "solver-quickstart": _solver("runs/quickstart/weights.safetensors"),
     "solver-sudoku": _solver("sudoku"),
     "votes": Table(

@@ -30,6 +30,10 @@ _DEEPEST = 20
 """Levels of containers in a file that are looked into."""
 
 
+_DAMAGES = (OSError, ValueError, NotImplementedError, zipfile.BadZipFile)
+"""What a damaged zip archive raises: in its directory, in names that are no text, in ways of compression."""
+
+
 @dataclass(frozen=True)
 class TensorFile:
     """The tensors of a file, read one by one, and what stands beside them."""
@@ -200,12 +204,12 @@ def _import_torch(path: Path) -> Any:
 
 def _refuse_bombs(path: Path, most: int = 1) -> None:
     """Refuse an archive that would unpack to more than `most` times its bytes; `torch.save` does not compress."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except (OSError, zipfile.BadZipFile) as error:
+    except _DAMAGES as error:
         raise InputError(f"{path}: not a whole archive: {error}") from error
     size = path.stat().st_size
     if unpacked > most * size:
@@ -234,7 +238,7 @@ def _is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile):  # Torch's reader says what is wrong with it.
+    except _DAMAGES:  # Torch's reader says what is wrong with it.
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -245,7 +249,7 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     # What damaged bytes raise in zip files, deflate and NumPy's headers.
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (*_DAMAGES, EOFError, SyntaxError, MemoryError, zlib.error) as error:
         raise InputError(f"{path}: not a whole .npz file: {str(error).split(chr(10))[0]:.200}") from error
 
 

@@ -47,7 +47,11 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
     if not readings and side and len(whole) == side and len(blocks) == 1:
         # Empty rows at the top and at the bottom, too.
         rows = [(i, _plain(line)) for i, line in enumerate(whole, start=1)]
-        readings["one maze"] = _read_rows(rows, side)
+        if all(c in CELLS for _, line in rows for c in line):
+            try:
+                readings["one maze"] = _read_rows(rows, side)
+            except _NoReading as reason:
+                reasons.append(str(reason))
     if not readings:
         raise InputError(f"{where}: {reasons[0]}")
     if len(readings) > 1:

@@ -35,9 +35,10 @@ def stack(lines: list[Line], n: int, is_blank_row: Callable[[str], bool]) -> Fou
         elif kind == "bad":
             raise NoReading(_bad_cell(line, n))
         elif kind in ("boards", "note", "short") and rows:
-            part = f"line {line.number}: found {len(line.boards[0])} cells, expected {n}"
             told = (
-                part if kind == "short" else f"line {line.number}: found {len(rows) // n} rows before it, expected {n}"
+                f"line {line.number}: found {len(line.boards[0])} cells, expected {n}"
+                if kind == "short"
+                else f"line {line.number}: found {len(rows) // n} rows before it, expected {n}"
             )
             raise NoReading(told)
         elif kind == "boards":

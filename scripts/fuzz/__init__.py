@@ -1,0 +1,1 @@
+"""Bad input, at scale: `python scripts/fuzz TARGET`."""
