@@ -67,7 +67,7 @@ def _run(rules: TrainConfig, steps: int) -> Iterator[str]:
 def _model(model: ModelConfig) -> Iterator[str]:
     if model.mixer == "mlp":
         yield from _in_vain(model, "num_heads rope_theta", "with mixer 'mlp'")
-    elif model.positions != "rope":
+    elif not model.positions.startswith("rope"):
         yield from _in_vain(model, "rope_theta", f"with positions {model.positions!r}")
     if not model.row_size:
         yield from _in_vain(model, "puzzle_emb_len", "without puzzle embeddings (puzzle_emb_ndim 0)")
