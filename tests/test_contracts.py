@@ -120,12 +120,13 @@ def assert_equal(found: Any, expected: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("recursion", "optimizer", "state"), [(*pair, "cells") for pair in PAIRS] + [(*pair, "digits") for pair in DIGITS]
+    ("recursion", "optimizer", "model_state"),
+    [(*pair, "cells") for pair in PAIRS] + [(*pair, "digits") for pair in DIGITS],
 )
 def test_trains_resumes_and_solves(
-    recursion: str, optimizer: str, state: str, splits: dict[str, PuzzleSet], tmp_path: Path
+    recursion: str, optimizer: str, model_state: str, splits: dict[str, PuzzleSet], tmp_path: Path
 ):
-    config, mesh, train = configure(recursion, optimizer, state), make_mesh(2), splits["train"]
+    config, mesh, train = configure(recursion, optimizer, model_state), make_mesh(2), splits["train"]
     step = make_train_step(config, train.metadata, mesh)
     loader = TrainLoader(train, config.train.global_batch_size, seed=0)
     batches = [place_batch(loader.load(number), mesh) for number in range(2)]

@@ -29,6 +29,7 @@ def test_as_many_as_asked_for_with_the_spread_asked_for():
     assert abs(float(starts.random.mean()) - 0.25) < 0.03
     initial = TwoLatents(jnp.ones((2000, 3, 5)), jnp.full((2000, 3, 5), 2.0, jnp.bfloat16))
     z = start_latents(initial, starts)
+    assert isinstance(z, TwoLatents)
     random = np.asarray(starts.random)
     for name in ("z_H", "z_L"):
         drawn, before = (np.asarray(getattr(of, name), np.float32) for of in (z, initial))
