@@ -85,7 +85,8 @@ PAIRS = [
 ]
 
 
-DIGITS = [(recursion, optimizer) for recursion in RECURSIONS.names() for optimizer in OPTIMIZERS.names()]
+DIGITS = [("trm", "adam_atan2"), *((recursion, "muon") for recursion in RECURSIONS.names())]
+"""With a state for each digit."""
 
 
 def configure(recursion: str, optimizer: str = "adam_atan2", state: str = "cells") -> Config:
