@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trm.configuration.schema import Config
+from trm.configuration.schema import Config, ModelConfig
 from trm.errors import InputError
 from trm.model.recursions import unused_sizes
 

@@ -11,8 +11,8 @@ a step of sudoku_mlp takes twice as long (2 cores, Zen 3 and Zen 4)."""
 def pieces_of(config: Config, seq_len: int, batch: int, platform: str, digits: int = 0) -> int:
     """Return the pieces for `batch` sequences of a device: `train.microbatches` or, where that is 0, a choice.
 
-    `digits`: those that have a state of their own. On a CPU it is the fewest pieces whose activations stay in the cache; elsewhere one. The numbers are the same within
-    rounding.
+    On a CPU it is the fewest pieces whose activations stay in the cache; elsewhere one. The numbers are the same within
+    rounding. `digits`: those that have a state of their own.
     """
     if config.train.microbatches:
         return config.train.microbatches
