@@ -3,6 +3,7 @@
 A recursion and an optimiser of a user, defined here, must do the same.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -84,21 +85,27 @@ PAIRS = [
 ]
 
 
-def configure(recursion: str, optimizer: str = "adam_atan2") -> Config:
+DIGITS = [("trm", "adam_atan2"), *((recursion, "muon") for recursion in RECURSIONS.names())]
+"""With a state for each digit."""
+
+
+def configure(recursion: str, optimizer: str = "adam_atan2", state: str = "cells") -> Config:
     sizes = {"H_layers": 1, "L_layers": 1, "H_cycles": 2, "L_cycles": 2} | unused_sizes(recursion)
     model: dict[str, Any] = {"recursion": recursion, "mixer": "mlp", "positions": "none", "puzzle_emb_ndim": 0} | sizes
+    model["state"] = state
     return tiny_config(model=model, optimizer={"type": optimizer}, halting={"halt_max_steps": 2})
 
 
-FRESH: dict[str, TrainState] = {}
-"""States before the first step, on the host, by recursion: made once for all optimisers."""
+FRESH: dict[tuple[str, str], TrainState] = {}
+"""States before the first step, on the host, by recursion and state: made once for all optimisers."""
 
 
 def start(config: Config, metadata: Metadata, mesh: Mesh) -> TrainState:
-    recursion = config.model.recursion
-    if recursion not in FRESH:
-        FRESH[recursion] = fetch(make_state(configure(recursion), metadata, mesh))
-    state = FRESH[recursion]
+    of_model = config.model.recursion, config.model.state
+    if of_model not in FRESH:
+        adam = dataclasses.replace(config.optimizer, type="adam_atan2")
+        FRESH[of_model] = fetch(make_state(dataclasses.replace(config, optimizer=adam), metadata, mesh))
+    state = FRESH[of_model]
     params = jax.tree.map(jnp.asarray, eqx.filter(state.model, trainable(state.model)))
     optimizer = make_optimizer(config.optimizer, total_steps(config, metadata)).init(params)
     return place(eqx.tree_at(lambda state: state.optimizer, state, optimizer), config, metadata, mesh)
@@ -113,9 +120,14 @@ def assert_equal(found: Any, expected: Any) -> None:
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize(("recursion", "optimizer"), PAIRS)
-def test_trains_resumes_and_solves(recursion: str, optimizer: str, splits: dict[str, PuzzleSet], tmp_path: Path):
-    config, mesh, train = configure(recursion, optimizer), make_mesh(2), splits["train"]
+@pytest.mark.parametrize(
+    ("recursion", "optimizer", "model_state"),
+    [(*pair, "cells") for pair in PAIRS] + [(*pair, "digits") for pair in DIGITS],
+)
+def test_trains_resumes_and_solves(
+    recursion: str, optimizer: str, model_state: str, splits: dict[str, PuzzleSet], tmp_path: Path
+):
+    config, mesh, train = configure(recursion, optimizer, model_state), make_mesh(2), splits["train"]
     step = make_train_step(config, train.metadata, mesh)
     loader = TrainLoader(train, config.train.global_batch_size, seed=0)
     batches = [place_batch(loader.load(number), mesh) for number in range(2)]

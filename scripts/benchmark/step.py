@@ -157,7 +157,7 @@ def measure(config: Config, puzzles: PuzzleSet, mesh: Mesh, repeats: int) -> Fig
 
     peak = max(peak_before, peak_after)
     return Figures(
-        block_gflop=network_flops(config.model, seq_len + config.model.prefix_len) / 1e9,
+        block_gflop=network_flops(config.model, vocab_size, seq_len) / 1e9,
         matmul_peak_before_gflop_per_second=peak_before / 1e9,
         matmul_peak_after_gflop_per_second=peak_after / 1e9,
         train=_summarize(train, train_flops, batch_size, peak, mesh),

@@ -95,6 +95,12 @@ def _caught_up(group: Sequence[Record]) -> str:
     return ", ".join(shares)
 
 
+def _reached(group: Sequence[Record]) -> str:
+    """Say after how many core-seconds an evaluation first shows 98 %."""
+    reached = [[seconds for _, seconds, score in record.figures["curve"] if score >= 0.98] for record in group]
+    return ", ".join(f"{seconds[0]:,.0f}" if seconds else "not reached" for seconds in reached)
+
+
 def _solver(config: str) -> Table:
     columns = (
         Column("options", case("way")),
@@ -286,6 +292,19 @@ TABLES = {
             Column("as good as plain at its end after", _caught_up),
         ),
         row=lambda record: [record.case["board"], record.case["clues"]],
+    ),
+    "search": Table(
+        "search",
+        (
+            Column("puzzles", _once(case("data"))),
+            Column("recipe", _once(case("recipe"))),
+            Column("steps", _once(figure("steps", "{:,}"))),
+            Column("core-seconds per step", figure("core_seconds_per_step", "{:.2f}")),
+            Column("core-seconds, compilation included", figure("core_seconds", "{:,.0f}")),
+            Column("exact accuracy", figure("exact_accuracy", "{:.1%}")),
+            Column("core-seconds to 98 %", _reached),
+        ),
+        row=lambda record: [record.case["data"], record.case["recipe"]],
     ),
     "quickstart": Table(
         "quickstart",

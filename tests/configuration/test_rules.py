@@ -81,6 +81,12 @@ MLP = ["model.mixer=mlp", "model.positions=none"]
         (["model.L_cycles=1", "model.unroll=true"], 9_000, ["model.unroll: found True, which has no effect"]),
         (["model.unroll=true"], 9_000, []),
         (
+            ["train.random_start_std=2"],
+            9_000,
+            ["train.random_start_std: found 2.0, which has no effect with random_st"],
+        ),
+        (["train.random_start_std=2", "train.random_starts=0.5"], 9_000, []),
+        (
             ["halting.act_enabled=false", "halting.halt_exploration_prob=0.2"],
             9_000,
             ["halting.halt_exploration_prob: found 0.2, which has no effect with act_enabled false"],

@@ -26,6 +26,8 @@ MODELS = {
     "hrm_att": {"recursion": "hrm", "H_layers": 1, "H_cycles": 1, "L_cycles": 1},
     "trm_singlez": {"recursion": "trm_singlez"},
     "trm_hier6": MLP | {"recursion": "trm_hier6", "L_cycles": 4},
+    "digits": MLP | {"state": "digits", "hidden_size": 24, "inner_multiple": 8},
+    "digits_att": {"state": "digits", "positions": "rope_grid", "recursion": "trm_singlez"},
     "transformers_baseline": {"recursion": "transformers_baseline", "H_layers": 3} | NO_CYCLES,
 }
 
@@ -62,16 +64,25 @@ def traced(config: Config, train: bool) -> int:
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
 def test_flops_are_those_of_the_traced_program(model: dict):
-    config = tiny_config(model=model)
+    no_prefix = {"puzzle_emb_ndim": 0} if "state" in model else {}
+    config = tiny_config(model=model | no_prefix)
     assert supervision_step_flops(config.model, VOCAB, SEQ_LEN, BATCH) == traced(config, train=False)
     found = training_step_flops(config, VOCAB, SEQ_LEN, BATCH)
     expected = traced(config, train=True)
+    digits = VOCAB - 2 if config.model.state == "digits" else 1
     if config.model.mixer == "attention":
         # The derivative of attention computes its scores a second time, which is not counted.
         positions = SEQ_LEN + config.model.prefix_len
-        blocks = {"trm": 6, "trm_two_cycles_unrolled": 6, "hrm_att": 2, "trm_singlez": 3, "transformers_baseline": 3}
+        blocks = {
+            "trm": 6,
+            "trm_two_cycles_unrolled": 6,
+            "hrm_att": 2,
+            "trm_singlez": 3,
+            "digits_att": 3,
+            "transformers_baseline": 3,
+        }
         name = next(name for name, value in MODELS.items() if value is model)
-        expected -= BATCH * blocks[name] * 2 * positions**2 * 16
+        expected -= BATCH * digits * blocks[name] * 2 * positions**2 * 16
     assert found == expected
 
 
@@ -87,4 +98,4 @@ def test_flops_of_a_published_network():
     config = read_config(config_path("sudoku_mlp")).model
     channels = 97 * 3 * 512 * 1536
     tokens = 512 * 3 * 97 * 512
-    assert network_flops(config, 97, layers=2) == 2 * 2 * (channels + tokens)
+    assert network_flops(config, 11, 81, layers=2) == 2 * 2 * (channels + tokens)

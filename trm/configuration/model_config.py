@@ -17,12 +17,19 @@ class ModelConfig:
     recursion: str = "trm"
     """Recursion: which latents are refined by which network, and how often. A name that `trm.model.recursions`
     registers, or a class of your own as `package.module:Class`."""
+    state: Literal["cells", "digits"] = "cells"
+    """What has a latent vector: each cell, or each digit at each cell, with weights that all digits share, so that a
+    relabelling of the digits changes nothing else. For Sudoku; it has no prefix. Source: DEC of Fixed-Point-Reasoner-
+    Structures, 2026."""
     hidden_size: PositiveInt = 512
     """Width of the latents: numbers per position. Source: original."""
     num_heads: PositiveInt = 8
     """Attention heads, at most hidden_size; their width is hidden_size // num_heads. Not used by the MLP mixer."""
     expansion: Positive = 4.0
-    """Width of the SwiGLU over its input width, before the factor 2/3 and rounding up to a multiple of 256."""
+    """Width of the SwiGLU over its input width, before the factor 2/3 and rounding up."""
+    inner_multiple: PositiveInt = 256
+    """The inner width of every SwiGLU is rounded up to a multiple of this. 256 is the original's; with small hidden
+    sizes it makes a step two to three times dearer."""
     mixer: Literal["attention", "mlp"] = "attention"
     """What mixes positions: self-attention, or a SwiGLU over the position axis (arXiv 2510.04871, section 4.5)."""
     fused_attention: bool = False
@@ -30,9 +37,10 @@ class ModelConfig:
     memory, and the numbers are the same within rounding. On other devices nothing changes."""
     gate: Literal["silu", "norm"] = "silu"
     """Gate of every SwiGLU: `silu(g) * v`, or `sigmoid(g) * rms(g * v)` (arXiv 2601.19085)."""
-    positions: Literal["rope", "learned", "none"] = "rope"
-    """How positions are told apart: rotary embeddings in attention (arXiv 2104.09864), a learned vector added to each
-    position's embedding, or not at all."""
+    positions: Literal["rope", "rope_grid", "learned", "none"] = "rope"
+    """How positions are told apart: rotary embeddings in attention (arXiv 2104.09864); the same with one half for the
+    row and the other for the column of a square board, without a prefix; a learned vector added to each position's
+    embedding; or not at all."""
     H_layers: Count = 0
     """Blocks of the network that refines the answer, where it has one of its own (hrm, transformers_baseline)."""
     L_layers: Count = 2
@@ -45,7 +53,8 @@ class ModelConfig:
     """H cycles, the last of a supervision step, that training differentiates, 1 to H_cycles. 1 is the method of arXiv
     2510.04871; memory and time of the backward pass grow with it."""
     puzzle_emb_ndim: Count | None = None
-    """Numbers in a puzzle-embedding row; unset: hidden_size; 0: no puzzle embedding and no prefix."""
+    """Numbers in a puzzle-embedding row; unset: hidden_size, or 0 with state "digits"; 0: no puzzle embedding and no
+    prefix."""
     puzzle_emb_len: Count = 16
     """Prefix positions that hold the puzzle-embedding row, zero-padded; 0: as few as hold it. Source: original."""
     register: bool = False
@@ -74,25 +83,40 @@ class ModelConfig:
         require(
             self.num_heads <= self.hidden_size, "num_heads", self.num_heads, f"at most hidden_size {self.hidden_size}"
         )
+        if self.state == "digits":
+            for name, expected in (("puzzle_emb_ndim", (None, 0)), ("register", (False,))):
+                found = getattr(self, name)
+                require(found in expected, name, found, f"{expected[-1]!r} with state 'digits', which has no prefix")
         if self.register and self.row_size:
             raise InputError(
                 f"register: found true with puzzle_emb_ndim {self.row_size}, expected 0: both take the same position"
             )
         if self.fused_attention:
             self._check_fused_attention()
-        if self.mixer == "mlp" and self.positions == "rope":
-            raise InputError(
-                "positions: found 'rope' with mixer 'mlp', expected 'none' or 'learned' (rope acts in attention)"
-            )
-        if self.mixer == "attention" and self.positions == "rope" and self.head_size % 2:
-            raise InputError(
-                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, "
-                f"expected an even one (rope)"
-            )
+        if self.positions.startswith("rope"):
+            self._check_rope()
         if self.row_size and 0 < self.puzzle_emb_len < self._smallest_prefix:
             raise InputError(
                 f"puzzle_emb_len: found {self.puzzle_emb_len}, expected 0 or at least {self._smallest_prefix} "
                 f"to hold puzzle_emb_ndim {self.row_size} at hidden_size {self.hidden_size}"
+            )
+
+    def _check_rope(self) -> None:
+        if self.mixer == "mlp":
+            raise InputError(
+                f"positions: found {self.positions!r} with mixer 'mlp', expected 'none' or 'learned' "
+                f"(rope acts in attention)"
+            )
+        if self.positions == "rope_grid" and self.prefix_len:
+            raise InputError(
+                f"positions: found 'rope_grid' with {self.prefix_len} prefix positions, expected none "
+                f"(puzzle_emb_ndim 0 and register false): a prefix is not on the board"
+            )
+        parts, expected = (4, "a multiple of 4") if self.positions == "rope_grid" else (2, "an even one")
+        if self.head_size % parts:
+            raise InputError(
+                f"num_heads: found head size {self.head_size} = {self.hidden_size} // {self.num_heads}, "
+                f"expected {expected} ({self.positions})"
             )
 
     def _check_fused_attention(self) -> None:
@@ -116,7 +140,9 @@ class ModelConfig:
     @property
     def row_size(self) -> int:
         """Numbers in a puzzle-embedding row."""
-        return self.hidden_size if self.puzzle_emb_ndim is None else self.puzzle_emb_ndim
+        if self.puzzle_emb_ndim is None:
+            return 0 if self.state == "digits" else self.hidden_size
+        return self.puzzle_emb_ndim
 
     @property
     def _smallest_prefix(self) -> int:

@@ -42,6 +42,8 @@ def _schedule(rules: OptimizerConfig, steps: int) -> Iterator[str]:
 
 
 def _run(rules: TrainConfig, steps: int) -> Iterator[str]:
+    if not rules.random_starts:
+        yield from _in_vain(rules, "random_start_std", "with random_starts 0")
     intervals = rules.epochs // rules.eval_interval
     evaluations = max(1, math.ceil(rules.epochs / rules.eval_interval) - rules.min_eval_interval)
     if rules.min_eval_interval and rules.min_eval_interval >= intervals:
@@ -67,7 +69,7 @@ def _run(rules: TrainConfig, steps: int) -> Iterator[str]:
 def _model(model: ModelConfig) -> Iterator[str]:
     if model.mixer == "mlp":
         yield from _in_vain(model, "num_heads rope_theta", "with mixer 'mlp'")
-    elif model.positions != "rope":
+    elif not model.positions.startswith("rope"):
         yield from _in_vain(model, "rope_theta", f"with positions {model.positions!r}")
     if not model.row_size:
         yield from _in_vain(model, "puzzle_emb_len", "without puzzle embeddings (puzzle_emb_ndim 0)")

@@ -15,6 +15,7 @@ from trm.configuration.ranges import (
     BelowOne,
     Count,
     NotNegative,
+    Positive,
     PositiveInt,
     Probability,
     Range,
@@ -160,6 +161,11 @@ class TrainConfig:
     """Seed of every random draw: initial weights, order and augmentation of puzzles, exploration. 0 to 2**32 - 1."""
     global_batch_size: PositiveInt = 768
     """Sequences in a step, over all devices. Source: original."""
+    random_starts: Probability = 0.0
+    """Share of sequences that training starts from normally distributed latents instead of the initial ones, so that an
+    answer is found from anywhere and a solver may start again elsewhere (arXiv 2605.21488). Evaluation starts none."""
+    random_start_std: Positive = 1.0
+    """Standard deviation of these latents."""
     curriculum: tuple[Stage, ...] = ()
     """Stages [until, H_cycles, L_cycles] in which training runs other numbers of cycles than the model has, each until
     that share of all steps (arXiv 2511.08653). Evaluation runs those of the model."""

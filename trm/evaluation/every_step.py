@@ -50,7 +50,7 @@ def make_evaluation_step(config: Config, mesh: Mesh, padding_counts: bool = Fals
     platform = mesh.devices.flat[0].platform
 
     def local_step(weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
-        pieces = pieces_of(config, batch.inputs.shape[1], len(batch.inputs), platform)
+        pieces = pieces_of(config, batch.inputs.shape[1], len(batch.inputs), platform, weights.model.digits)
         sums, answers = _evaluate_in_pieces(config, pieces, padding_counts, varying(weights), batch)
         # One collective for all sums, as one vector.
         flat, unravel = ravel_pytree(sums)

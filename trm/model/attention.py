@@ -1,5 +1,9 @@
-"""Softmax attention over arrays (*batch, position, head, head_size) in the compute dtype. Entry: `attend`, `rotate`."""
+"""Softmax attention over arrays (*batch, position, head, head_size) in the compute dtype.
 
+Entry: `attend`, `rotate`, `rotate_on_grid`.
+"""
+
+import math
 from functools import lru_cache, partial
 from typing import Any
 
@@ -27,7 +31,24 @@ def rotate(
     x: Float[Array, "*batch position head head_size"], theta: float
 ) -> Float[Array, "*batch position head head_size"]:
     """Rotate queries or keys by their position, in float32."""
-    tables = rotary_tables(x.shape[-3], x.shape[-1], theta)
+    return _turn(x, *rotary_tables(x.shape[-3], x.shape[-1], theta))
+
+
+def rotate_on_grid(
+    x: Float[Array, "*batch position head head_size"], theta: float
+) -> Float[Array, "*batch position head head_size"]:
+    """Rotate one half by the row and the other by the column of a cell on a square board, in float32."""
+    side = math.isqrt(x.shape[-3])
+    tables = rotary_tables(side, x.shape[-1] // 2, theta)
+    by_row, by_column = jnp.split(x, 2, axis=-1)
+    by_row = _turn(by_row, *(np.repeat(table, side, axis=0) for table in tables))
+    by_column = _turn(by_column, *(np.tile(table, (side, 1)) for table in tables))
+    return jnp.concatenate([by_row, by_column], axis=-1)
+
+
+def _turn(
+    x: Float[Array, "*batch position head size"], *tables: Float[np.ndarray, "position size"]
+) -> Float[Array, "*batch position head size"]:
     cosines, sines = (jnp.expand_dims(table, (*range(x.ndim - 3), -2)) for table in tables)
     x_float32 = x.astype(jnp.float32)
     first, second = jnp.split(x_float32, 2, axis=-1)

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 from jaxtyping import Array, Float
 
+from trm.model.digits import Coupling
 from trm.model.layers import Attention, SwiGLU
 from trm.model.norm import add_and_norm
 
@@ -28,14 +29,17 @@ class MLPMixer(eqx.Module):
 
 
 class Block(eqx.Module):
-    """Post-norm block: mix positions, then a SwiGLU at each position."""
+    """Post-norm block: mix positions, couple the digits where the state has them, then a SwiGLU at each position."""
 
     mixer: AttentionMixer | MLPMixer
+    coupling: Coupling | None
     mlp: SwiGLU
     eps: float = eqx.field(static=True)
 
     def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
         h = self.mixer(h, self.eps)
+        if self.coupling is not None:
+            h = self.coupling(h, self.eps)
         return add_and_norm(h, self.mlp(h), self.eps, self.mlp.plain)
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from trm.model.attention import attend, rotate
+from trm.model.attention import attend, rotate, rotate_on_grid
 from trm.model.norm import rms_norm
 from trm.model.precision import as_cast, linear, pack, plain_cast, product, rounded_product, unpack, weight_gradient
 
@@ -57,9 +57,9 @@ def _layers(tree: PyTree) -> Iterator[Layer]:
 # SwiGLU
 
 
-def swiglu_width(width: int, expansion: float) -> int:
-    """Return the inner width: 2/3 of `expansion * width`, rounded up to a multiple of 256."""
-    return max(1, -(-round(expansion * width * 2 / 3) // 256)) * 256
+def swiglu_width(width: int, expansion: float, multiple: int = 256) -> int:
+    """Return the inner width: 2/3 of `expansion * width`, rounded up to a multiple."""
+    return max(1, -(-round(expansion * width * 2 / 3) // multiple)) * multiple
 
 
 class SwiGLU(Layer):
@@ -79,9 +79,16 @@ class SwiGLU(Layer):
     """Whether its derivative is JAX's own."""
 
     def __init__(
-        self, width: int, expansion: float, norm_eps: float | None = None, plain: bool = False, *, key: PRNGKeyArray
+        self,
+        width: int,
+        expansion: float,
+        norm_eps: float | None = None,
+        plain: bool = False,
+        *,
+        multiple: int = 256,
+        key: PRNGKeyArray,
     ):
-        inner = swiglu_width(width, expansion)
+        inner = swiglu_width(width, expansion, multiple)
         gate_up_key, down_key = jax.random.split(key)
         self.gate_up = truncated_normal(gate_up_key, (width, 2 * inner), width**-0.5)
         self.down = truncated_normal(down_key, (width, inner), inner**-0.5)
@@ -89,6 +96,12 @@ class SwiGLU(Layer):
         self.plain = plain
 
     def __call__(self, x: Float[Array, "*batch position width"]) -> Float[Array, "*batch position width"]:
+        if x.ndim > 3:
+            # With an axis of digits. A CPU multiplies two wide matrices faster than many narrow ones.
+            return self._gate(x.reshape(-1, x.shape[-1])).reshape(x.shape)
+        return self._gate(x)
+
+    def _gate(self, x: Float[Array, "*batch width"]) -> Float[Array, "*batch width"]:
         if self.plain:
             gate_up, down = plain_cast(self.gate_up, x.dtype), plain_cast(self.down, x.dtype)
             return _down(x, *_gate_and_up(x, gate_up), down, self.norm_eps, plain=True)
@@ -166,6 +179,8 @@ class Attention(Layer):
     num_heads: int = eqx.field(static=True)
     rope_theta: float | None = eqx.field(static=True)
     """Base of the rotary position encoding; None: no positions."""
+    on_grid: bool = eqx.field(static=True)
+    """Whether positions are the cells of a square board, and rotations tell their rows and columns."""
     fused: bool = eqx.field(static=True)
     """Whether a GPU's own kernel is used where there is one."""
     plain: bool = eqx.field(static=True)
@@ -180,6 +195,7 @@ class Attention(Layer):
         fused: bool = False,
         plain: bool = False,
         *,
+        on_grid: bool = False,
         key: PRNGKeyArray,
     ):
         qkv_key, out_key = jax.random.split(key)
@@ -188,6 +204,7 @@ class Attention(Layer):
         self.out = truncated_normal(out_key, (width, hidden_size), width**-0.5)
         self.num_heads = num_heads
         self.rope_theta = rope_theta
+        self.on_grid = on_grid
         self.fused = fused
         self.plain = plain
 
@@ -196,6 +213,7 @@ class Attention(Layer):
         qkv = qkv.reshape(*qkv.shape[:-1], 3, self.num_heads, -1)
         q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
         if self.rope_theta is not None:
-            q, k = rotate(q, self.rope_theta), rotate(k, self.rope_theta)
+            turn = rotate_on_grid if self.on_grid else rotate
+            q, k = turn(q, self.rope_theta), turn(k, self.rope_theta)
         mixed = attend(q, k, v, self.fused, self.plain).reshape(*x.shape[:-1], -1)
         return linear(mixed, self.out, rounded=True, plain=self.plain)

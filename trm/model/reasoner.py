@@ -13,14 +13,16 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from trm.configuration.schema import ModelConfig
+from trm.errors import InputError
 from trm.model.blocks import AttentionMixer, Block, MLPMixer, Network
+from trm.model.digits import FIRST_DIGIT, ROLES, Coupling, one_hot_roles, pool, token_logits
 from trm.model.layers import Attention, SwiGLU, truncated_normal
 from trm.model.precision import linear
 from trm.model.recursions import RECURSIONS, Latents, Recursion, check_model
 
 
 class QHead(eqx.Module):
-    """Computes (q_halt, q_continue) from one position of the answer."""
+    """Computes (q_halt, q_continue) from one vector: a position of the answer, or the mean of all."""
 
     weight: Float[Array, "hidden 2"]
     bias: Float[Array, " 2"]
@@ -52,13 +54,17 @@ class Outputs(eqx.Module):
 class Reasoner(eqx.Module):
     """Embeddings, recursion and heads."""
 
-    embed_tokens: Float[Array, "vocab hidden"]
+    embed_tokens: Float[Array, "token_or_role hidden"]
+    """Of each token; with the state "digits", of what a cell is to a digit."""
     embed_positions: Float[Array, "position hidden"] | None
     register: Float[Array, " hidden"] | None
     """A learned vector before the tokens, in place of a puzzle embedding."""
     recursion: Recursion
-    lm_head: Float[Array, "hidden vocab"]
+    lm_head: Float[Array, "hidden logits"]
+    """One column for each token; with the state "digits", one for the digit whose state it reads."""
     q_head: QHead
+    digits: int = eqx.field(static=True)
+    """Digits that have a state of their own; 0: the state has no axis of digits."""
     prefix_len: int = eqx.field(static=True)
     plain_derivatives: bool = eqx.field(static=True)
     """Whether all derivatives are JAX's own, and pass through the latents that a step returns."""
@@ -68,10 +74,12 @@ class Reasoner(eqx.Module):
         check_model(config)
         tokens_key, positions_key, recursion_key, head_key = jax.random.split(key, 4)
         hidden_size = config.hidden_size
+        self.digits = _count_digits(config, vocab_size, seq_len)
         self.prefix_len = config.prefix_len
         self.plain_derivatives = config.plain_derivatives
         positions = seq_len + self.prefix_len
-        self.embed_tokens = truncated_normal(tokens_key, (vocab_size, hidden_size), hidden_size**-0.5)
+        tokens, logits = (ROLES, 1) if self.digits else (vocab_size, vocab_size)
+        self.embed_tokens = truncated_normal(tokens_key, (tokens, hidden_size), hidden_size**-0.5)
         self.embed_positions = (
             truncated_normal(positions_key, (positions, hidden_size), hidden_size**-0.5)
             if config.positions == "learned"
@@ -84,7 +92,7 @@ class Reasoner(eqx.Module):
         )
         make_network = partial(_make_network, config, positions)
         self.recursion = RECURSIONS[config.recursion](config, make_network, key=recursion_key)
-        self.lm_head = truncated_normal(head_key, (hidden_size, vocab_size), hidden_size**-0.5)
+        self.lm_head = truncated_normal(head_key, (hidden_size, logits), hidden_size**-0.5)
         self.q_head = QHead(hidden_size)
 
     def __call__(
@@ -99,8 +107,15 @@ class Reasoner(eqx.Module):
         z = self.recursion(self.embed(inputs, rows), z)
         answer = self.recursion.answer(z)
         logits = linear(answer[..., self.prefix_len :, :], self.lm_head, rounded=True, plain=plain)
-        q = self.q_head(answer[..., 0, :], plain)
+        if self.digits:
+            logits = token_logits(logits[..., 0])
+        q = self.q_head(pool(answer) if self.digits else answer[..., 0, :], plain)
         return z if plain else jax.lax.stop_gradient(z), Outputs(logits, q[..., 0], q[..., 1])
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of tokens, padding included."""
+        return FIRST_DIGIT + self.digits if self.digits else len(self.embed_tokens)
 
     @property
     def dtype(self) -> jnp.dtype:
@@ -109,13 +124,18 @@ class Reasoner(eqx.Module):
 
     def embed(
         self, inputs: Int[Array, "*batch seq_len"], rows: Float[Array, "*batch row_size"]
-    ) -> Float[Array, "*batch position hidden"]:
+    ) -> Float[Array, "... position hidden"]:
         """Embed tokens behind the prefix, add positions, scale by sqrt(hidden).
 
-        The prefix is the register, or the puzzle's row, cut into vectors.
+        The prefix is the register, or the puzzle's row, cut into vectors. With the state "digits" there is none, and
+        each digit has its own view of the tokens.
         """
         hidden_size = self.embed_tokens.shape[-1]
-        x = self.embed_tokens.astype(self.dtype)[inputs]
+        if self.digits:
+            roles = one_hot_roles(inputs, self.digits, self.dtype)
+            x = linear(roles, self.embed_tokens, rounded=True, plain=self.plain_derivatives)
+        else:
+            x = self.embed_tokens.astype(self.dtype)[inputs]
         if self.register is not None:
             register = jnp.broadcast_to(self.register.astype(self.dtype), (*x.shape[:-2], 1, hidden_size))
             x = jnp.concatenate([register, x], axis=-2)
@@ -131,10 +151,8 @@ class Reasoner(eqx.Module):
     def initial_latents(self, tokens_shape: tuple[int, ...]) -> Latents:
         """Return the latents that puzzles of tokens (*batch, seq_len) start from."""
         *batch, seq_len = tokens_shape
-        positions = seq_len + self.prefix_len
-        return jax.tree.map(
-            lambda vector: jnp.broadcast_to(vector, (*batch, positions, *vector.shape)), self.recursion.initial
-        )
+        places = (*batch, *[self.digits] * bool(self.digits), seq_len + self.prefix_len)
+        return jax.tree.map(lambda vector: jnp.broadcast_to(vector, (*places, *vector.shape)), self.recursion.initial)
 
 
 def trainable(model: Reasoner) -> Reasoner:
@@ -144,12 +162,13 @@ def trainable(model: Reasoner) -> Reasoner:
     return eqx.tree_at(lambda tree: tree.recursion.initial, every, none)
 
 
-def reconfigure(model: Reasoner, config: ModelConfig) -> Reasoner:
+def reconfigure(model: Reasoner, config: ModelConfig, vocab_size: int | None = None) -> Reasoner:
     """Return the same weights as a model of another configuration, which differs in no shape.
 
-    For other cycles, `plain_derivatives`, `remat` and the like.
+    For other cycles, `plain_derivatives`, `remat` and the like. With the state "digits" no weight depends on the number
+    of digits, and with attention none on the number of cells: another `vocab_size` is then that of other boards.
     """
-    vocab_size = model.embed_tokens.shape[0]
+    vocab_size = model.vocab_size if vocab_size is None else vocab_size
     # No static field depends on the number of positions.
     other = jax.eval_shape(lambda: Reasoner(config, vocab_size, 1, key=jax.random.key(0)))
     return jax.tree.unflatten(jax.tree.structure(other), jax.tree.leaves(model))
@@ -168,12 +187,31 @@ def _make_network(config: ModelConfig, positions: int, layers: int, *, key: PRNG
 def _make_block(config: ModelConfig, positions: int, *, key: PRNGKeyArray) -> Block:
     mixer_key, mlp_key = jax.random.split(key)
     gate_eps = config.rms_norm_eps if config.gate == "norm" else None
-    plain = config.plain_derivatives
+    plain, multiple = config.plain_derivatives, config.inner_multiple
     if config.mixer == "mlp":
-        mixer = MLPMixer(SwiGLU(positions, config.expansion, gate_eps, plain, key=mixer_key))
+        mixer = MLPMixer(SwiGLU(positions, config.expansion, gate_eps, plain, multiple=multiple, key=mixer_key))
     else:
-        theta = config.rope_theta if config.positions == "rope" else None
-        size, heads, head_size = config.hidden_size, config.num_heads, config.head_size
-        mixer = AttentionMixer(Attention(size, heads, head_size, theta, config.fused_attention, plain, key=mixer_key))
-    mlp = SwiGLU(config.hidden_size, config.expansion, gate_eps, plain, key=mlp_key)
-    return Block(mixer, mlp, config.rms_norm_eps)
+        on_grid = config.positions == "rope_grid"
+        theta = config.rope_theta if on_grid or config.positions == "rope" else None
+        sizes = config.hidden_size, config.num_heads, config.head_size
+        attention = Attention(*sizes, theta, config.fused_attention, plain, on_grid=on_grid, key=mixer_key)
+        mixer = AttentionMixer(attention)
+    coupling = None
+    if config.state == "digits":
+        coupling = Coupling(config.hidden_size, plain, key=jax.random.fold_in(key, 0))
+    mlp = SwiGLU(config.hidden_size, config.expansion, gate_eps, plain, multiple=multiple, key=mlp_key)
+    return Block(mixer, coupling, mlp, config.rms_norm_eps)
+
+
+def _count_digits(config: ModelConfig, vocab_size: int, seq_len: int) -> int:
+    """Return the number of digits with a state of their own; raise InputError for puzzles that cannot have them."""
+    if config.positions == "rope_grid" and math.isqrt(seq_len) ** 2 != seq_len:
+        raise InputError(f"model.positions: found 'rope_grid' for {seq_len} cells, expected a square board")
+    if config.state != "digits":
+        return 0
+    if vocab_size < FIRST_DIGIT + 2:
+        raise InputError(
+            f"model.state: found 'digits' for {vocab_size} tokens, expected at least {FIRST_DIGIT + 2}: "
+            "padding, a blank, and two digits"
+        )
+    return vocab_size - FIRST_DIGIT

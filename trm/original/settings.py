@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trm.configuration.schema import Config
+from trm.configuration.schema import Config, ModelConfig
 from trm.errors import InputError
 from trm.model.recursions import unused_sizes
 
@@ -183,6 +183,12 @@ def settings_from_config(config: Config) -> dict[str, Any]:
     if model.differentiated_cycles != 1:
         found = model.differentiated_cycles
         raise InputError(f"model.differentiated_cycles: found {found}, expected 1: the original has nothing else")
+    for name in ("state", "inner_multiple"):
+        found, expected = getattr(model, name), getattr(ModelConfig, name)
+        if found != expected:
+            raise InputError(f"model.{name}: found {found!r}, expected {expected!r}: the original has nothing else")
+    if model.positions == "rope_grid":
+        raise InputError("model.positions: found 'rope_grid', expected 'rope', 'learned' or 'none', as in the original")
     if model.gate != "silu" or model.register:
         found = f"gate {model.gate!r}, register {str(model.register).lower()}"
         raise InputError(f"model: found {found}, expected 'silu' and false: the original has nothing else")

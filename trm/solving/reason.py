@@ -67,7 +67,7 @@ def check_inputs(
     puzzle_identifiers: Num[Array | np.ndarray, "*batch"] | None,
 ) -> None:
     """Raise InputError for tokens or identifiers that the weights have no row for. Traced arrays are not checked."""
-    counts = len(weights.model.embed_tokens), len(weights.puzzle_table)
+    counts = weights.model.vocab_size, len(weights.puzzle_table)
     for name, array, count in zip(("inputs", "puzzle_identifiers"), (inputs, puzzle_identifiers), counts, strict=True):
         if array is None or isinstance(array, Tracer):
             continue

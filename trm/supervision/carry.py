@@ -18,6 +18,7 @@ from trm.model.reasoner import Outputs, Reasoner
 from trm.model.recursions import Latents
 from trm.supervision.batch import Batch
 from trm.supervision.halting import wants_to_halt
+from trm.supervision.starts import Starts, start_latents
 
 T = TypeVar("T")
 
@@ -42,9 +43,11 @@ class Carry(eqx.Module):
             batch=jax.tree.map(jnp.zeros_like, batch),
         )
 
-    def refill(self, model: Reasoner, fresh: Batch) -> "Carry":
+    def refill(self, model: Reasoner, fresh: Batch, starts: Starts | None = None) -> "Carry":
         """Give every halted slot the row of `fresh` at its place. Rows at the places of other slots are lost."""
         initial = model.initial_latents(fresh.inputs.shape)
+        if starts is not None:
+            initial = start_latents(initial, starts)
         return Carry(
             latents=select(self.halted, initial, self.latents),
             steps=jnp.where(self.halted, 0, self.steps),

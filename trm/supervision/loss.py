@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from trm.configuration.schema import LossConfig, LossType
+from trm.model.digits import IMPOSSIBLE
 from trm.model.reasoner import Outputs
 from trm.puzzles.metadata import IGNORED_LABEL
 
@@ -53,11 +54,15 @@ def token_losses(
     loss_type: LossType,
     label_smoothing: float = 0.0,
 ) -> Float[Array, "*batch seq_len"]:
-    """Return the cross entropy of every token with its smoothed label; 0 where it is not valid."""
+    """Return the cross entropy of every token with its smoothed label; 0 where it is not valid.
+
+    Smoothing is over the tokens that an answer may have.
+    """
     log_probabilities = _LOG_PROBABILITIES[loss_type](logits)
     of_labels = jnp.take_along_axis(log_probabilities, jnp.where(valid, labels, 0)[..., None], axis=-1)[..., 0]
     if label_smoothing:
-        of_labels = (1 - label_smoothing) * of_labels + label_smoothing * log_probabilities.mean(axis=-1)
+        smooth = log_probabilities.mean(axis=-1, where=logits > IMPOSSIBLE)
+        of_labels = (1 - label_smoothing) * of_labels + label_smoothing * smooth
     return -jnp.where(valid, of_labels, 0.0)
 
 

@@ -8,19 +8,19 @@ CACHED_BYTES = 5_000_000
 a step of sudoku_mlp takes twice as long (2 cores, Zen 3 and Zen 4)."""
 
 
-def pieces_of(config: Config, seq_len: int, batch: int, platform: str) -> int:
+def pieces_of(config: Config, seq_len: int, batch: int, platform: str, digits: int = 0) -> int:
     """Return the pieces for `batch` sequences of a device: `train.microbatches` or, where that is 0, a choice.
 
     On a CPU it is the fewest pieces whose activations stay in the cache; elsewhere one. The numbers are the same within
-    rounding.
+    rounding. `digits`: those that have a state of their own.
     """
     if config.train.microbatches:
         return config.train.microbatches
     if platform != "cpu":
         return 1
     model = config.model
-    positions = seq_len + model.prefix_len
+    vectors = (seq_len + model.prefix_len) * max(1, digits)
     # Gate and value, in float32, of the mixing of channels; that of positions is about as large.
-    inner_bytes = 2 * positions * swiglu_width(model.hidden_size, model.expansion) * 4
+    inner_bytes = 2 * vectors * swiglu_width(model.hidden_size, model.expansion, model.inner_multiple) * 4
     fitting = max(1, CACHED_BYTES // inner_bytes)
     return next(pieces for pieces in range(1, batch + 1) if batch % pieces == 0 and batch // pieces <= fitting)

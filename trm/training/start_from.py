@@ -76,9 +76,9 @@ def start_from(
 
 def _check_same(path: Path, found: ModelConfig, expected: ModelConfig) -> None:
     """Refuse what makes another network of arrays that have the same shapes."""
-    names = ["gate", "positions", "rms_norm_eps", "prefix_len"]
+    names = ["state", "gate", "positions", "rms_norm_eps", "prefix_len"]
     if expected.mixer == "attention":
-        names += ["num_heads", "rope_theta"] if expected.positions == "rope" else ["num_heads"]
+        names += ["num_heads", "rope_theta"] if expected.positions.startswith("rope") else ["num_heads"]
     for name in names:
         values = getattr(found, name), getattr(expected, name)
         if values[0] != values[1]:

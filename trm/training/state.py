@@ -20,6 +20,7 @@ from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT
+from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import Batch
 from trm.supervision.carry import Carry
@@ -60,6 +61,7 @@ def abstract_state(config: Config, metadata: Metadata) -> TrainState:
 
 def _initial_state(config: Config, metadata: Metadata) -> TrainState:
     model_key, _ = keys_of(config)
+    _check_kind(config, metadata)
     batch, seq_len = config.train.global_batch_size, metadata.seq_len
     model = Reasoner(config.model, metadata.vocab_size, seq_len, key=model_key)
     params = eqx.filter(model, trainable(model))
@@ -73,6 +75,12 @@ def _initial_state(config: Config, metadata: Metadata) -> TrainState:
         carry=Carry.empty(model, Batch(tokens, tokens, jnp.zeros(batch, jnp.int32))),
         rows_taken=jnp.zeros((), jnp.int32) if config.halting.refill == "queue" else None,
     )
+
+
+def _check_kind(config: Config, metadata: Metadata) -> None:
+    kind = kind_of(metadata)
+    if config.model.state == "digits" and not kind.has_digits:
+        raise InputError(f"model.state: found 'digits' for puzzles of kind {kind.name!r}, expected 'cells'")
 
 
 def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:

@@ -30,6 +30,7 @@ from trm.supervision.carry import Carry
 from trm.supervision.halting import draw_min_halt_steps
 from trm.supervision.loss import Metrics
 from trm.supervision.microbatches import pieces_of
+from trm.supervision.starts import Starts, draw_starts
 from trm.supervision.step import supervision_step
 from trm.training.optim.assemble import make_optimizer
 from trm.training.optim.ema import update_ema
@@ -93,7 +94,9 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
         step = state.step + 1
         batch, rows_used = _assign_rows(state, data, mesh) if isinstance(data, Window) else (data, None)
         # Drawn for the global batch, then split with it: the same on any number of devices.
-        draws = draw_min_halt_steps(jax.random.fold_in(draws_key, step), len(batch.inputs), config.halting)
+        key, size = jax.random.fold_in(draws_key, step), len(batch.inputs)
+        starts = draw_starts(jax.random.fold_in(key, 0), size, config.train)
+        draws = _Draws(draw_min_halt_steps(key, size, config.halting), starts)
         carry, (grads, metrics) = gradients(state.model, state.puzzle_table, state.carry, batch, draws)
 
         params, constants = eqx.partition(state.model, trainable(state.model))
@@ -132,6 +135,13 @@ def _assign_rows(state: TrainState, window: Window, mesh: Mesh) -> tuple[Batch, 
     return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, SPLIT)), rows_used
 
 
+class _Draws(NamedTuple):
+    """Random draws of a step, one for each slot."""
+
+    min_halt_steps: Int[Array, " batch"]
+    starts: Starts | None
+
+
 class _Gradients(NamedTuple):
     """Gradients of the loss over the global batch, divided by its size."""
 
@@ -150,12 +160,12 @@ def _gradients(
     table: Float[Array, "identifiers row_size"],
     carry: Carry,
     batch: Batch,
-    min_halt_steps: Int[Array, " batch"],
+    draws: _Draws,
 ) -> tuple[Carry, tuple[_Gradients, Metrics]]:
     """Take a supervision step on one device's sequences and add up the gradients over all devices."""
     model = varying(model)
     params, constants = eqx.partition(model, trainable(model))
-    carry = carry.refill(model, batch)
+    carry = carry.refill(model, batch, draws.starts)
     identifiers = carry.batch.puzzle_identifiers
     rows = table[identifiers]
 
@@ -170,11 +180,11 @@ def _gradients(
         return (rows, carry), (dense, metrics)
 
     count, seq_len = carry.batch.inputs.shape
-    pieces = pieces_of(config, seq_len, count, platform)
+    pieces = pieces_of(config, seq_len, count, platform, model.digits)
     if pieces == 1:
-        (rows, carry), sums = differentiate(rows, carry, min_halt_steps)
+        (rows, carry), sums = differentiate(rows, carry, draws.min_halt_steps)
     else:
-        (rows, carry), sums = _in_pieces(differentiate, pieces, rows, carry, min_halt_steps)
+        (rows, carry), sums = _in_pieces(differentiate, pieces, rows, carry, draws.min_halt_steps)
 
     # One collective: everything that is summed travels as one vector.
     flat, unravel = ravel_pytree(sums)

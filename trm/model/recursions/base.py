@@ -31,6 +31,7 @@ W = TypeVar("W")
 Latent = Float[Array, "*batch_and_position hidden"]
 """One vector per position of every sequence, or a single one that all positions start from."""
 Hidden = Float[Array, "*batch position hidden"]
+"""One vector per position; with the state "digits" the last axis of the batch is that of the digits."""
 
 
 @runtime_checkable

@@ -56,6 +56,8 @@ class PuzzleKind(abc.ABC):
     """Whether a set that is augmented online stores how to make each puzzle (`StoredAugmentations`)."""
     augments_online: ClassVar[bool] = True
     """Whether the loader may apply random symmetries to question and answer."""
+    has_digits: ClassVar[bool] = False
+    """Whether token 1 is a blank, which no answer has, and the tokens above it are digits, of which none is special."""
     expected: ClassVar[str] = "a solution of the question"
     """What an answer should be, for the message on one that is not."""
 

@@ -23,6 +23,7 @@ class Sudoku(PuzzleKind):
 
     name = "sudoku"
     characters = DIGITS
+    has_digits = True
     expected = "a solved Sudoku that keeps every clue"
 
     def vocab_size(self, seq_len: int) -> int | None:
