@@ -36,7 +36,7 @@ def quickstart_command(
     Example: `trm quickstart`
     """
     keep_programs()
-    config = read_experiment("quickstart", [f"data.path={out / 'data'}", *(settings or [])])
+    config = read_experiment("quickstart_digits", [f"data.path={out / 'data'}", *(settings or [])])
     mesh = make_mesh(devices)
     if config.train.global_batch_size % mesh.size:
         # One device takes any batch.
