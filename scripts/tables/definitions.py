@@ -259,6 +259,14 @@ TABLES = {
         ),
         keep=lambda record: "generator" in record.case,
     ),
+    "start": Table(
+        "start",
+        (
+            Column("command", lambda group: f"`{group[0].case['called']}`"),
+            Column("seconds", figure("seconds", "{:.2g}")),
+            Column("processor seconds", figure("processor_seconds", "{:.2g}")),
+        ),
+    ),
     "fuzz": Table(
         "fuzz",
         (
