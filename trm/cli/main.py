@@ -13,14 +13,18 @@ import typer
 import trm
 from trm.cli.lazy import MARKUP, LazyGroup
 from trm.errors import InputError
-from trm.show.console import print_lines, printable
+from trm.parallel.environment import as_input_error, settle_environment
+from trm.show.console import print_lines, print_warning, printable, replace_characters
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=MARKUP)
 
 
 def main() -> None:
     """Run the command line. Bad input ends in one line and exit code 2, a failed run in one line and exit code 1."""
+    replace_characters()
     try:
+        for line in settle_environment():
+            print_warning(line)
         # Not standalone: typer would print its own complaints in a box of several lines.
         code = app(standalone_mode=False)
         sys.stdout.flush()
@@ -34,7 +38,9 @@ def main() -> None:
         _fail("interrupted", code=130)
     except FloatingPointError as error:
         _fail(error, code=1)
-    except RuntimeError as error:  # JAX's own is one of these.
+    except (RuntimeError, AssertionError, ValueError) as error:  # JAX's own is one of these.
+        if about_environment := as_input_error(error):
+            _fail(about_environment, code=2)
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         _fail(

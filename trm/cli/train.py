@@ -13,6 +13,7 @@ from trm.cli.reports import print_report
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
 from trm.errors import InputError
+from trm.parallel.environment import make_deterministic
 from trm.parallel.mesh import make_mesh
 from trm.show.console import console, print_lines, print_rows, print_warning
 from trm.storage.bundled import config_path, weights_path
@@ -52,6 +53,9 @@ def train_command(
     wandb: Annotated[
         str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (extra `wandb`).")
     ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="On a GPU too, the same bits every time; a little slower.")
+    ] = False,
 ) -> int:
     """Train a network on all devices.
 
@@ -59,6 +63,8 @@ def train_command(
 
     Example: `trm train sudoku_mlp --set data.path=data/sudoku`
     """
+    if deterministic:
+        make_deterministic()
     path = config_path(config)
     if out is None:
         # Not any folder that is called like a configuration.

@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from trm.errors import InputError
+from trm.parallel.environment import as_input_error
 
 T = TypeVar("T")
 
@@ -24,7 +25,10 @@ REPLICATED = PartitionSpec()
 
 def make_mesh(devices: int | None = None) -> Mesh:
     """Lay all devices, or the first `devices`, out along the data axis; raise InputError when there are fewer."""
-    available = jax.devices()
+    try:
+        available = jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        raise as_input_error(error) or error from error
     if devices is not None and not 1 <= devices <= len(available):
         raise InputError(f"--devices: found {devices}, expected 1 to {len(available)} ({available[0].platform})")
     return mesh_of(available[:devices] if devices else available)

@@ -1,5 +1,8 @@
-"""The console that commands print to. Entry: `print_lines`, `print_rows`, `print_warning`, `console`."""
+"""The console that commands print to. Entry: `print_lines`, `print_rows`, `print_warning`, `console`;
+`replace_characters` for outputs that cannot show all."""
 
+import codecs
+import io
 import sys
 import unicodedata
 from typing import Any
@@ -14,6 +17,9 @@ class _Console(Console):
 
 
 console = _Console()
+
+PLAIN = {"·": ".", "…": "~", "→": ">", "█": "#", "▒": "%", "░": ":", "─": "-", "│": "|", "–": "-", "×": "x"}
+"""Signs for characters that an output cannot show, one for one, so that columns stay."""
 
 
 def print_lines(text: str) -> None:
@@ -32,6 +38,32 @@ def print_rows(rows: dict[str, Any]) -> None:
 def print_warning(text: str) -> None:
     """Print one line to standard error."""
     print("warning: " + printable(" ".join(text.split("\n"))), file=sys.stderr)
+
+
+def replace_characters() -> None:
+    """Have both outputs show characters that their encoding lacks as plain ones, instead of failing."""
+    codecs.register_error("trm", _replace)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="trm")
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    characters = error.object[error.start : error.end]
+    return "".join(_plain(character) for character in characters), error.end
+
+
+def _plain(character: str) -> str:
+    """Return one character of ASCII."""
+    if character in PLAIN:
+        return PLAIN[character]
+    # Without its accent.
+    letter = unicodedata.normalize("NFKD", character)[0]
+    if letter.isascii():
+        return letter
+    return "+" if unicodedata.name(character, "").startswith("BOX DRAWINGS") else "?"
 
 
 def printable(text: str) -> str:

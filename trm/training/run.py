@@ -27,6 +27,7 @@ from trm.configuration.schema import Config
 from trm.evaluation.report import Report
 from trm.model.flops import training_step_flops
 from trm.model.weights import Weights
+from trm.parallel.environment import settled
 from trm.parallel.mesh import make_mesh
 from trm.parallel.processes import decide_on_first
 from trm.puzzles.identity import fingerprint
@@ -96,11 +97,12 @@ def train(
     steps = total_steps(config, metadata)
     rules = config.train
     with contextlib.ExitStack() as stack:
+        switched_off = stack.enter_context(settled())
         stop = stack.enter_context(catch_signals())
         folder = stack.enter_context(RunFolder(run, config))
         identity = decide_on_first(lambda: fingerprint(config.data.train_paths, "train"))
         start = begin(config, run, mesh, metadata, identity, resume, init)
-        warnings = [f"warning: {line}" for line in warnings_of(config, steps)]
+        warnings = [f"warning: {line}" for line in [*switched_off, *warnings_of(config, steps)]]
         folder.write([*start.notes, *warnings], console)
         record = Record(run / "metrics.jsonl", console, hooks, steps, start.step, start.evaluation_due)
         stack.enter_context(record)

@@ -1,0 +1,106 @@
+"""Settings of JAX that change numbers or types, as they come from the environment or from a user's own program.
+
+Entry: `settle_environment` before JAX is imported, `settled` where it may be already.
+
+This program computes in the types that its files hold, with one kind of random numbers: what would change these is
+switched off, and a line says so. What is a choice, such as the precision of matrix products, stays, and a line says so.
+This module imports no JAX.
+"""
+
+import contextlib
+import os
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from trm.errors import InputError
+
+SETTLED: dict[str, tuple[Any, str]] = {
+    "jax_enable_x64": (False, "numbers here have 32 bits or fewer, and files hold no others"),
+    "jax_default_prng_impl": ("threefry2x32", "other random numbers would not go on where a checkpoint left off"),
+    "jax_threefry_partitionable": (True, "random numbers must not depend on the number of devices"),
+    "jax_disable_jit": (False, "a training step is one compiled program"),
+    "jax_transfer_guard": (None, "a run sets it itself around its steps"),
+    "jax_transfer_guard_host_to_device": (None, "a run sets it itself around its steps"),
+    "jax_transfer_guard_device_to_device": (None, "a run sets it itself around its steps"),
+    "jax_transfer_guard_device_to_host": (None, "a run sets it itself around its steps"),
+}
+"""Value and reason, by the name of the setting. Its variable in the environment is that name in capitals."""
+
+CHOICES = {"jax_default_matmul_precision": "changes the numbers; a run that is resumed needs it again"}
+"""Settings that stay, and what is said of them."""
+
+OFF, ON = ("", "n", "no", "f", "false", "off", "0"), ("y", "yes", "t", "true", "on", "1")
+
+GPU_FLAGS = "--xla_gpu_deterministic_ops=true"
+"""Without it, sums that a GPU makes with atomic additions, and the kernels that it chooses by their speed, may round
+otherwise from run to run."""
+
+
+def settle_environment() -> list[str]:
+    """Take variables out of the environment that would change numbers or types; return a line about each.
+
+    It has to come before JAX is imported, which reads them once.
+    """
+    lines = []
+    for name, (expected, why) in SETTLED.items():
+        value = os.environ.get(name.upper())
+        if value is not None and not _means(value, expected):
+            del os.environ[name.upper()]
+            lines.append(f"{name.upper()}={value}: ignored: {why}")
+    for name, what in CHOICES.items():
+        if value := os.environ.get(name.upper()):
+            lines.append(f"{name.upper()}={value}: {what}")
+    return lines
+
+
+@contextlib.contextmanager
+def settled() -> Iterator[list[str]]:
+    """Settle JAX for the length of a block, and restore afterwards what a user's program had set; yield the lines."""
+    import jax
+
+    found = {name: getattr(jax.config, name) for name in SETTLED}
+    changed = {name: value for name, value in found.items() if value != SETTLED[name][0]}
+    with contextlib.ExitStack() as stack:
+        for name, value in changed.items():
+            # For the threads that the block starts, too; JAX's own `with` holds in one thread alone.
+            jax.config.update(name, SETTLED[name][0])
+            stack.callback(jax.config.update, name, value)
+        if jax.config.jax_enable_x64:
+            stack.enter_context(jax.enable_x64(False))
+        yield [f"{name}={value}: switched off for this run: {SETTLED[name][1]}" for name, value in changed.items()]
+
+
+def make_deterministic() -> None:
+    """Have the same seed on the same devices give the same bits, on a GPU too. It has to come before any device is used.
+
+    A CPU needs nothing for it. On a GPU it costs some speed.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if GPU_FLAGS not in flags.split():
+        os.environ["XLA_FLAGS"] = f"{flags} {GPU_FLAGS}".strip()
+
+
+def as_input_error(error: Exception) -> InputError | None:
+    """Return what is wrong with the environment, if that is what an exception of JAX says."""
+    text = str(error)
+    if "Unable to initialize backend" in text or _is_of_plugin(error):
+        found = os.environ.get("JAX_PLATFORMS", "")
+        why = f" ({text.splitlines()[0].partition(' (set')[0]})" if text else ""
+        return InputError(f"JAX_PLATFORMS: found {found!r}, expected devices that this machine has, or cpu{why}")
+    if "for JAX flag" in text or "for environment" in text:
+        return InputError(f"environment: {text}")
+    return None
+
+
+def _is_of_plugin(error: Exception) -> bool:
+    """Return whether JAX failed where it looks for the driver of a device; for a GPU that is a bare assertion."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return isinstance(error, AssertionError) and frames[-1][0].f_code.co_filename.endswith("xla_bridge.py")
+
+
+def _means(value: str, expected: Any) -> bool:
+    """Return whether a variable says what is expected anyway."""
+    if isinstance(expected, bool):
+        return value.lower() in (ON if expected else OFF)
+    return value == (expected or "") or (expected is None and value == "allow")
