@@ -1,5 +1,6 @@
 """`trm train`: train a network in a run folder."""
 
+import dataclasses
 import os
 import sys
 from pathlib import Path
@@ -13,8 +14,10 @@ from trm.cli.reports import print_report
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
 from trm.errors import InputError
+from trm.parallel.distributed import Launch, joined
 from trm.parallel.environment import make_deterministic
 from trm.parallel.mesh import make_mesh
+from trm.parallel.processes import decide_on_first, is_first
 from trm.show.console import console, print_lines, print_rows, print_warning
 from trm.storage.bundled import config_path, weights_path
 from trm.training.estimate import estimate
@@ -56,6 +59,17 @@ def train_command(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="On a GPU too, the same bits every time; a little slower.")
     ] = False,
+    distributed: Annotated[
+        bool,
+        typer.Option(
+            "--distributed", help="One of several processes, as Slurm, Kubernetes, Cloud TPU or Open MPI say."
+        ),
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="One of several processes: where process 0 is.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(metavar="N", help="Number of processes.", min=1)] = None,
+    process: Annotated[int | None, typer.Option(metavar="I", help="Number of this one, from 0.", min=0)] = None,
 ) -> int:
     """Train a network on all devices.
 
@@ -65,34 +79,38 @@ def train_command(
     """
     if deterministic:
         make_deterministic()
-    path = config_path(config)
-    if out is None:
-        # Not any folder that is called like a configuration.
-        out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
-    experiment = read_experiment(path, settings or [])
-    if init_data and not init:
-        raise InputError("--init-data: found no --init beside it, expected the weights that were trained on it")
-    mesh = make_mesh(devices)
-    start = WarmStart(weights_path(init), init_data) if init else None
-    if dry_run:
-        _print_estimate(experiment, mesh)
-        return 0
-    hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
-    outcome = train(experiment, out, mesh, resume, start, hooks, console=console)
-    if outcome.stopped:
-        print_lines(f"stopped: {outcome.stopped}")
-    if outcome.weights_path:
-        print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
-    if outcome.best.step:
-        print_lines(
-            f"best.safetensors: step {outcome.best.step}, {experiment.train.best_metric} "
-            f"{abs(outcome.best.score):.4f}, chosen on the {outcome.chosen_on} set"
-        )
-    if experiment.data.validation and outcome.weights_path:
-        print_lines("these best weights on the test set:")
-    for name, report in outcome.reports.items():
-        print_report(name, report)
-    return exit_code(outcome)
+    with joined(Launch.of_options(distributed, coordinator, processes, process)):
+        path = config_path(config)
+        if out is None:
+            # Not any folder that is called like a configuration.
+            out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
+        experiment = _with_dtype_of_first(read_experiment(path, settings or []))
+        if init_data and not init:
+            raise InputError("--init-data: found no --init beside it, expected the weights that were trained on it")
+        mesh = make_mesh(devices)
+        start = WarmStart(weights_path(init), init_data) if init else None
+        if dry_run:
+            if is_first():
+                _print_estimate(experiment, mesh)
+            return 0
+        hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
+        outcome = train(experiment, out, mesh, resume, start, hooks, console=console)
+        if not is_first():
+            return exit_code(outcome)
+        if outcome.stopped:
+            print_lines(f"stopped: {outcome.stopped}")
+        if outcome.weights_path:
+            print_lines(f"step {outcome.step}: weights in {outcome.weights_path}")
+        if outcome.best.step:
+            print_lines(
+                f"best.safetensors: step {outcome.best.step}, {experiment.train.best_metric} "
+                f"{abs(outcome.best.score):.4f}, chosen on the {outcome.chosen_on} set"
+            )
+        if experiment.data.validation and outcome.weights_path:
+            print_lines("these best weights on the test set:")
+        for name, report in outcome.reports.items():
+            print_report(name, report)
+        return exit_code(outcome)
 
 
 def exit_code(outcome: Outcome) -> int:
@@ -103,6 +121,12 @@ def exit_code(outcome: Outcome) -> int:
         sys.stdout.flush()
         os._exit(code)
     return code
+
+
+def _with_dtype_of_first(config: Config) -> Config:
+    """Return a configuration with the compute dtype that "auto" is in process 0: others may have measured another."""
+    dtype = decide_on_first(lambda: config.model.forward_dtype)
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, forward_dtype=dtype))
 
 
 def _print_estimate(config: Config, mesh: Mesh) -> None:

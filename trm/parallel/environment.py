@@ -72,9 +72,9 @@ def settled() -> Iterator[list[str]]:
 
 
 def make_deterministic() -> None:
-    """Have the same seed on the same devices give the same bits, on a GPU too. It has to come before any device is used.
+    """Have the same seed on the same devices give the same bits, on a GPU too, where it costs some speed.
 
-    A CPU needs nothing for it. On a GPU it costs some speed.
+    It has to come before any device is used.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if GPU_FLAGS not in flags.split():

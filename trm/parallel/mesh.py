@@ -29,6 +29,10 @@ def make_mesh(devices: int | None = None) -> Mesh:
         available = jax.devices()
     except (RuntimeError, AssertionError) as error:
         raise as_input_error(error) or error from error
+    if devices is not None and jax.process_count() > 1 and devices != len(available):
+        raise InputError(
+            f"--devices: found {devices}, expected all {len(available)} of {jax.process_count()} processes"
+        )
     if devices is not None and not 1 <= devices <= len(available):
         raise InputError(f"--devices: found {devices}, expected 1 to {len(available)} ({available[0].platform})")
     return mesh_of(available[:devices] if devices else available)

@@ -18,7 +18,7 @@ class _Console(Console):
 
 console = _Console()
 
-PLAIN = {"·": ".", "…": "~", "→": ">", "█": "#", "▒": "%", "░": ":", "─": "-", "│": "|", "–": "-", "×": "x"}
+PLAIN = {"·": ".", "…": "~", "→": ">", "█": "#", "▒": "%", "░": ":", "─": "-", "│": "|"}
 """Signs for characters that an output cannot show, one for one, so that columns stay."""
 
 

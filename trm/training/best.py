@@ -12,8 +12,7 @@ import jax
 from trm.checkpoints.format import load_weights
 from trm.configuration.schema import TrainConfig
 from trm.model.weights import Weights
-from trm.parallel.processes import decide_on_first
-from trm.training.checkpoints import wait_for_file
+from trm.parallel.processes import arrays_of_first
 
 
 class Best(NamedTuple):
@@ -54,11 +53,8 @@ class Best(NamedTuple):
 
 
 def load_best(path: Path, like: Weights) -> Weights:
-    """Read the best weights and put them where others are. With several processes each reads the file."""
-    # Not before process 0 has written it.
-    decide_on_first(lambda: None)
-    wait_for_file(path)
-    arrays = jax.tree.leaves(load_weights(path)[0])
+    """Read the best weights and put them where others are. With several processes the first reads for all."""
+    arrays = arrays_of_first(lambda: jax.tree.leaves(load_weights(path)[0]), jax.tree.leaves(like))
     # The training loop forbids transfers that nobody asked for; this one is asked for.
     with jax.transfer_guard("allow"):
         placed = [

@@ -9,18 +9,16 @@ Entry: `save_checkpoint`, `load_newest`, `newest_checkpoint`, `list_checkpoints`
 import json
 import os
 import re
-import time
 from pathlib import Path
 from typing import NamedTuple
 
-from trm.checkpoints.description import KEY, READABLE, Description
-from trm.errors import InputError
-from trm.parallel.processes import decide_on_first, is_first
-from trm.storage.safetensors import read_header
-from trm.training.state import TrainState, load_state, save_state
+import jax
 
-WAIT_SECONDS = 30
-"""Time that a network file system has to show every process the file that process 0 sees."""
+from trm.checkpoints.description import KEY, READABLE, Description, decode, encode
+from trm.errors import InputError
+from trm.parallel.processes import arrays_of_first, decide_on_first, is_first
+from trm.storage.safetensors import read_header
+from trm.training.state import TrainState, abstract_state, load_state, save_state
 
 
 class Loaded(NamedTuple):
@@ -61,29 +59,26 @@ def load_newest(run: Path) -> Loaded | None:
     """Load the newest checkpoint of a run folder that is whole; None when the folder holds no checkpoint.
 
     Damaged files that are newer get the ending `.damaged`. Raises InputError when no checkpoint is whole, and for one
-    that is no damage: a file of a later format, or one that may not be read. With several processes, process 0 decides.
+    that is no damage: a file of a later format, or one that may not be read. With several processes, process 0 reads
+    for all.
     """
     loaded: list[Loaded] = []
 
-    def choose() -> str | None:
+    def choose() -> dict[str, str] | None:
         if found := _load_first_whole(list_checkpoints(run)[::-1]):
             loaded.append(found)
-            return found.path.name
+            return encode(found.description, {}) | {"name": found.path.name}
         return None
 
-    name = decide_on_first(choose)
-    if name is None or loaded:
-        return loaded[0] if loaded else None
-    path = run / "checkpoints" / name
-    wait_for_file(path)
-    return Loaded(path, *load_state(path), damaged=[])
-
-
-def wait_for_file(path: Path) -> None:
-    """Wait until this process sees a file that process 0 has written; a network file system may take a while."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not path.exists() and time.monotonic() < deadline:
-        time.sleep(0.5)
+    chosen = decide_on_first(choose)
+    if chosen is None:
+        return None
+    description, _ = decode(chosen)
+    like = abstract_state(description.config, description.metadata)
+    leaves = arrays_of_first(lambda: jax.tree.leaves(loaded[0].state), jax.tree.leaves(like))
+    state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+    damaged = loaded[0].damaged if loaded else []
+    return Loaded(run / "checkpoints" / chosen["name"], state, description, damaged)
 
 
 def _load_first_whole(paths: list[Path]) -> Loaded | None:

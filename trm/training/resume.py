@@ -17,6 +17,7 @@ from trm.configuration.reading import config_to_tables
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.parallel.mesh import fetch
+from trm.parallel.processes import decide_on_first
 from trm.puzzles.identity import difference
 from trm.puzzles.metadata import Metadata
 from trm.training.best import Best
@@ -66,9 +67,7 @@ def begin(
 
     Raises InputError for a folder that holds a run without `resume`, and for a run of another experiment.
     """
-    newest = newest_checkpoint(run)
-    if newest and not resume:
-        raise InputError(f"{run}: already holds {newest.name}, expected a new run folder, or --resume to go on with it")
+    decide_on_first(lambda: None if resume else _check_new(run))
     loaded = load_newest(run) if resume else None
     if loaded:
         return _go_on(loaded, config, mesh, metadata, identity)
@@ -77,6 +76,11 @@ def begin(
         state = start_from(state, init, config, identity, metadata, notes.append)
         notes.append(f"starting from {init.path}")
     return Begin(state, 0, 0, Best(), False, notes)
+
+
+def _check_new(run: Path) -> None:
+    if newest := newest_checkpoint(run):
+        raise InputError(f"{run}: already holds {newest.name}, expected a new run folder, or --resume to go on with it")
 
 
 def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, identity: Mapping[str, str]) -> Begin:

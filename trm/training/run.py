@@ -22,6 +22,7 @@ from rich.console import Console
 
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
+from trm.configuration.reading import config_to_toml
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
 from trm.evaluation.report import Report
@@ -29,7 +30,7 @@ from trm.model.flops import training_step_flops
 from trm.model.weights import Weights
 from trm.parallel.environment import settled
 from trm.parallel.mesh import make_mesh
-from trm.parallel.processes import decide_on_first
+from trm.parallel.processes import agree, decide_on_first
 from trm.puzzles.identity import fingerprint
 from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import Batch, Window
@@ -91,6 +92,7 @@ def train(
     finite; the last good checkpoint is kept.
     """
     run, console, mesh = Path(run), console or Console(), mesh or make_mesh()
+    agree("command", [config_to_toml(config), resume, init is None, mesh.size])
     sets = open_sets(config)
     metadata = sets.train.metadata
     check_divisible(config, mesh.size)
@@ -100,7 +102,7 @@ def train(
         switched_off = stack.enter_context(settled())
         stop = stack.enter_context(catch_signals())
         folder = stack.enter_context(RunFolder(run, config))
-        identity = decide_on_first(lambda: fingerprint(config.data.train_paths, "train"))
+        identity = agree("data.path: puzzle set", fingerprint(config.data.train_paths, "train"))
         start = begin(config, run, mesh, metadata, identity, resume, init)
         warnings = [f"warning: {line}" for line in [*switched_off, *warnings_of(config, steps)]]
         folder.write([*start.notes, *warnings], console)
@@ -149,6 +151,8 @@ def train(
             metrics.report()
             weights = trained_weights(state)
             score = evaluate(chooser, weights, step).score(rules.best_metric)
+            # When to stop, and what to keep, is for one process to say.
+            score = decide_on_first(lambda: score)
             best, due = best.after(score, step), False
             if best.step == step:
                 save(best_path, weights, dataclasses.replace(describe().of_weights(), chosen_on=sets.chosen_on))

@@ -91,15 +91,19 @@ def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
 
 
 def check_divisible(config: Config, devices: int) -> None:
-    """Raise InputError when the batch cannot be cut evenly over devices and microbatches."""
-    rules = config.train
-    pieces = devices * max(1, rules.microbatches)
-    if rules.global_batch_size % pieces:
-        microbatches = f" x {rules.microbatches} microbatches" if rules.microbatches else ""
-        raise InputError(
-            f"train.global_batch_size: found {rules.global_batch_size}, expected a multiple of {pieces} "
-            f"({devices} devices{microbatches})"
-        )
+    """Raise InputError, naming sizes that would do, when a batch cannot be cut evenly over devices and microbatches."""
+    batch, microbatches = config.train.global_batch_size, max(1, config.train.microbatches)
+    pieces = devices * microbatches
+    if batch % pieces == 0:
+        return
+    of = f"{devices} devices" + (f" x {microbatches} microbatches" if config.train.microbatches else "")
+    sizes = [size for size in (batch // pieces * pieces, (batch // pieces + 1) * pieces) if size]
+    fewer = max((count for count in range(1, devices) if batch % (count * microbatches) == 0), default=0)
+    instead = f"; or --devices {fewer}" if fewer and jax.process_count() == 1 else ""
+    raise InputError(
+        f"train.global_batch_size: found {batch}, expected a multiple of {pieces} ({of}), such as "
+        f"{' or '.join(map(str, sizes))}{instead}"
+    )
 
 
 def trained_weights(state: TrainState, averaged: bool = True) -> Weights:
