@@ -97,6 +97,8 @@ def _join(launch: Launch) -> None:
     if launch.coordinator is not None:
         _check_coordinator(launch.coordinator, launch.process == 0)
     waiting = max(5, int(JOIN_SECONDS - (time.monotonic() - begin)))
+    # A run saves its checkpoint at a signal by itself.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         with _no_abort():
             jax.distributed.initialize(

@@ -62,7 +62,7 @@ def arrays_of_first(
     decide_on_first(lambda: loaded.extend(load()))
     if jax.process_count() == 1:
         return loaded
-    arrays = [np.ascontiguousarray(array) for array in loaded] or [np.empty(leaf.shape, leaf.dtype) for leaf in like]
+    arrays = [np.asarray(array, order="C") for array in loaded] or [np.empty(leaf.shape, leaf.dtype) for leaf in like]
     for array in arrays:
         _broadcast(array.reshape(-1).view(np.uint8))
     return arrays
