@@ -9,7 +9,6 @@ Entry: `save`, `load_weights`; `read_checkpoint` for the arrays of a training st
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from trm.checkpoints.description import Description, check_arrays, decode, encode
@@ -17,7 +16,7 @@ from trm.checkpoints.tree import fill, name_leaves, to_bfloat16, widen
 from trm.configuration.schema import ModelConfig
 from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
-from trm.parallel.mesh import fetch
+from trm.parallel.mesh import fetch_on_first
 from trm.storage.bundled import weights_path
 from trm.storage.safetensors import read_safetensors, write_safetensors
 
@@ -27,11 +26,13 @@ def save(path: str | Path, tree: Any, description: Description, *, bfloat16: boo
 
     With several processes all must call it, and the first one writes. Raises InputError when it cannot be written.
     """
-    arrays = {name: np.asarray(array, order="C") for name, array in name_leaves(fetch(tree)).items()}
+    on_host = fetch_on_first(tree)
+    if on_host is None:
+        return
+    arrays = {name: np.asarray(array, order="C") for name, array in name_leaves(on_host).items()}
     if bfloat16:
         arrays = to_bfloat16(arrays)
-    if jax.process_index() == 0:
-        write_safetensors(path, arrays, encode(description, arrays))
+    write_safetensors(path, arrays, encode(description, arrays))
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], Description]:

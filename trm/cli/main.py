@@ -11,9 +11,9 @@ from typing import Annotated, Any
 import typer
 
 import trm
+from trm.cli.failures import failure_of
 from trm.cli.lazy import MARKUP, LazyGroup
-from trm.errors import InputError
-from trm.parallel.environment import as_input_error, settle_environment
+from trm.parallel.environment import settle_environment
 from trm.show.console import print_lines, print_warning, printable, replace_characters
 
 app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=MARKUP)
@@ -28,33 +28,20 @@ def main() -> None:
         # Not standalone: typer would print its own complaints in a box of several lines.
         code = app(standalone_mode=False)
         sys.stdout.flush()
-    except InputError as error:
-        _fail(error, code=2)
     except _UsageError as error:
         if message := error.format_message():
             _fail(message, code=2)
         sys.exit(2)  # No command was given: the help is on the screen.
     except typer.Abort:
         _fail("interrupted", code=130)
-    except FloatingPointError as error:
-        _fail(error, code=1)
-    except (RuntimeError, AssertionError, ValueError) as error:  # JAX's own is one of these.
-        if about_environment := as_input_error(error):
-            _fail(about_environment, code=2)
-        if "RESOURCE_EXHAUSTED" not in str(error):
-            raise
-        _fail(
-            "out of device memory: try --set model.remat=true, a larger --set train.microbatches=N or a smaller batch",
-            code=1,
-        )
     except BrokenPipeError:
         # Python would complain once more while it closes its output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        if not error.filename:
-            raise
-        _fail(f"{error.filename}: {error.strerror}", code=2)
+    except Exception as error:
+        if failure := failure_of(error):
+            _fail(*failure)
+        raise
     else:
         sys.exit(code if isinstance(code, int) else 0)
 

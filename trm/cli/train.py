@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from jax.sharding import Mesh
 
+from trm.cli.failures import failure_of
 from trm.cli.options import Devices, Settings
 from trm.cli.reports import print_report
 from trm.configuration.rules import warnings_of
@@ -79,7 +80,7 @@ def train_command(
     """
     if deterministic:
         make_deterministic()
-    with joined(Launch.of_options(distributed, coordinator, processes, process)):
+    with joined(Launch.of_options(distributed, coordinator, processes, process), failure_of):
         path = config_path(config)
         if out is None:
             # Not any folder that is called like a configuration.

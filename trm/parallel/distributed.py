@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 import jax
@@ -65,11 +65,14 @@ class Launch(NamedTuple):
 
 
 @contextlib.contextmanager
-def joined(launch: Launch) -> Iterator[None]:
+def joined(
+    launch: Launch, failure_of: Callable[[BaseException], tuple[str, int] | None] = lambda _: None
+) -> Iterator[None]:
     """Join the processes of a run for the length of a block. It has to come before any device is used.
 
-    A process that fails ends at once, with exit code 1 or 2 and one line, so that the others see that it is gone: they
-    end, too. Raises InputError when there is no coordinator, and no cluster that knows one.
+    A process that fails ends at once, with what `failure_of` says: a line and an exit code, or None for a traceback. So
+    the others see that it is gone, and end, too. Raises InputError when there is no coordinator, and no cluster that
+    knows one.
     """
     if not launch.distributed:
         yield
@@ -79,13 +82,9 @@ def joined(launch: Launch) -> Iterator[None]:
         yield
         # It waits for the others.
         jax.distributed.shutdown()
-    except InputError as error:
-        _leave(str(error), 2)
-    except FloatingPointError as error:
-        _leave(str(error), 1)
-    except KeyboardInterrupt:
-        _leave("interrupted", 130)
-    except Exception as error:
+    except BaseException as error:
+        if failure := failure_of(error):
+            _leave(*failure)
         if any(word in str(error) for word in _COLLECTIVE):
             _leave(_LOST, 1)
         sys.excepthook(type(error), error, error.__traceback__)

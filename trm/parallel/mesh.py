@@ -1,6 +1,6 @@
 """The device mesh, with one axis `data`, and moves of arrays between it and the host.
 
-Entry: `make_mesh`, `place`, `fetch`.
+Entry: `make_mesh`, `place`, `fetch`, `fetch_on_first`.
 """
 
 from collections.abc import Sequence
@@ -65,6 +65,17 @@ def fetch(tree: Any) -> Any:
 
     # One call for the whole tree: its arrays travel side by side.
     return jax.device_get(jax.tree.map(make_local, tree))
+
+
+def fetch_on_first(tree: Any) -> Any:
+    """Copy arrays to the host of process 0, whole; the other processes take part, and get None."""
+    if jax.process_index() == 0:
+        return fetch(tree)
+    for leaf in jax.tree.leaves(tree):
+        # One after the other, and forgotten: no host holds a copy that it does not write.
+        if not isinstance(leaf, np.ndarray) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            multihost_utils.process_allgather(leaf, tiled=True)
+    return None
 
 
 def cut(tree: T, pieces: int) -> T:

@@ -1,0 +1,23 @@
+"""What a failed command says, and the exit code it ends with. Entry: `failure_of`."""
+
+from trm.errors import InputError
+from trm.parallel.environment import as_input_error
+
+
+def failure_of(error: BaseException) -> tuple[str, int] | None:
+    """Return the line and the exit code for an exception; None for a fault of the program, which wants a traceback."""
+    if isinstance(error, InputError):
+        return str(error), 2
+    if isinstance(error, FloatingPointError):
+        return str(error), 1
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", 130
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}", 2
+    if isinstance(error, Exception) and (about_environment := as_input_error(error)):
+        return str(about_environment), 2
+    # JAX's own exception is one of these.
+    if isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        try_this = "--set model.remat=true, a larger --set train.microbatches=N or a smaller batch"
+        return f"out of device memory: try {try_this}", 1
+    return None
