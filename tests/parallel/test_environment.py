@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -11,12 +12,18 @@ import numpy as np
 import pytest
 from conftest import tiny_config
 
+import trm
+from trm.checkpoints.description import Description
 from trm.checkpoints.format import load_weights
 from trm.cli.main import main
+from trm.model.weights import Weights
 from trm.parallel.environment import GPU_FLAGS, SETTLED, make_deterministic, settle_environment, settled
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.arrays import PuzzleSet
 from trm.show.console import replace_characters
+from trm.solving.trained_model import TrainedModel
 from trm.training.run import train
+from trm.training.state import make_state
 
 
 def run_with(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess:
@@ -90,22 +97,59 @@ def test_a_run_in_a_program_of_64_bits_is_the_run_in_one_of_32(
             assert np.asarray(jax.numpy.zeros(1)).dtype == np.float64
     finally:
         jax.config.update("jax_enable_x64", False)
-    assert "warning: jax_enable_x64=True: switched off for this run" in capsys.readouterr().out
+    assert "warning: jax_enable_x64=True: switched off for now" in capsys.readouterr().out
     weights = [load_weights(tmp_path / run / "weights.safetensors")[0] for run in ("plain", "wide")]
     for a, b in zip(*map(jax.tree.leaves, weights), strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_model_solves_in_a_program_of_64_bits_as_in_one_of_32(splits: dict[str, PuzzleSet]):
+    puzzle = splits["test"].sets["all"].inputs[:1].astype(np.int32)
+    weights = make_state(tiny_config(), splits["train"].metadata, make_mesh(1)).model
+    model = TrainedModel(
+        Weights(weights, np.zeros((1, 16), np.float32)),
+        Description("weights", tiny_config(), splits["train"].metadata, 0, averaged=False),
+    )
+    answers = [np.asarray(leaf) for leaf in jax.tree.leaves(model.reason(puzzle, steps=2))]
+    with jax.enable_x64(True):
+        wide = [np.asarray(leaf) for leaf in jax.tree.leaves(model.reason(puzzle, steps=2))]
+        assert trm.load("maze").weights.puzzle_table.dtype == np.float32
+    for a, b in zip(answers, wide, strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+
+
 def test_settings_come_back():
+    """Those of the whole program for all threads, those of one thread for that one."""
+
+    def in_a_thread() -> str | None:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: jax.config.values["jax_transfer_guard"]).result()
+
+    with jax.transfer_guard("disallow"), jax.enable_x64(True), jax.default_prng_impl("rbg"), jax.disable_jit():
+        with settled() as lines:
+            assert not differing()
+        assert differing() == {"jax_transfer_guard", "jax_enable_x64", "jax_default_prng_impl", "jax_disable_jit"}
+        assert in_a_thread() is None
+    assert len(lines) >= 4
+    assert not differing()
     jax.config.update("jax_transfer_guard", "disallow")
     try:
         with settled() as lines:
-            assert jax.config.jax_transfer_guard is None
-        assert jax.config.jax_transfer_guard == "disallow"
+            assert in_a_thread() is None
+        assert in_a_thread() == "disallow"
     finally:
         jax.config.update("jax_transfer_guard", None)
     assert any(line.startswith("jax_transfer_guard=disallow: switched off") for line in lines)
+    with settled() as lines:
+        assert lines == []
+
+
+def differing() -> set[str]:
+    values = jax.config.values
+    # A guard has three parts, which are one here.
+    return {n for n, (expected, _) in SETTLED.items() if values[n] not in (expected, "allow") and "_to_" not in n}
 
 
 def test_deterministic_adds_the_flag_once(monkeypatch: pytest.MonkeyPatch):

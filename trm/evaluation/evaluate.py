@@ -10,6 +10,7 @@ from trm.evaluation.data import Directories, check_fits, open_data
 from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.evaluation.report import Predictions, Report
 from trm.evaluation.solver import evaluate_attempts, evaluate_solver
+from trm.parallel.environment import settled
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.arrays import PuzzleSet
 from trm.solving.options import NoiseAt, NoiseOn, choose_attempts, make_options
@@ -18,6 +19,7 @@ from trm.solving.trained_model import TrainedModel, load
 from trm.solving.views import make_views
 
 
+@settled()
 def evaluate(
     model: TrainedModel | str | Path,
     data: PuzzleSet | Directories | None = None,

@@ -171,7 +171,7 @@ def _no_abort() -> Iterator[None]:
     take one, and no version can call it: the exception of the call is what reaches Python, or, on a thread of JAX's
     own, what C++ calls unhandled.
     """
-    from jax._src.lib import _jax
+    from jax._src.lib import _jax  # pyright: ignore[reportPrivateImportUsage]
 
     original = getattr(_jax, "get_distributed_runtime_client", None)
     if original is None:

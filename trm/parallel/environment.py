@@ -11,6 +11,7 @@ import contextlib
 import os
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from trm.errors import InputError
@@ -56,19 +57,31 @@ def settle_environment() -> list[str]:
 
 @contextlib.contextmanager
 def settled() -> Iterator[list[str]]:
-    """Settle JAX for the length of a block, and restore afterwards what a user's program had set; yield the lines."""
+    """Settle JAX for a block, or as a decorator a function; yield a line about each setting that is changed.
+
+    What a user's program had set is restored afterwards.
+    """
     import jax
 
-    found = {name: getattr(jax.config, name) for name in SETTLED}
-    changed = {name: value for name, value in found.items() if value != SETTLED[name][0]}
+    def differing() -> dict[str, Any]:
+        values = {name: getattr(jax.config, name) for name in SETTLED}
+        return {name: value for name, value in values.items() if value not in (SETTLED[name][0], "allow")}
+
+    with ThreadPoolExecutor(1) as fresh:
+        # Without what a `with` of JAX has changed for this thread alone.
+        everywhere = fresh.submit(differing).result()
+    lines = {name: f"{name}={value}: switched off for now: {SETTLED[name][1]}" for name, value in differing().items()}
     with contextlib.ExitStack() as stack:
-        for name, value in changed.items():
-            # For the threads that the block starts, too; JAX's own `with` holds in one thread alone.
+        for name, value in everywhere.items():
+            # For the threads that the block starts, too.
             jax.config.update(name, SETTLED[name][0])
             stack.callback(jax.config.update, name, value)
-        if jax.config.jax_enable_x64:
-            stack.enter_context(jax.enable_x64(False))
-        yield [f"{name}={value}: switched off for this run: {SETTLED[name][1]}" for name, value in changed.items()]
+        for name in differing():
+            if name.startswith("jax_transfer_guard"):
+                stack.enter_context(jax.transfer_guard("allow"))
+            else:
+                stack.enter_context(getattr(jax, name.removeprefix("jax_"))(SETTLED[name][0]))
+        yield list(lines.values())
 
 
 def make_deterministic() -> None:

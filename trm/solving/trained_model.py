@@ -17,6 +17,7 @@ from trm.configuration.neutral import with_neutral_settings
 from trm.configuration.schema import Config
 from trm.model.weights import Weights, abstract_weights
 from trm.original.loading import open_weights
+from trm.parallel.environment import settled
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.parallel.processor import resolve_dtype
 from trm.puzzles.kinds.kind import PuzzleKind, Question
@@ -71,6 +72,7 @@ class TrainedModel:
     @overload
     def solve(self, puzzles: Num[np.ndarray, "..."], **options: Unpack[SolveOptions]) -> Any: ...
 
+    @settled()
     def solve(
         self,
         puzzles: str | list[str] | Num[np.ndarray, "..."],
@@ -137,6 +139,7 @@ class TrainedModel:
         """Whether answers can be checked by the rules of the kind of puzzle."""
         return self.kind.solved_from == "text"
 
+    @settled()
     def reason(
         self,
         tokens: Integer[np.ndarray, "*batch seq_len"],
@@ -246,6 +249,7 @@ class TrainedModel:
         return {}
 
 
+@settled()
 def load(name_or_path: str | Path, averaged: bool = True, metadata: Metadata | None = None) -> TrainedModel:
     """Load weights or a checkpoint: a file, `hf://OWNER/REPOSITORY/FILE`, or bundled weights by name.
 
