@@ -4,12 +4,12 @@ Entry: `StepMetrics`.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trm.parallel.mesh import fetch
 from trm.supervision.loss import Metrics, divide
-from trm.training.checkpoints import newest_checkpoint
 from trm.training.tracking.measured import Measured
 from trm.training.tracking.record import Record
 
@@ -20,8 +20,16 @@ PER_STEP = ("lr", "gradient_norm", "parameter_norm", "rows")
 class StepMetrics:
     """Metrics of the last step, left on the device until the next step runs: the device never waits for the host."""
 
-    def __init__(self, batch_size: int, run: Path, record: Record, measured: Measured, rows_used: int):
-        self._batch_size, self._run, self._record, self._measured = batch_size, run, record, measured
+    def __init__(
+        self,
+        batch_size: int,
+        newest: Callable[[], Path | None],
+        record: Record,
+        measured: Measured,
+        rows_used: int,
+    ):
+        """Take, besides, what finds the newest checkpoint."""
+        self._batch_size, self._newest, self._record, self._measured = batch_size, newest, record, measured
         self.rows_used = rows_used
         """Rows of the queue that the reported steps used."""
         self._pending: tuple[int, Metrics] | None = None
@@ -38,7 +46,7 @@ class StepMetrics:
         values = {name: float(value) for name, value in fetch(sums).items()}
         for name, value in values.items():
             if not math.isfinite(value):
-                kept = newest_checkpoint(self._run)
+                kept = self._newest()
                 raise FloatingPointError(
                     f"step {step}: {name} is {value}; the run ends here. "
                     + (f"The last good checkpoint is {kept}." if kept else "There is no checkpoint before this step.")

@@ -34,13 +34,13 @@ from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import Batch, Window
 from trm.supervision.loss import Metrics
 from trm.training.best import Best, load_best
-from trm.training.checkpoints import save_checkpoint
 from trm.training.curriculum import cycles_at
 from trm.training.evaluator import CompiledEvaluation, Evaluation, Evaluator
 from trm.training.feed import open_feed
 from trm.training.metrics import StepMetrics
 from trm.training.resume import begin
 from trm.training.run_folder import RunFolder
+from trm.training.saving.manager import CheckpointManager
 from trm.training.sets import evaluation_steps, open_sets
 from trm.training.signals import Stopped, StopRequest, catch_signals
 from trm.training.start_from import WarmStart
@@ -107,14 +107,20 @@ def train(
         feed = stack.enter_context(open_feed(sets.train, config, mesh, start.step, start.rows_used))
         flops = training_step_flops(config, metadata.vocab_size, metadata.seq_len, rules.global_batch_size)
         measured = Measured(rules.global_batch_size, mesh, flops)
-        metrics = StepMetrics(rules.global_batch_size, run, record, measured, start.rows_used)
+
+        def renew() -> None:
+            if folder.renew(record.print):
+                record.reopen()
+
+        manager = stack.enter_context(CheckpointManager(run, rules, start.step, renew, record.print))
+        metrics = StepMetrics(rules.global_batch_size, manager.newest, record, measured, start.rows_used)
         train_step = _StagedTrainStep(config, metadata, mesh, steps, stop)
         evaluation_step = CompiledEvaluation(config, mesh, stop)
         test = Evaluator(evaluation_step, sets.test, config.data.test_paths, "test/" if sets.validation else "")
         chooser = Evaluator(evaluation_step, sets.validation, (), "validation/") if sets.validation else test
         evaluate_at = set(evaluation_steps(config, metadata, steps))
         state, step, best, due = start.state, start.step, start.best, start.evaluation_due
-        saved, reports = step, {}
+        reports = {}
         best_path, weights_path = run / "best.safetensors", run / "weights.safetensors"
 
         def describe() -> Description:
@@ -122,13 +128,10 @@ def train(
                 "checkpoint", config, metadata, step, best=best.to_dict(), identity=identity, evaluation_due=due
             )
 
-        def save_state() -> None:
-            nonlocal saved
+        def save_state(is_best: bool = False) -> None:
             metrics.report()
-            if folder.renew(console):
-                record.reopen()
-            save_checkpoint(run, state, describe(), rules.keep_checkpoints)
-            saved = step
+            best_weights = dataclasses.replace(describe().of_weights(), chosen_on=sets.chosen_on)
+            manager.save(state, describe(), best_weights if is_best else None)
             measured.restart()
 
         def evaluate(evaluator: Evaluator, weights: Weights, at: int) -> Evaluation:
@@ -148,9 +151,7 @@ def train(
             weights = trained_weights(state)
             score = evaluate(chooser, weights, step).score(rules.best_metric)
             best, due = best.after(score, step), False
-            if best.step == step:
-                save(best_path, weights, dataclasses.replace(describe().of_weights(), chosen_on=sets.chosen_on))
-            save_state()
+            save_state(is_best=best.step == step)
 
         # Whatever moves between host and device in the loop, moves because the loop says so.
         with jax.transfer_guard("disallow"):
@@ -165,15 +166,19 @@ def train(
                     metrics.add(step, sums)
                     if due := step in evaluate_at:
                         choose()
-                    elif rules.checkpoint_interval_steps and step % rules.checkpoint_interval_steps == 0:
+                    elif manager.is_due(step):
                         save_state()
                     if step < steps:
                         stop.check(step)
+                if not manager.has_saved(step):
+                    save_state()
+                manager.finish()
                 if sets.validation:
                     evaluate(test, load_best(best_path, trained_weights(state)), best.step)
             except Stopped:
-                if saved < step:
+                if not manager.has_saved(step):
                     save_state()
+                    manager.wait()
                 why = f"{stop.name} at step {step}; go on with --resume"
                 return Outcome(step, reports, best, sets.chosen_on, why, None, stop.number)
             save(weights_path, trained_weights(state), describe().of_weights())
