@@ -12,7 +12,8 @@ one is dispatched. A run that was killed at any moment resumes to the same numbe
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import gc
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +29,7 @@ from trm.evaluation.report import Report
 from trm.model.flops import training_step_flops
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
-from trm.parallel.processes import decide_on_first
+from trm.parallel.processes import decide_on_first, is_first
 from trm.puzzles.identity import fingerprint
 from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import Batch, Window
@@ -38,6 +39,7 @@ from trm.training.curriculum import cycles_at
 from trm.training.evaluator import CompiledEvaluation, Evaluation, Evaluator
 from trm.training.feed import open_feed
 from trm.training.metrics import StepMetrics
+from trm.training.nonfinite import MAX_IN_A_ROW, NonFinite, OnNonfinite, skip_step
 from trm.training.resume import begin
 from trm.training.run_folder import RunFolder
 from trm.training.saving.manager import CheckpointManager
@@ -48,7 +50,7 @@ from trm.training.state import TrainState, check_divisible, total_steps, trained
 from trm.training.step import make_train_step
 from trm.training.tracking.measured import Measured
 from trm.training.tracking.record import Record
-from trm.training.tracking.tracker import Hook
+from trm.training.tracking.tracker import Hook, Trackers
 
 
 class Outcome(NamedTuple):
@@ -78,6 +80,7 @@ def train(
     init: WarmStart | None = None,
     hooks: Sequence[Hook] = (),
     *,
+    on_nonfinite: OnNonfinite = "stop",
     console: Console | None = None,
 ) -> Outcome:
     """Train in a run folder, from the start or, with `resume`, from its newest checkpoint if it has one.
@@ -87,22 +90,57 @@ def train(
     and does not end the run. SIGINT and SIGTERM save a checkpoint and return.
 
     Raises InputError for data or a folder that do not fit, and FloatingPointError when a loss or a gradient is not
-    finite; the last good checkpoint is kept.
+    finite; the last good checkpoint is kept. With `on_nonfinite` "rewind" the run goes back to it instead, and makes
+    the same steps but for the one that did it.
     """
     run, console, mesh = Path(run), console or Console(), mesh or make_mesh()
+    skipped: set[int] = set()
+
+    def warn(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    with (
+        catch_signals() as stop,
+        RunFolder(run, config) as folder,
+        Trackers(hooks if is_first() else (), warn) as trackers,
+    ):
+        while True:
+            try:
+                return _train(config, run, mesh, resume, init, trackers.log, console, stop, folder, skipped)
+            except NonFinite as error:
+                if on_nonfinite == "stop" or skipped.issuperset(range(error.step - MAX_IN_A_ROW, error.step)):
+                    raise
+                warn(error.rewinding)
+                skipped.add(error.step)
+                resume = True
+            # Functions of the attempt that failed hold its state in a circle of references.
+            gc.collect()
+
+
+def _train(
+    config: Config,
+    run: Path,
+    mesh: Mesh,
+    resume: bool,
+    init: WarmStart | None,
+    hook: Hook,
+    console: Console,
+    stop: StopRequest,
+    folder: RunFolder,
+    skipped: Set[int],
+) -> Outcome:
+    """Train until the end, a signal, or a number that is not finite. The steps `skipped` train nothing."""
     sets = open_sets(config)
     metadata = sets.train.metadata
     check_divisible(config, mesh.size)
     steps = total_steps(config, metadata)
     rules = config.train
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(catch_signals())
-        folder = stack.enter_context(RunFolder(run, config))
         identity = decide_on_first(lambda: fingerprint(config.data.train_paths, "train"))
         start = begin(config, run, mesh, metadata, identity, resume, init)
         warnings = [f"warning: {line}" for line in warnings_of(config, steps)]
         folder.write([*start.notes, *warnings], console)
-        record = Record(run / "metrics.jsonl", console, hooks, steps, start.step, start.evaluation_due)
+        record = Record(run / "metrics.jsonl", console, [hook], steps, start.step, start.evaluation_due)
         stack.enter_context(record)
         feed = stack.enter_context(open_feed(sets.train, config, mesh, start.step, start.rows_used))
         flops = training_step_flops(config, metadata.vocab_size, metadata.seq_len, rules.global_batch_size)
@@ -160,10 +198,15 @@ def train(
                     choose()
                 # A run that ran out of patience is at its end when it is resumed, too.
                 while step < steps and not best.why_stop(rules):
-                    state, sums = train_step(step + 1, state, feed(metrics.rows_used))
-                    step += 1
-                    metrics.report()
-                    metrics.add(step, sums)
+                    data, step = feed(metrics.rows_used), step + 1
+                    if step in skipped:
+                        metrics.report()
+                        state = skip_step(state, mesh)
+                        metrics.skip(step, rules.global_batch_size)
+                    else:
+                        state, sums = train_step(step, state, data)
+                        metrics.report()
+                        metrics.add(step, sums)
                     if due := step in evaluate_at:
                         choose()
                     elif manager.is_due(step):
