@@ -311,7 +311,7 @@ def test_a_number_that_is_not_finite(refill: str, puzzle_dir: Path, tmp_path: Pa
 def test_a_run_that_is_ruined_for_good_gives_up(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)}, optimizer={"lr": 1e38, "lr_warmup_steps": 0})
     lines: list[dict] = []
-    with pytest.raises(FloatingPointError, match="step 4: .* the run ends here. There is no checkpoint before"):
+    with pytest.raises(FloatingPointError, match=r"step 4: .* the run ends here. There is no checkpoint before"):
         go_on(config, tmp_path / "run", lines.append, on_nonfinite="rewind")
     assert [line["step"] for line in lines if "train/skipped" in line] == [1, 1, 2, 1, 2, 3]
 
