@@ -1,7 +1,7 @@
 """Soak: a run of many tiny steps with evaluations and checkpoints, watched for what grows.
 
-Entry: `python scripts/soak.py OUT`. It samples resident memory, open files, threads, the metrics file and the log, draws
-them (extra `scripts`), and exits with 1 when memory grows by more than 5 % after the warm-up, when files or threads
+Entry: `python scripts/soak.py OUT`. It samples resident memory, open files, threads, the metrics file and the log, and
+draws them (extra `scripts`). It exits with 1 when memory grows by more than 5 % after the warm-up, when files or threads
 become more, or when the log grows by more than its lines of progress.
 """
 
@@ -77,7 +77,9 @@ class Watch:
                 # The listing itself, which is closed again.
                 continue
         # What is being written at this moment is closed when it is in place.
-        return [file for file in files if not file.endswith(".tmp") and not file.startswith(f"{self._run.absolute()}/check")]
+        return [
+            file for file in files if not file.endswith(".tmp") and not file.startswith(f"{self._run.absolute()}/check")
+        ]
 
 
 def main(
@@ -137,7 +139,9 @@ def judge(figures: dict[str, float]) -> list[str]:
         complaints.append(f"memory grew by {figures['memory_growth']:.1%}")
     for name in ("files", "threads"):
         if figures[f"{name}_end"] > figures[f"{name}_warm"]:
-            complaints.append(f"{name}: {figures[f'{name}_warm']} after the warm-up, {figures[f'{name}_end']} at the end")
+            complaints.append(
+                f"{name}: {figures[f'{name}_warm']} after the warm-up, {figures[f'{name}_end']} at the end"
+            )
     if figures["log_bytes"] > 100_000:
         complaints.append(f"the log has {figures['log_bytes']:,} bytes")
     return complaints
