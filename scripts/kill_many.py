@@ -64,9 +64,10 @@ def main(
             time.sleep(delay)
             if process.poll() is not None:
                 # It came to its end before.
+                _finish(process, run)
                 break
             process.kill()
-            process.wait()
+            process.communicate()
             done += 1
             where = "starting" if while_starting else _where(run)
             hit[where] += 1

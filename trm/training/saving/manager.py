@@ -73,7 +73,7 @@ class CheckpointManager:
     def save(self, state: TrainState, description: Description, best: Description | None = None) -> None:
         """Copy a state and begin to write it; first, with `best`, the weights in it as the best ones of the run."""
         self.wait()
-        copy = _copy_to_host(state)
+        copy = copy_to_host(state)
         self._due_at = self._next_time()
         if not is_first():
             return
@@ -136,7 +136,7 @@ class CheckpointManager:
         return time.monotonic() + 60 * minutes if minutes else math.inf
 
 
-def _copy_to_host(state: TrainState) -> TrainState:
+def copy_to_host(state: TrainState) -> TrainState:
     """Copy a state to memory that no later step changes; in other processes than the first only take part in it."""
     if not is_first():
         # What each process holds whole is not copied to hosts that write nothing.
