@@ -198,13 +198,15 @@ def _train(
                     choose()
                 # A run that ran out of patience is at its end when it is resumed, too.
                 while step < steps and not best.why_stop(rules):
-                    data, step = feed(metrics.rows_used), step + 1
-                    if step in skipped:
+                    data = feed(metrics.rows_used)
+                    if step + 1 in skipped:
                         metrics.report()
-                        state = skip_step(state, mesh)
+                        state, step = skip_step(state, mesh), step + 1
                         metrics.skip(step, rules.global_batch_size)
                     else:
-                        state, sums = train_step(step, state, data)
+                        # It may be stopped before it has made the step.
+                        state, sums = train_step(step + 1, state, data)
+                        step += 1
                         metrics.report()
                         metrics.add(step, sums)
                     if due := step in evaluate_at:
