@@ -100,8 +100,13 @@ def main(
     watch = Watch(run, log, max(1, steps // SAMPLES))
     train(config, run, mesh, hooks=[watch], console=Console(file=log, width=120))
     figures = summarise(watch.samples, steps)
-    case = {"steps": steps, "evaluations": steps // eval_steps, "checkpoints": steps // checkpoint_steps}
-    recorder.add(figures, seed=config.train.seed, **case)
+    recorder.add(
+        figures,
+        seed=config.train.seed,
+        steps=steps,
+        evaluations=steps // eval_steps,
+        checkpoints=steps // checkpoint_steps,
+    )
     for name, value in figures.items():
         console.print(f"{name}: {value:,.4g}")
     if plot:

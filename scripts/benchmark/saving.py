@@ -57,8 +57,13 @@ def saving_command(
         "write_mb_per_second": size / 1e6 / writes["median"],
         "share_of_loop": copies["median"] / (60 * experiment.train.checkpoint_interval_minutes),
     }
-    about = {"batch_size": experiment.train.global_batch_size, "identifiers": metadata.num_puzzle_identifiers}
-    recorder.add(figures, config=config, settings=settings or [], **about)
+    recorder.add(
+        figures,
+        config=config,
+        settings=settings or [],
+        batch_size=experiment.train.global_batch_size,
+        identifiers=metadata.num_puzzle_identifiers,
+    )
     console.print(
         f"{config}: {size / 1e6:,.0f} MB: copied in {copies['median']:.3f} s ({copies['min']:.3f} to "
         f"{copies['max']:.3f}), {figures['share_of_loop']:.4%} of the loop; written in {writes['median']:.2f} s, "

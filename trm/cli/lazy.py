@@ -71,9 +71,9 @@ class LazyGroup(TyperGroup):
         for name, (target, line) in COMMANDS.items():
             self.add_command(LazyCommand(name, target, line))
 
-    def invoke(self, *arguments: Any) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         """Call a command. An interrupt is an exception of its own, which typer would turn into an exit code alone."""
         try:
-            return super().invoke(*arguments)
+            return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise typer.Abort from error
