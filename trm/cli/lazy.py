@@ -29,7 +29,7 @@ COMMANDS = {
         "weights:export_command",
         "Write the weights of a checkpoint to a file, for this program or for the original.",
     ),
-    "import": ("weights:import_command", "Convert a checkpoint of the original PyTorch program."),
+    "import": ("weights:import_command", "Convert a checkpoint of the original PyTorch program, or of one made of it."),
     "push": ("weights:push_command", "Publish weights on the Hugging Face hub, with a model card (extra `hub`)."),
     "info": ("info:info_command", "Print what is in a checkpoint, a puzzle set or a configuration."),
 }
