@@ -10,6 +10,7 @@ import typer
 from benchmark.data import data_command
 from benchmark.kernels import kernels_command
 from benchmark.memory import memory_command
+from benchmark.saving import saving_command
 from benchmark.scaling import scaling_command
 from benchmark.solver import solver_command
 from benchmark.step import step_command
@@ -29,6 +30,7 @@ EXAMPLES = {
     kernels_command: "kernels maze_att --gpu scripts/benchmark/h100.textproto",
     scaling_command: "scaling sudoku_mlp --steps 5",
     data_command: "data --arc kaggle/combined/arc-agi",
+    saving_command: "saving sudoku_mlp --set train.global_batch_size=32",
     solver_command: "solver runs/quickstart/weights.safetensors",
     votes_command: "votes --tasks 400 --views 1000",
 }

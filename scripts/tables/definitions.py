@@ -57,6 +57,11 @@ def _error(group: Sequence[Record]) -> str:
     return "exact" if error == 0 else "above the tolerance" if error is None else f"{error:.2g}"
 
 
+def _from_to(group: Sequence[Record], name: str) -> str:
+    figures = group[0].figures
+    return f"{figures[f'{name}_warm']:,} and {figures[f'{name}_end']:,}"
+
+
 def _solved(group: Sequence[Record]) -> str:
     (record,) = group
     solved, puzzles = record.figures["solved"], record.figures["puzzles"]
@@ -275,6 +280,46 @@ TABLES = {
             Column("read", figure("read", "{:,}")),
             Column("refused in one line", figure("refused", "{:,}")),
             Column("faults", figure("faults", "{:,}")),
+        ),
+    ),
+    "saving": Table(
+        "saving",
+        (
+            Column("configuration", configuration),
+            Column("file, MB", figure("file_mb", "{:,.0f}")),
+            Column("the loop waits, s", figure("copy_seconds", "{:.2f}")),
+            Column("share of the loop", figure("share_of_loop", "{:.2%}")),
+            Column("a thread writes, s", figure("write_seconds", "{:.2f}")),
+            Column("copied, MB/s", figure("copy_mb_per_second", "{:,.0f}")),
+            Column("written, MB/s", figure("write_mb_per_second", "{:,.0f}")),
+        ),
+    ),
+    "kills": Table(
+        "kills",
+        (
+            Column("kills", figure("kills", "{:,}")),
+            *(
+                Column(f"while {doing}", figure(f"kills_{doing}", "{:,}"))
+                for doing in ("starting", "training", "saving", "evaluating")
+            ),
+            Column("steps of a run", figure("steps", "{:,}")),
+            Column("runs that ended", figure("runs", "{:,}")),
+            Column("files that differ", figure("differences", "{:,}")),
+        ),
+    ),
+    "soak": Table(
+        "soak",
+        (
+            Column("steps", case("steps", "{:,}")),
+            Column("evaluations", case("evaluations", "{:,}")),
+            Column("checkpoints", case("checkpoints", "{:,}")),
+            Column("memory after the warm-up, MB", figure("memory_warm_mb", "{:,.1f}")),
+            Column("at the end, MB", figure("memory_end_mb", "{:,.1f}")),
+            Column("growth", figure("memory_growth", "{:.1%}")),
+            Column("open files", lambda group: _from_to(group, "files")),
+            Column("threads", lambda group: _from_to(group, "threads")),
+            Column("metrics, bytes a step", figure("metrics_bytes_per_step", "{:,.0f}")),
+            Column("log, bytes", figure("log_bytes", "{:,}")),
         ),
     ),
     "solver-quickstart": _solver("runs/quickstart/weights.safetensors"),

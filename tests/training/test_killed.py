@@ -1,5 +1,6 @@
 """A run that is killed again and again, in processes of its own, ends with the bytes of a run that is left alone."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -79,6 +80,37 @@ def test_a_run_that_is_broken_off_six_times(puzzle_dir: Path, tmp_path: Path):
     assert code == 0, err
     assert_same_run(run, whole)
     assert not list(run.rglob(".*.tmp"))
+
+
+def test_a_preemption_while_the_step_is_compiled(puzzle_dir: Path, tmp_path: Path):
+    """The process ends within the ten seconds that a preemption gives it, though the compiler needs longer."""
+    config = tiny_config(
+        data={"path": str(puzzle_dir)},
+        model={"H_cycles": 3, "L_cycles": 12, "L_layers": 4, "unroll": True},
+    )
+    run, path = tmp_path / "run", tmp_path / "slow.toml"
+    path.write_text(config_to_toml(config))
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("JAX_PERSISTENT", "JAX_COMPILATION"))
+    } | {"XLA_FLAGS": ""}
+    process = subprocess.Popen(
+        [sys.executable, "-c", TRAIN, "train", str(path), "--out", str(run)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    while process.poll() is None and not (run / "metrics.jsonl").exists():
+        time.sleep(0.01)
+    time.sleep(2)
+    process.terminate()
+    began = time.monotonic()
+    code, out, err = finish(process)
+    assert code == 128 + signal.SIGTERM, err
+    assert time.monotonic() - began < 10
+    # It had not come to its first step.
+    assert (run / "metrics.jsonl").read_text() == ""
+    assert "stopped: SIGTERM at step 0" in out
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:

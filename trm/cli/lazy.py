@@ -6,6 +6,8 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from trm.cli.interrupts import leave_on_interrupt
+
 MARKUP = "markdown"
 COMMANDS = {
     "quickstart": (
@@ -44,7 +46,8 @@ class LazyCommand(TyperCommand):
     def load(self) -> Any:
         """Import the command."""
         module, _, attribute = self._target.partition(":")
-        source = import_module(f"trm.cli.{module}")
+        with leave_on_interrupt():
+            source = import_module(f"trm.cli.{module}")
         found = getattr(source, attribute)
         parent = typer.Typer(rich_markup_mode=MARKUP, add_completion=False)
         parent.callback()(lambda: None)
@@ -67,3 +70,10 @@ class LazyGroup(TyperGroup):
         super().__init__(**attributes)
         for name, (target, line) in COMMANDS.items():
             self.add_command(LazyCommand(name, target, line))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call a command. An interrupt is an exception of its own, which typer would turn into an exit code alone."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise typer.Abort from error

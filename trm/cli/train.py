@@ -23,6 +23,7 @@ from trm.show.console import console, print_lines, print_rows, print_warning
 from trm.storage.bundled import config_path, weights_path
 from trm.training.estimate import estimate
 from trm.training.experiment import config as read_experiment
+from trm.training.nonfinite import OnNonfinite
 from trm.training.run import Outcome, train
 from trm.training.sets import open_sets
 from trm.training.signals import is_compiling
@@ -71,6 +72,12 @@ def train_command(
     ] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", help="Number of processes.", min=1)] = None,
     process: Annotated[int | None, typer.Option(metavar="I", help="Number of this one, from 0.", min=0)] = None,
+    on_nonfinite: Annotated[
+        OnNonfinite,
+        typer.Option(
+            help="When a loss or gradient is not finite: stop, or rewind to the last checkpoint and skip that step."
+        ),
+    ] = "stop",
 ) -> int:
     """Train a network on all devices.
 
@@ -95,7 +102,7 @@ def train_command(
                 _print_estimate(experiment, mesh)
             return 0
         hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
-        outcome = train(experiment, out, mesh, resume, start, hooks, console=console)
+        outcome = train(experiment, out, mesh, resume, start, hooks, on_nonfinite=on_nonfinite, console=console)
         if not is_first():
             return exit_code(outcome)
         if outcome.stopped:

@@ -180,6 +180,8 @@ class TrainConfig:
     """Evaluation intervals that pass before the first evaluation."""
     checkpoint_interval_steps: Count = 0
     """Steps between checkpoints besides those at evaluations; 0: none besides."""
+    checkpoint_interval_minutes: NotNegative = 15.0
+    """Minutes after a checkpoint until the next, if no step or evaluation made one before; 0: none besides these."""
     keep_checkpoints: PositiveInt = 2
     """Resumable checkpoints kept in the run folder; the best weights are kept apart."""
     best_metric: Literal["exact_accuracy", "accuracy", "lm_loss", "pass@2"] = "exact_accuracy"

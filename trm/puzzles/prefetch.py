@@ -44,11 +44,21 @@ class Prefetcher(Iterator[T]):
     def __next__(self) -> T:
         if self._end is not None:
             raise self._end
-        item, self._end = self._queue.get()
+        item, self._end = self._take()
         if self._end is not None:
             self.close()
             raise self._end
         return item
+
+    def _take(self) -> tuple:
+        while True:
+            # Looked at before the queue: what a thread leaves there before it ends is not lost.
+            alive = self._thread.is_alive()
+            try:
+                return self._queue.get(timeout=1 if alive else 0)
+            except queue.Empty:
+                if not alive:
+                    return None, RuntimeError("the thread that reads ahead ended without a word")
 
     def close(self) -> None:
         """End the thread; items that were prefetched are dropped."""

@@ -4,7 +4,7 @@ The lock is a file `.lock` in the folder with host, process and time of the owne
 system gives it up when the owner ends, however it ends, so that a crash leaves no lock behind on the same host. Some
 network file systems keep `flock` to one host, or have none; then the text in the file decides.
 
-Entry: `FolderLock`.
+Entry: `FolderLock`; it raises `Locked`.
 """
 
 import datetime
@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,14 @@ except ImportError:
 NAME = ".lock"
 
 
+class Locked(InputError):
+    """Another process has the folder."""
+
+
 class FolderLock:
     """A folder that belongs to this process inside a `with` block. The folder is made if it does not exist.
 
-    Raises InputError, naming the owner, when another process has the folder.
+    Raises Locked, naming the owner, when another process has the folder, and InputError when it cannot be written to.
     """
 
     def __init__(self, folder: str | Path):
@@ -50,22 +55,26 @@ class FolderLock:
     def __exit__(self, *_: object) -> None:
         if self._descriptor is None:
             return
-        in_place = self._is_in_place(self._descriptor)
-        # Removed while it is held, or another process could lock a file that is about to go.
-        if in_place and os.name != "nt":
-            self._path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        self._descriptor = None
-        if in_place and os.name == "nt":
-            # Windows removes no open file.
-            self._path.unlink(missing_ok=True)
-        if in_place and self._made_folder and not any(self._path.parent.iterdir()):
-            self._path.parent.rmdir()
+        descriptor, self._descriptor = self._descriptor, None
+        # A folder that went, or may no longer be written to, keeps the file; the system gives up the lock all the same.
+        with suppress(OSError):
+            in_place = self._is_in_place(descriptor)
+            if os.name == "nt":
+                # Windows removes no open file.
+                os.close(descriptor)
+            # Elsewhere removed while it is held, or another process could lock a file that is about to go.
+            if in_place:
+                self._path.unlink(missing_ok=True)
+            if in_place and self._made_folder and not any(self._path.parent.iterdir()):
+                self._path.parent.rmdir()
+        if os.name != "nt":
+            os.close(descriptor)
 
     def renew(self) -> bool:
-        """Return whether the folder was removed, and take the new one; raise InputError when another process has it."""
-        if self._descriptor is not None and self._is_in_place(self._descriptor):
-            return False
+        """Return whether the folder was removed, and take the new one; errors as when it was first taken."""
+        with writing(self._path):
+            if self._descriptor is not None and self._is_in_place(self._descriptor):
+                return False
         self.__exit__()
         self.__enter__()
         return True
@@ -97,9 +106,7 @@ class FolderLock:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise InputError(
-                    f"{self._path}: {_describe(_read(descriptor))}, expected no other run there"
-                ) from error
+                raise Locked(f"{self._path}: {_describe(_read(descriptor))}, expected no other run there") from error
             if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
                 return False
             raise
@@ -113,8 +120,8 @@ class FolderLock:
             # The system gave up the lock of a process that ended. Without locks of the system, we ask for the process.
             if locked or not is_alive(int(owner["pid"])):
                 return
-            raise InputError(f"{self._path}: {_describe(owner)}, expected no other run there")
-        raise InputError(
+            raise Locked(f"{self._path}: {_describe(owner)}, expected no other run there")
+        raise Locked(
             f"{self._path}: {_describe(owner)}, which this host cannot ask for; "
             "if that process has ended, remove the file"
         )

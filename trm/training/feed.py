@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from trm.configuration.schema import Config
+from trm.errors import InputError
 from trm.parallel.mesh import REPLICATED, place_array
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.loader import HostBatch, TrainLoader
@@ -37,13 +38,25 @@ def open_feed(puzzles: PuzzleSet, config: Config, mesh: Mesh, start: int, rows_u
     batch_size, seed = config.train.global_batch_size, config.train.seed
     if config.halting.refill == "slot":
         loader = TrainLoader(puzzles, batch_size, seed, jax.process_index(), jax.process_count())
-        with Prefetcher(place_batch(loader.load(step), mesh) for step in itertools.count(start)) as batches:
+        with Prefetcher(place_batch(batch, mesh) for batch in _load(loader, start)) as batches:
             yield lambda _: next(batches)
     else:
         # Any device may need any row: every process loads them all.
         loader, first = TrainLoader(puzzles, batch_size, seed), rows_used // batch_size
-        with Prefetcher(loader.load(step) for step in itertools.count(first)) as batches:
+        with Prefetcher(_load(loader, first)) as batches:
             yield _Windows(batches, first, batch_size, mesh).holding
+
+
+def _load(loader: TrainLoader, first: int) -> Iterator[HostBatch]:
+    for number in itertools.count(first):
+        try:
+            batch = loader.load(number)
+        except InputError:
+            raise
+        except Exception as error:
+            # A file that went, a disk that fails: whatever it is, the run ends in one line.
+            raise InputError(f"training batch {number + 1}: cannot load: {type(error).__name__}: {error}") from error
+        yield batch
 
 
 class _Windows:

@@ -4,12 +4,13 @@ Entry: `StepMetrics`.
 """
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from trm.parallel.mesh import fetch
 from trm.supervision.loss import Metrics, divide
-from trm.training.checkpoints import newest_checkpoint
+from trm.training.nonfinite import NonFinite
 from trm.training.tracking.measured import Measured
 from trm.training.tracking.record import Record
 
@@ -20,8 +21,16 @@ PER_STEP = ("lr", "gradient_norm", "parameter_norm", "rows")
 class StepMetrics:
     """Metrics of the last step, left on the device until the next step runs: the device never waits for the host."""
 
-    def __init__(self, batch_size: int, run: Path, record: Record, measured: Measured, rows_used: int):
-        self._batch_size, self._run, self._record, self._measured = batch_size, run, record, measured
+    def __init__(
+        self,
+        batch_size: int,
+        newest: Callable[[], Path | None],
+        record: Record,
+        measured: Measured,
+        rows_used: int,
+    ):
+        """Take, besides, what finds the newest checkpoint."""
+        self._batch_size, self._newest, self._record, self._measured = batch_size, newest, record, measured
         self.rows_used = rows_used
         """Rows of the queue that the reported steps used."""
         self._pending: tuple[int, Metrics] | None = None
@@ -30,19 +39,21 @@ class StepMetrics:
         """Take the metrics of a step that was dispatched, after those of the step before were reported."""
         self._pending = step, sums
 
+    def skip(self, step: int, rows: int) -> None:
+        """Log a step that was skipped, after the pending step was reported, and the rows of the queue it dropped."""
+        self.rows_used += rows
+        self._record.log({"step": step, "train/skipped": 1})
+        self._measured.restart()
+
     def report(self) -> None:
-        """Log the metrics of the pending step, if there is one; raise FloatingPointError if one is not finite."""
+        """Log the metrics of the pending step, if there is one; raise NonFinite if one is not finite."""
         if self._pending is None:
             return
         (step, sums), self._pending = self._pending, None
         values = {name: float(value) for name, value in fetch(sums).items()}
         for name, value in values.items():
             if not math.isfinite(value):
-                kept = newest_checkpoint(self._run)
-                raise FloatingPointError(
-                    f"step {step}: {name} is {value}; the run ends here. "
-                    + (f"The last good checkpoint is {kept}." if kept else "There is no checkpoint before this step.")
-                )
+                raise NonFinite(step, f"{name} is {value}", self._newest())
         self.rows_used += int(values.get("rows", 0))
         of_step = {name: values.pop(name) for name in PER_STEP if name in values}
         means: dict[str, Any] = {"count": values["count"]} | divide(values, self._batch_size)

@@ -32,6 +32,7 @@ MAY_CHANGE_ON_RESUME = {
         "eval_interval",
         "min_eval_interval",
         "checkpoint_interval_steps",
+        "checkpoint_interval_minutes",
         "keep_checkpoints",
         "patience",
     },

@@ -12,7 +12,8 @@ one is dispatched. A run that was killed at any moment resumes to the same numbe
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+import gc
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,19 +31,20 @@ from trm.model.flops import training_step_flops
 from trm.model.weights import Weights
 from trm.parallel.environment import settled
 from trm.parallel.mesh import make_mesh
-from trm.parallel.processes import agree, decide_on_first
+from trm.parallel.processes import agree, decide_on_first, is_first
 from trm.puzzles.identity import fingerprint
 from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import Batch, Window
 from trm.supervision.loss import Metrics
 from trm.training.best import Best, load_best
-from trm.training.checkpoints import save_checkpoint
 from trm.training.curriculum import cycles_at
 from trm.training.evaluator import CompiledEvaluation, Evaluation, Evaluator
 from trm.training.feed import open_feed
 from trm.training.metrics import StepMetrics
+from trm.training.nonfinite import MAX_IN_A_ROW, NonFinite, OnNonfinite, skip_step
 from trm.training.resume import begin
 from trm.training.run_folder import RunFolder
+from trm.training.saving.manager import CheckpointManager
 from trm.training.sets import evaluation_steps, open_sets
 from trm.training.signals import Stopped, StopRequest, catch_signals
 from trm.training.start_from import WarmStart
@@ -50,7 +52,7 @@ from trm.training.state import TrainState, check_divisible, total_steps, trained
 from trm.training.step import make_train_step
 from trm.training.tracking.measured import Measured
 from trm.training.tracking.record import Record
-from trm.training.tracking.tracker import Hook
+from trm.training.tracking.tracker import Hook, Trackers
 
 
 class Outcome(NamedTuple):
@@ -80,6 +82,7 @@ def train(
     init: WarmStart | None = None,
     hooks: Sequence[Hook] = (),
     *,
+    on_nonfinite: OnNonfinite = "stop",
     console: Console | None = None,
 ) -> Outcome:
     """Train in a run folder, from the start or, with `resume`, from its newest checkpoint if it has one.
@@ -89,10 +92,47 @@ def train(
     and does not end the run. SIGINT and SIGTERM save a checkpoint and return.
 
     Raises InputError for data or a folder that do not fit, and FloatingPointError when a loss or a gradient is not
-    finite; the last good checkpoint is kept.
+    finite; the last good checkpoint is kept. With `on_nonfinite` "rewind" the run goes back to it instead, and makes
+    the same steps but for the one that did it.
     """
     run, console, mesh = Path(run), console or Console(), mesh or make_mesh()
     agree("command", [config_to_toml(config), resume, init is None, mesh.size])
+    skipped: set[int] = set()
+
+    def warn(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    with (
+        catch_signals() as stop,
+        RunFolder(run, config) as folder,
+        Trackers(hooks if is_first() else (), warn) as trackers,
+    ):
+        while True:
+            try:
+                return _train(config, run, mesh, resume, init, trackers.log, console, stop, folder, skipped)
+            except NonFinite as error:
+                if on_nonfinite == "stop" or skipped.issuperset(range(error.step - MAX_IN_A_ROW, error.step)):
+                    raise
+                warn(error.rewinding)
+                skipped.add(error.step)
+                resume = True
+            # Functions of the attempt that failed hold its state in a circle of references.
+            gc.collect()
+
+
+def _train(
+    config: Config,
+    run: Path,
+    mesh: Mesh,
+    resume: bool,
+    init: WarmStart | None,
+    hook: Hook,
+    console: Console,
+    stop: StopRequest,
+    folder: RunFolder,
+    skipped: Set[int],
+) -> Outcome:
+    """Train until the end, a signal, or a number that is not finite. The steps `skipped` train nothing."""
     sets = open_sets(config)
     metadata = sets.train.metadata
     check_divisible(config, mesh.size)
@@ -100,25 +140,29 @@ def train(
     rules = config.train
     with contextlib.ExitStack() as stack:
         switched_off = stack.enter_context(settled())
-        stop = stack.enter_context(catch_signals())
-        folder = stack.enter_context(RunFolder(run, config))
         identity = agree("data.path: puzzle set", fingerprint(config.data.train_paths, "train"))
         start = begin(config, run, mesh, metadata, identity, resume, init)
         warnings = [f"warning: {line}" for line in [*switched_off, *warnings_of(config, steps)]]
         folder.write([*start.notes, *warnings], console)
-        record = Record(run / "metrics.jsonl", console, hooks, steps, start.step, start.evaluation_due)
+        record = Record(run / "metrics.jsonl", console, [hook], steps, start.step, start.evaluation_due)
         stack.enter_context(record)
         feed = stack.enter_context(open_feed(sets.train, config, mesh, start.step, start.rows_used))
         flops = training_step_flops(config, metadata.vocab_size, metadata.seq_len, rules.global_batch_size)
         measured = Measured(rules.global_batch_size, mesh, flops)
-        metrics = StepMetrics(rules.global_batch_size, run, record, measured, start.rows_used)
+
+        def renew() -> None:
+            if folder.renew(record.print):
+                record.reopen()
+
+        manager = stack.enter_context(CheckpointManager(run, rules, start.step, renew, record.print))
+        metrics = StepMetrics(rules.global_batch_size, manager.newest, record, measured, start.rows_used)
         train_step = _StagedTrainStep(config, metadata, mesh, steps, stop)
         evaluation_step = CompiledEvaluation(config, mesh, stop)
         test = Evaluator(evaluation_step, sets.test, config.data.test_paths, "test/" if sets.validation else "")
         chooser = Evaluator(evaluation_step, sets.validation, (), "validation/") if sets.validation else test
         evaluate_at = set(evaluation_steps(config, metadata, steps))
         state, step, best, due = start.state, start.step, start.best, start.evaluation_due
-        saved, reports = step, {}
+        reports = {}
         best_path, weights_path = run / "best.safetensors", run / "weights.safetensors"
 
         def describe() -> Description:
@@ -126,13 +170,10 @@ def train(
                 "checkpoint", config, metadata, step, best=best.to_dict(), identity=identity, evaluation_due=due
             )
 
-        def save_state() -> None:
-            nonlocal saved
+        def save_state(is_best: bool = False) -> None:
             metrics.report()
-            if folder.renew(console):
-                record.reopen()
-            save_checkpoint(run, state, describe(), rules.keep_checkpoints)
-            saved = step
+            best_weights = dataclasses.replace(describe().of_weights(), chosen_on=sets.chosen_on)
+            manager.save(state, describe(), best_weights if is_best else None)
             measured.restart()
 
         def evaluate(evaluator: Evaluator, weights: Weights, at: int) -> Evaluation:
@@ -154,9 +195,7 @@ def train(
             # When to stop, and what to keep, is for one process to say.
             score = decide_on_first(lambda: score)
             best, due = best.after(score, step), False
-            if best.step == step:
-                save(best_path, weights, dataclasses.replace(describe().of_weights(), chosen_on=sets.chosen_on))
-            save_state()
+            save_state(is_best=best.step == step)
 
         # Whatever moves between host and device in the loop, moves because the loop says so.
         with jax.transfer_guard("disallow"):
@@ -165,21 +204,32 @@ def train(
                     choose()
                 # A run that ran out of patience is at its end when it is resumed, too.
                 while step < steps and not best.why_stop(rules):
-                    state, sums = train_step(step + 1, state, feed(metrics.rows_used))
-                    step += 1
-                    metrics.report()
-                    metrics.add(step, sums)
+                    data = feed(metrics.rows_used)
+                    if step + 1 in skipped:
+                        metrics.report()
+                        state, step = skip_step(state, mesh), step + 1
+                        metrics.skip(step, rules.global_batch_size)
+                    else:
+                        # It may be stopped before it has made the step.
+                        state, sums = train_step(step + 1, state, data)
+                        step += 1
+                        metrics.report()
+                        metrics.add(step, sums)
                     if due := step in evaluate_at:
                         choose()
-                    elif rules.checkpoint_interval_steps and step % rules.checkpoint_interval_steps == 0:
+                    elif manager.is_due(step):
                         save_state()
                     if step < steps:
                         stop.check(step)
+                if not manager.has_saved(step):
+                    save_state()
+                manager.finish()
                 if sets.validation:
                     evaluate(test, load_best(best_path, trained_weights(state)), best.step)
             except Stopped:
-                if saved < step:
+                if not manager.has_saved(step):
                     save_state()
+                    manager.wait()
                 why = f"{stop.name} at step {step}; go on with --resume"
                 return Outcome(step, reports, best, sets.chosen_on, why, None, stop.number)
             save(weights_path, trained_weights(state), describe().of_weights())

@@ -1,6 +1,6 @@
 """The folder of a run: its lock, its configuration, and what a killed run left in it. Entry: `RunFolder`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -35,12 +35,11 @@ class RunFolder:
             remove_leftovers(self._run / "checkpoints")
             self._write_config()
 
-    def renew(self, console: Console) -> bool:
+    def renew(self, warn: Callable[[str], None]) -> bool:
         """Make the folder anew if it was removed under way; return whether it was."""
         if not is_first() or not self._lock.renew():
             return False
-        note = f"warning: {self._run}: the run folder was removed; it is made anew, without what it held before"
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        warn(f"warning: {self._run}: the run folder was removed; it is made anew, without what it held before")
         self._write_config()
         return True
 

@@ -4,16 +4,21 @@ Entry: `JsonLines`.
 """
 
 import contextlib
+import errno
 import json
 import os
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 from trm.storage.files import atomic_write, writing
 
+MAX_WAITING = 10_000
+"""Lines that wait for room on the disk, a few MB; of more the oldest are lost."""
+
 
 class JsonLines:
-    """Appends lines to a file. A full disk costs lines, but leaves no part of one."""
+    """Appends lines to a file. While it cannot be written, as on a full disk, lines wait; no part of one is written."""
 
     def __init__(self, path: Path, start: int, evaluation_due: bool = False):
         """Open the file and drop the lines after step `start`, which are to be written again.
@@ -22,6 +27,7 @@ class JsonLines:
         cannot be written.
         """
         self.path = path
+        self._waiting: deque[bytes] = deque(maxlen=MAX_WAITING)
         kept = []
         with writing(path):
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -35,25 +41,39 @@ class JsonLines:
             self._file = path.open("ab", buffering=0)
 
     def log(self, metrics: dict[str, Any], /) -> None:
-        line = json.dumps(metrics).encode() + b"\n"
-        size = os.fstat(self._file.fileno()).st_size
+        """Write a line, after those that wait. Raises InputError when it must wait, too."""
+        self._waiting.append(json.dumps(metrics).encode() + b"\n")
         with writing(self.path):
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        while self._waiting:
+            line = self._waiting[0]
+            status = os.fstat(self._file.fileno())
+            if not status.st_nlink:
+                raise FileNotFoundError(errno.ENOENT, "it was removed")
             try:
-                written = self._file.write(line)
-                if written != len(line):
-                    raise OSError(0, "No space left on device")
+                if self._file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError:
-                os.ftruncate(self._file.fileno(), size)
+                os.ftruncate(self._file.fileno(), status.st_size)
                 raise
+            self._waiting.popleft()
 
     def reopen(self) -> None:
         """Begin the file anew, after it was removed."""
         self._file.close()
         with writing(self.path):
             self._file = self.path.open("ab", buffering=0)
+            self._write_waiting()
 
     def close(self) -> None:
-        self._file.close()
+        """Close the file; raise InputError when lines still wait for room."""
+        try:
+            with writing(self.path):
+                self._write_waiting()
+        finally:
+            self._file.close()
 
 
 def _is_before(line: dict[str, Any], start: int, evaluation_due: bool) -> bool:

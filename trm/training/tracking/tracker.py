@@ -1,9 +1,10 @@
-"""Trackers: where the metrics of a run go. A tracker that fails warns once and never ends the run.
+"""Trackers: where the metrics of a run go. A tracker that fails warns, and never ends the run.
 
 Entry: the `Tracker` protocol, and `Trackers`, which passes every line of metrics to several.
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -24,13 +25,16 @@ class Tracker(Protocol):
 Hook = Tracker | Callable[[dict[str, Any]], None]
 """A tracker, or a function that takes one line of metrics."""
 
+WARN_SECONDS = 60
+"""Time between two warnings of one tracker."""
+
 
 class Trackers:
     """Several trackers as one."""
 
     def __init__(self, hooks: Sequence[Hook], warn: Callable[[str], None]):
         self._hooks, self._warn = hooks, warn
-        self._warned: set[int] = set()
+        self._warned_at: dict[int, float] = {}
 
     def __enter__(self):
         return self
@@ -51,8 +55,8 @@ class Trackers:
             function(*arguments)
         except Exception as error:
             # A network or a disk that fails must not cost hours of training.
-            if i not in self._warned:
-                self._warned.add(i)
+            if time.monotonic() - self._warned_at.get(i, -math.inf) >= WARN_SECONDS:
+                self._warned_at[i] = time.monotonic()
                 hook = self._hooks[i]
                 name = getattr(hook, "__name__", type(hook).__name__)
                 self._warn(f"warning: {name}: {type(error).__name__}: {error}; the run goes on without it")
