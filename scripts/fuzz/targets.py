@@ -17,10 +17,10 @@ from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import check_puzzle_set
 from trm.puzzles.identifiers import read_identifiers
 from trm.puzzles.kinds.arc.sources import list_subsets, read_subset
-from trm.puzzles.kinds.build import read_table
 from trm.puzzles.kinds.maze import generate as mazes
 from trm.puzzles.kinds.maze.text import format_maze
 from trm.puzzles.kinds.registry import KINDS
+from trm.puzzles.kinds.sudoku import text as sudoku_text
 from trm.puzzles.kinds.sudoku.generate import generate_many
 from trm.puzzles.reading import read_puzzle_sets
 from trm.puzzles.text.decode import read_text
@@ -171,7 +171,7 @@ def _read_settings(path: Path) -> object:
 TARGETS = {
     "sudoku": Target(_sudoku_texts, _read_texts("sudoku", 81)),
     "maze": Target(_maze_texts, _read_texts("maze", 81)),
-    "csv": Target(lambda: _sudoku_texts()[-4:-1], lambda path: read_table(KINDS["sudoku"], path)),
+    "csv": Target(lambda: _sudoku_texts()[-4:-1], sudoku_text.read_table),
     "arc": Target(_arc_texts, _read_arc),
     "puzzle-set": Target(_set_files, _read_set),
     "safetensors": Target(_weights, _read_weights),

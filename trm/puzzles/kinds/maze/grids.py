@@ -85,7 +85,7 @@ def _blocks(lines: Lines, where: str) -> list[list[Lines]]:
             parts.append([[]])
         elif unknown:
             letters = sum(c.isalpha() and c not in PATHS for c in compact)
-            if len(unknown) == 1 and len(compact) > 3 and 2 * letters < len(line):
+            if len(unknown) == 1 and len(line) > 3 and 2 * letters < len(line):
                 column = line.index(unknown[0]) + 1
                 cells = "', '".join("# SG")
                 side = math.isqrt(len(line))
