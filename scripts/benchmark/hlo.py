@@ -1,7 +1,7 @@
-"""Kernels of a compiled GPU program, read from its text. Entries: `parse`, `kernels`.
+"""Kernels and collectives of a compiled program, read from its text. Entries: `parse`, `kernels`, `collectives`.
 
 Every kernel is taken to read its operands and to write its result once. Only the slice counts of an array that a kernel
-slices or updates; the workspace of library kernels does not count.
+slices, gathers from or updates; the workspace of library kernels does not count.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 KERNEL_LESS = set("parameter constant tuple get-tuple-element bitcast after-all partition-id conditional".split())
 """Instructions that move nothing, and the conditional, whose kernels hardly ever run."""
+COLLECTIVES = set("all-reduce all-gather all-to-all collective-permute reduce-scatter collective-broadcast".split())
 CUDNN_PRODUCTS = {"__cudnn$fmhaSoftmax": 2, "__cudnn$fmhaSoftmaxBackward": 5}
 """Products of positions x head_size x positions in one kernel of attention."""
 
@@ -43,6 +44,15 @@ class Kernel(NamedTuple):
     """Shape of the result, as in the program."""
 
 
+class Collective(NamedTuple):
+    """An exchange between devices, or several equal ones."""
+
+    kind: str
+    times: int
+    bytes: int
+    """Size of its result on each device."""
+
+
 def parse(text: str) -> tuple[Program, str]:
     """Read a compiled program; return its computations and the name of the entry computation."""
     program: Program = {}
@@ -64,8 +74,7 @@ def kernels(program: Program, computation: str, times: int = 1) -> Iterator[Kern
     for instruction in program[computation]:
         given = [shapes[name] for name in instruction.operands]
         if instruction.opcode == "while":
-            turns = re.search(r'"known_trip_count":\{"n":"(\d+)"', instruction.line)
-            yield from kernels(program, _called(instruction, "body"), times * (int(turns[1]) if turns else 1))
+            yield from kernels(program, _called(instruction, "body"), times * _turns(instruction))
         elif instruction.opcode == "call":
             yield from kernels(program, _called(instruction, "to_apply"), times)
         elif instruction.opcode == "fusion":
@@ -77,6 +86,28 @@ def kernels(program: Program, computation: str, times: int = 1) -> Iterator[Kern
         elif instruction.opcode not in KERNEL_LESS:
             moved = _bytes(instruction.shape) + sum(map(_bytes, given))
             yield Kernel(instruction.opcode, times, moved, 0, instruction.shape)
+
+
+def collectives(program: Program, computation: str, times: int = 1) -> Iterator[Collective]:
+    """Yield the collectives of a computation and of what it calls; those of a loop, multiplied by its iterations."""
+    shapes = {instruction.name: instruction.shape for instruction in program[computation]}
+    for instruction in program[computation]:
+        kind = instruction.opcode.removesuffix("-start")
+        if kind in COLLECTIVES:
+            # What starts most collectives returns their operands beside the result.
+            beside = kind != instruction.opcode and instruction.shape.startswith("(") and kind != "all-reduce"
+            given = sum(_bytes(shapes[name]) for name in instruction.operands) if beside else 0
+            yield Collective(kind, times, _bytes(instruction.shape) - given)
+        elif instruction.opcode == "while":
+            yield from collectives(program, _called(instruction, "body"), times * _turns(instruction))
+        elif instruction.opcode == "call":
+            yield from collectives(program, _called(instruction, "to_apply"), times)
+
+
+def _turns(loop: Instruction) -> int:
+    """Return the number of iterations, 1 where the compiler does not know it."""
+    turns = re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.line)
+    return int(turns[1]) if turns else 1
 
 
 def _called(instruction: Instruction, role: str) -> str:
@@ -111,7 +142,10 @@ def _flops(dot: Instruction, computation: list[Instruction]) -> int:
 
 
 def _fused_bytes(computation: list[Instruction]) -> int:
-    """Count the bytes that a fusion reads and writes; of an array that it slices or updates, only the slice."""
+    """Count the bytes that a fusion reads and writes; of an array that it slices or updates, only the slice.
+
+    So it is with an array from which it gathers rows, or into which it scatters some.
+    """
     by_name = {instruction.name: instruction for instruction in computation}
     users: dict[str, list[Instruction]] = defaultdict(list)
     for instruction in computation:
@@ -121,15 +155,17 @@ def _fused_bytes(computation: list[Instruction]) -> int:
     def read(parameter: Instruction) -> int:
         # The first operand is the array that is sliced or updated; the others are the update and the indices.
         uses = {(user.opcode, user.operands[0] == parameter.name) for user in users[parameter.name]}
-        if uses == {("dynamic-slice", True)}:
+        if uses in ({("dynamic-slice", True)}, {("gather", True)}):
             return sum(_bytes(user.shape) for user in users[parameter.name])
-        return 0 if uses == {("dynamic-update-slice", True)} else _bytes(parameter.shape)
+        return 0 if uses in ({("dynamic-update-slice", True)}, {("scatter", True)}) else _bytes(parameter.shape)
 
     def written(result: Instruction) -> int:
         if result.opcode in ("tuple", "bitcast"):
             return sum(written(by_name[name]) for name in result.operands)
         if result.opcode == "dynamic-update-slice":
             return _bytes(by_name[result.operands[1]].shape)
+        if result.opcode == "scatter":
+            return _bytes(by_name[result.operands[2]].shape)
         return _bytes(result.shape)
 
     return sum(read(part) for part in computation if part.opcode == "parameter") + written(computation[-1])

@@ -6,8 +6,6 @@ counted in the compiled program.
 """
 
 import dataclasses
-import math
-import re
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple
@@ -17,6 +15,7 @@ import numpy as np
 import typer
 from records import Recorder, hardware, spread
 
+from benchmark.hlo import collectives, parse
 from benchmark.options import JsonOut, Settings
 from benchmark.printing import console, print_table
 from trm.configuration.reading import read_config
@@ -124,25 +123,12 @@ def _measure(case: Case, steps: int) -> Figures:
         state, metrics = train_step(state, place_batch(loader.load(step), mesh))
         jax.block_until_ready((state, metrics))
         seconds.append(time.perf_counter() - start)
-    results = _collective_results(train_step.as_text())
+    exchanges = list(collectives(*parse(train_step.as_text())))
     timed_seconds = spread(seconds[1:])
     return Figures(
         seconds=timed_seconds,
         puzzles_per_second=batch_size / timed_seconds["min"],
         temporary_mb_per_device=train_step.memory_analysis().temp_size_in_bytes / 1e6,
-        collectives=len(results),
-        collective_mb=sum(map(_count_bytes, results)) / 1e6,
+        collectives=sum(exchange.times for exchange in exchanges),
+        collective_mb=sum(exchange.times * exchange.bytes for exchange in exchanges) / 1e6,
     )
-
-
-_COLLECTIVES = "all-reduce|all-gather|all-to-all|collective-permute|reduce-scatter|collective-broadcast"
-
-
-def _collective_results(program: str) -> list[str]:
-    """Return the result types of the collectives in a compiled program."""
-    return re.findall(rf"= (\(.*?\)|\S+) (?:{_COLLECTIVES})(?:-start)?\(", program)
-
-
-def _count_bytes(result: str) -> int:
-    arrays = re.findall(r"([a-z]+)(\d+)\[([\d,]*)\]", result)
-    return sum(int(bits) // 8 * math.prod(map(int, filter(None, shape.split(",")))) for _, bits, shape in arrays)

@@ -48,6 +48,11 @@ BUILDERS = {
     "ARC-2": "ARC-AGI-2 and ConceptARC",
 }
 VARIANTS = {"original": "the original", "online": "ours, `--online-aug`", "compact": "ours, `--compact`", "": "ours"}
+LAYOUTS = {
+    "replicated": "each device, as today",
+    "host": "the devices of a host together",
+    "all": "all devices together",
+}
 PROGRAMS = {"ours": "ours", "original": "the original, eager", "compiled original": "the original, `torch.compile`"}
 
 
@@ -204,6 +209,8 @@ TABLES = {
             Column("at least, ms", figure("bound_ms", "{:,.0f}")),
             Column("multiplying alone, ms", figure("products_ms", "{:,.0f}")),
         ),
+        # The batches of one of many devices are for `scale-speed`.
+        keep=lambda record: not any(setting.startswith("train.global_batch_size=") for setting in record.settings),
     ),
     "memory": Table(
         "memory",
@@ -229,6 +236,77 @@ TABLES = {
             Column("MB exchanged", figure("collective_mb")),
         ),
         row=lambda record: [record.config, record.settings, record.case["width"], record.case["size"]],
+    ),
+    "scale-program": Table(
+        "scale-program",
+        (
+            Column("configuration", _once(configuration)),
+            Column("devices", case("devices")),
+            Column("batch", case("batch_size", "{:,}")),
+            Column("collectives", figure("collectives", "{}")),
+            Column("MB summed", figure("all_reduce_bytes", scale=1e-6)),
+            Column("MB gathered", figure("all_gather_bytes", scale=1e-6)),
+        ),
+        row=lambda record: [record.config, record.settings],
+    ),
+    "scale-network": Table(
+        "scale-network",
+        (
+            Column("network", _once(case("network"))),
+            Column("MB summed", _once(lambda group: f"{group[0].case['bytes'] / 1e6:.1f}")),
+            Column("devices", case("devices")),
+            Column("ms", figure("all_reduce_ms", "{:,.2f}")),
+        ),
+        row=lambda record: [record.case["network"], record.case["bytes"]],
+    ),
+    "scale-speed": Table(
+        "scale-speed",
+        (
+            Column("configuration", _once(configuration)),
+            Column("network", _once(case("network"))),
+            Column("scaling", _once(case("rule"))),
+            Column("devices", case("devices")),
+            Column("batch", case("batch_size", "{:,}")),
+            Column("step, ms", figure("step_ms", "{:,.1f}")),
+            Column("sum, ms", figure("all_reduce_ms", "{:,.2f}")),
+            Column("rows, ms", figure("all_gather_ms", "{:,.2f}")),
+            Column("puzzles/s", figure("puzzles_per_second", "{:,.0f}")),
+            Column("efficiency", figure("efficiency", "{:.0%}")),
+        ),
+        row=lambda record: [record.config, record.case["network"], record.case["rule"]],
+    ),
+    "scale-table": Table(
+        "scale-table",
+        (
+            Column("network", _once(case("network"))),
+            Column("held by", _once(lambda group: LAYOUTS[group[0].case["layout"]])),
+            Column("devices", case("devices")),
+            Column("batch", case("batch_size", "{:,}")),
+            Column("GB per device", figure("gb_per_device", "{:,.2f}")),
+            Column("MB received per device and step", figure("mb_received", "{:,.2f}")),
+            Column("ms", figure("ms", "{:,.2f}")),
+        ),
+        row=lambda record: [record.case["network"], record.case["layout"]],
+    ),
+    "scale-loader": Table(
+        "scale-loader",
+        (
+            Column("set", lambda group: BUILDERS[group[0].case["loader"].partition(", ")[0]]),
+            Column("program", _variant("loader")),
+            Column("configuration", configuration),
+            Column("puzzles/s that a host needs", figure("needed_per_second", "{:,.0f}")),
+            Column("puzzles/s of a core", figure("per_core_per_second", "{:,.0f}")),
+            Column("cores", figure("cores", "{:.2g}")),
+        ),
+    ),
+    "scale-slice": Table(
+        "scale-slice",
+        (
+            Column("hosts", case("hosts")),
+            Column("puzzles of each host", case("host_batch", "{:,}")),
+            Column("processor ms of a step", figure("milliseconds")),
+            Column("puzzles/s of a host's core", figure("puzzles_per_second", "{:,.0f}")),
+        ),
     ),
     "builders": Table(
         "data",

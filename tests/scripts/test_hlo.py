@@ -32,6 +32,19 @@ HloModule step
   ROOT %updated = f32[100,8]{1,0} dynamic-update-slice(%p0, %p1, %p2)
 }
 
+%fused_rows (p0: f32[1000,8], p1: s32[2,1]) -> f32[2,8] {
+  %p0 = f32[1000,8]{1,0} parameter(0)
+  %p1 = s32[2,1]{1,0} parameter(1)
+  ROOT %rows = f32[2,8]{1,0} gather(%p0, %p1), slice_sizes={1,8}
+}
+
+%fused_scatter (p0: f32[1000,8], p1: s32[2,1], p2: f32[2,8]) -> f32[1000,8] {
+  %p0 = f32[1000,8]{1,0} parameter(0)
+  %p1 = s32[2,1]{1,0} parameter(1)
+  %p2 = f32[2,8]{1,0} parameter(2)
+  ROOT %table = f32[1000,8]{1,0} scatter(%p0, %p1, %p2), to_apply=%second
+}
+
 %body (state: (s32[], f32[100,8])) -> (s32[], f32[100,8]) {
   %state = (s32[], f32[100,8]{1,0}) parameter(0)
   %i = s32[] get-tuple-element(%state), index=0
@@ -41,7 +54,7 @@ HloModule step
   ROOT %next = (s32[], f32[100,8]{1,0}) tuple(%i, %updated)
 }
 
-ENTRY %main (a: bf16[8,16], b: bf16[16,4], s: (s32[], f32[100,8])) -> f32[8,4] {
+ENTRY %main (a: bf16[8,16], b: bf16[16,4], s: (s32[], f32[100,8]), t: f32[1000,8], j: s32[2,1]) -> f32[8,4] {
   %a = bf16[8,16]{1,0} parameter(0)
   %b = bf16[16,4]{1,0} parameter(1)
   %s = (s32[], f32[100,8]{1,0}) parameter(2)
@@ -49,6 +62,10 @@ ENTRY %main (a: bf16[8,16], b: bf16[16,4], s: (s32[], f32[100,8])) -> f32[8,4] {
 backend_config={"known_trip_count":{"n":"7"}}
   %gemm = (bf16[8,4]{1,0}, s8[1024]{0}) custom-call(%a, %b), custom_call_target="__cublas$gemm", \
 backend_config={"lhs_contracting_dimensions":["1"]}
+  %t = f32[1000,8]{1,0} parameter(3)
+  %j = s32[2,1]{1,0} parameter(4)
+  %rows = f32[2,8]{1,0} fusion(%t, %j), kind=kLoop, calls=%fused_rows
+  %table = f32[1000,8]{1,0} fusion(%t, %j, %rows), kind=kInput, calls=%fused_scatter
   %copied = bf16[8,16]{1,0} copy(%a)
   ROOT %result = f32[8,4]{1,0} fusion(%copied, %b), kind=kOutput, calls=%fused_dot
 }
@@ -66,6 +83,9 @@ def test_kernels_of_a_program():
         Kernel("fused", 7, 4 * 8 + 4 + 4 * 8, 0, "f32[100,8]{1,0}"),
         # The workspace (s8) does not count.
         Kernel("products (cuBLAS)", 1, operands + 2 * 8 * 4, product, "bf16[8,4]"),
+        # Two rows are read from the table and written; then read and written into it. The indices are read, too.
+        Kernel("fused", 1, 2 * (2 * 4 * 8) + 2 * 4, 0, "f32[2,8]{1,0}"),
+        Kernel("fused", 1, 2 * (2 * 4 * 8) + 2 * 4, 0, "f32[1000,8]{1,0}"),
         Kernel("copy", 1, 2 * (2 * 8 * 16), 0, "bf16[8,16]{1,0}"),
         Kernel("fused", 1, operands + 4 * 8 * 4, product, "f32[8,4]{1,0}"),
     ]

@@ -1,0 +1,1 @@
+"""What training costs on many devices, computed from measured steps and counted bytes."""
