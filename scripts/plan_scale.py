@@ -5,6 +5,7 @@ that and from the recorded steps and loaders in `scripts/results`, steps, tables
 """
 
 import itertools
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from scale.predict import LAUNCH_SECONDS, loader_cores, predict_step, predict_ta
 from scale.programs import Exchange, count_exchange, shared_batch, with_batch
 
 from trm.configuration.reading import read_config
+from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.reading import read_puzzle_set
 from trm.storage.bundled import config_path
@@ -60,6 +62,8 @@ def main(
             for record in read_records(RESULTS / "scale.jsonl")
             if record.benchmark == "scale-program"
         }
+        if missing := set(names) - dense.keys():
+            raise InputError(f"--no-compile: found no record of {min(missing)}, expected one of {', '.join(dense)}")
     records = read_records(RESULTS)
     _networks(dense, counts, json_out)
     needed: dict[str, float] = {}
@@ -206,4 +210,8 @@ def _slices(data: Path, json_out: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -36,7 +36,13 @@ def count_exchange(config: Config, metadata: Metadata, mesh: Mesh) -> Exchange:
     sizes = {"all-reduce": 0, "all-gather": 0, "other": 0}
     for collective in found:
         sizes[collective.kind if collective.kind in sizes else "other"] += collective.times * collective.bytes
-    return Exchange(sum(collective.times for collective in found), *sizes.values(), seconds)
+    return Exchange(
+        collectives=sum(collective.times for collective in found),
+        all_reduce_bytes=sizes["all-reduce"],
+        all_gather_bytes=sizes["all-gather"],
+        other_bytes=sizes["other"],
+        compile_seconds=seconds,
+    )
 
 
 def with_batch(config: Config, batch_size: int) -> Config:

@@ -15,6 +15,7 @@ from scale.networks import NCCL, NETWORKS, Network, Way
 from scale.predict import loader_cores, predict_step, predict_table
 from scale.programs import count_exchange, shared_batch, with_batch
 
+from trm.errors import InputError
 from trm.model.reasoner import count_parameters
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.reading import read_puzzle_set
@@ -151,6 +152,11 @@ def test_the_command(tmp_path: Path):
     assert [record.case for record in programs] == [{"devices": n, "batch_size": 768} for n in (2, 8)]
     assert [record.figures["collectives"] for record in programs] == [2, 2]
     assert {record.benchmark for record in records} == {"scale-program", "scale-network", "scale-table"}
+
+
+def test_a_program_without_a_record():
+    with pytest.raises(InputError, match="found no record of quickstart, expected one of sudoku_mlp, "):
+        plan_scale.main(configs=["quickstart"], compiled=False)
 
 
 def test_the_records_follow_from_the_recorded_steps(tmp_path: Path, capsys: pytest.CaptureFixture):
