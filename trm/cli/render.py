@@ -1,0 +1,80 @@
+"""`trm render`: a page that plays how a network reasons about puzzles. Entry: `render_command`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from trm.cli.options import CheckpointFile, Columns, OutFile, Overwrite, SolverSeed, Steps, refuse_existing
+from trm.cli.read_puzzles import PuzzleCommand, read_questions
+from trm.errors import InputError
+from trm.parallel.programs import keep_programs
+from trm.puzzles.kinds.kind import Question
+from trm.puzzles.text.columns import parse_columns
+from trm.show.console import print_lines, print_warning
+from trm.show.html.player import make_player
+from trm.solving.attempt_traces import trace_puzzles
+from trm.solving.trained_model import load
+from trm.storage.files import atomic_write
+
+MOST_BOARDS = 64
+"""Boards on a page, at most: more of them no browser plays smoothly."""
+
+
+def render_command(
+    checkpoint: CheckpointFile,
+    puzzles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PUZZLE...", help="Puzzles, files of them in any form, or - for standard input.", show_default=False
+        ),
+    ],
+    out: OutFile = Path("player.html"),
+    overwrite: Overwrite = False,
+    views: Annotated[
+        int, typer.Option(help="Attempts at each puzzle side by side, through different symmetries.", min=1)
+    ] = 1,
+    steps: Steps = None,
+    seed: SolverSeed = None,
+    columns: Columns = None,
+) -> None:
+    """Write a page that plays how a network reasons about puzzles.
+
+    It shows the answer after every supervision step and every H cycle: what changed, what is wrong, how sure the
+    network is of each cell and of all. The page is one file, which needs no network.
+
+    Example: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`
+    """
+    refuse_existing(out, overwrite)
+    keep_programs()
+    model = load(checkpoint)
+    for line in model.notes:
+        print_warning(line)
+    if not model.has_rules:
+        raise InputError(f"{checkpoint}: found a model of {model.kind.name}, expected one whose puzzles are text")
+    read: list[Question] = []
+    for puzzle in puzzles:
+        read += read_questions(puzzle, model, parse_columns(columns))
+    if len(read) * views > MOST_BOARDS:
+        found = f"{len(read)} puzzles with {views} views"
+        raise InputError(f"PUZZLE: found {found}, expected at most {MOST_BOARDS} boards on a page")
+    traced = trace_puzzles(
+        # What `trm solve` answers with.
+        model.in_fast_dtype(),
+        np.stack([question.tokens for question in read]),
+        views,
+        steps,
+        seed or 0,
+    )
+    names = [question.where if len(puzzles) < len(read) else f"puzzle {i}" for i, question in enumerate(read, start=1)]
+    picture = model.kind.picture(model.metadata.seq_len, model.metadata.vocab_size)
+    page = make_player(f"{checkpoint}: how it reasons", picture, names, traced)
+    with atomic_write(out) as path:
+        path.write_text(page, encoding="utf-8")
+    solved = sum(puzzle.attempts[puzzle.winner].solved_after is not None for puzzle in traced)
+    print_lines(f"{out}: {solved} of {len(traced)} puzzles solved; open it in a browser")
+
+
+COMMAND_CLASS = PuzzleCommand
+"""What the command line calls the command as."""
