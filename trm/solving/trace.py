@@ -17,6 +17,7 @@ from trm.model.reasoner import Latents, Outputs
 from trm.model.weights import Weights
 from trm.solving.reason import check_inputs
 from trm.supervision.halting import wants_to_halt
+from trm.supervision.loss import LOG_PROBABILITIES
 
 
 class Trace(NamedTuple):
@@ -24,7 +25,7 @@ class Trace(NamedTuple):
 
     predictions: Integer[np.ndarray, "steps cycles batch seq_len"]
     confidence: Float[np.ndarray, "steps cycles batch seq_len"]
-    """The network's probability of each token that it answers."""
+    """The network's probability of each token that it answers, as its loss in training has it."""
     q_halt: Float[np.ndarray, "steps cycles batch"]
     """sigmoid(q_halt): the network's probability that every token is right."""
     halts: Bool[np.ndarray, "steps batch"]
@@ -62,7 +63,7 @@ def _trace(
         # The step is run as `reason` runs it: rounding must not lead the trace to another answer.
         z, outputs = model(inputs, rows, z)
         every: Outputs = jax.tree.map(lambda all, last: jnp.concatenate([all[:-1], last[None]]), cycles, outputs)
-        certain = jax.nn.softmax(every.logits.astype(jnp.float32), axis=-1).max(axis=-1)
+        certain = jnp.exp(LOG_PROBABILITIES[config.loss.type](every.logits).max(axis=-1))
         q_halt = jax.nn.sigmoid(every.q_halt_logits)
         return z, (every.predictions, certain, q_halt, wants_to_halt(outputs, config.halting))
 

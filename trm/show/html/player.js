@@ -219,13 +219,13 @@
   const pause = () => {
     clearInterval(timer);
     timer = null;
-    byId("play").textContent = "▶ Play";
+    byId("play").textContent = "Play";
     show();
   };
   const play = () => {
     if (isLast()) goTo(0, cycles, byId("unit").value);
     timer = setInterval(() => { move(1, byId("unit").value); if (isLast()) pause(); }, Number(byId("speed").value));
-    byId("play").textContent = "⏸ Pause";
+    byId("play").textContent = "Pause";
   };
   const toggle = () => (timer ? pause() : play());
   const byHand = (act) => () => { if (timer) pause(); act(); };
