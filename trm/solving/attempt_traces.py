@@ -74,9 +74,7 @@ def trace_puzzles(
     found = trace(model.weights, model.config, seen, np.zeros(len(seen), np.int32), steps)
     which = np.tile(np.arange(views), puzzles)
     places = np.argsort(symmetries.cells, axis=1)[which]
-    predictions = np.stack(
-        [[symmetries.undo_each(cycle, which) for cycle in cycles] for cycles in found.predictions]
-    )
+    predictions = np.stack([[symmetries.undo_each(cycle, which) for cycle in cycles] for cycles in found.predictions])
     confidence = np.take_along_axis(found.confidence, places[None, None], axis=-1)
     found = found._replace(predictions=predictions, confidence=confidence)
     return [

@@ -50,7 +50,7 @@
     const cells = [];
     const columns = box.right - box.left + 1;
     const cell = Math.max(11, Math.min(38, Math.floor(Math.min(342, innerWidth - 50) / columns)));
-    const table = make("table", { class: "board", style: `--cell:${cell}px` });
+    const table = make("table", { class: "board", style: `--cell:${cell}px; --columns:${columns}` });
     if (picture.classes.length) table.classList.add("filled");
     if (isArc) table.classList.add("arc");
     const [high, wide] = picture.box || [0, 0];
@@ -125,7 +125,7 @@
       const { table, cells } = board(puzzle, box);
       const several = puzzle.attempts.length > 1;
       const wins = several && i === puzzle.winner;
-      const name = several ? `Attempt ${i + 1}${i ? ", another view" : ""}` : "Answer";
+      const name = several ? `Attempt ${i + 1}` : "Answer";
       const caption = make("figcaption", {}, make("span", {}, name));
       if (wins) caption.append(make("span", { class: "badge" }, "★ winner"));
       const state = make("p", { class: "state" });
@@ -140,9 +140,10 @@
     section.append(svg);
     byId("puzzles").append(section);
   }
+  const attempts = puzzles[0].attempts.length;
   byId("intro").textContent =
-    `${count(puzzles.length, "puzzle")}, ${count(puzzles[0].attempts.length, "attempt")} each; ` +
-    `${count(steps, "supervision step")} of ${count(cycles, "H cycle")}.`;
+    `${count(puzzles.length, "puzzle")}, ${count(steps, "supervision step")} of ${count(cycles, "H cycle")}.` +
+    (attempts > 1 ? ` ${attempts} attempts each: the first sees the puzzle as it is, the others through a symmetry.` : "");
 
   const before = () => {
     if (now.step === 0) return null;

@@ -12,7 +12,15 @@ from trm.errors import InputError
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
 from trm.puzzles.kinds.kind import Picture, Problem, PuzzleKind, Question, Tokens
 from trm.puzzles.kinds.maze.draw import draw_maze
-from trm.puzzles.kinds.maze.rules import FREE, MAZE_CHARACTERS, SMALLEST, Boards, count_moves, find_wrong, is_shortest_path
+from trm.puzzles.kinds.maze.rules import (
+    FREE,
+    MAZE_CHARACTERS,
+    SMALLEST,
+    Boards,
+    count_moves,
+    find_wrong,
+    is_shortest_path,
+)
 from trm.puzzles.kinds.maze.text import QUESTION_CHARACTERS, parse_maze, read_mazes
 from trm.puzzles.kinds.symmetries import Symmetries, dihedral_symmetries, least_rows
 
