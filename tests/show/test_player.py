@@ -114,7 +114,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture):
     parser = _Page()
     parser.feed(out.read_text(encoding="utf-8"))
     found = json.loads(parser.scripts[0])
-    assert [puzzle["name"] for puzzle in found["puzzles"]] == ["puzzle 1", "puzzle 2"]
+    assert [puzzle["name"] for puzzle in found["puzzles"]] == ["Puzzle 1", "Puzzle 2"]
     assert found["steps"] == 3
     check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(out)], "already exists")
     check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(tmp_path / "b"), "--views", "99"], "at most 64")

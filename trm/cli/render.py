@@ -8,12 +8,13 @@ import typer
 
 from trm.cli.options import CheckpointFile, Columns, OutFile, Overwrite, SolverSeed, Steps, refuse_existing
 from trm.cli.read_puzzles import PuzzleCommand, read_questions
+from trm.cli.solve_arc import read_names, read_tasks
 from trm.errors import InputError
 from trm.parallel.programs import keep_programs
-from trm.puzzles.kinds.kind import Question
 from trm.puzzles.text.columns import parse_columns
 from trm.show.console import print_lines, print_warning
 from trm.show.html.player import make_player
+from trm.solving.arc_traces import trace_tasks
 from trm.solving.attempt_traces import trace_puzzles
 from trm.solving.trained_model import load
 from trm.storage.files import atomic_write
@@ -33,11 +34,21 @@ def render_command(
     out: OutFile = Path("player.html"),
     overwrite: Overwrite = False,
     views: Annotated[
-        int, typer.Option(help="Attempts at each puzzle side by side, through different symmetries.", min=1)
+        int,
+        typer.Option(
+            help="Attempts at each puzzle side by side, through different symmetries; with ARC, augmentations.", min=1
+        ),
     ] = 1,
     steps: Steps = None,
     seed: SolverSeed = None,
     columns: Columns = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="With ARC: the puzzle set that the model was trained on, which names its tasks.",
+            show_default="the one in its configuration",
+        ),
+    ] = None,
 ) -> None:
     """Write a page that plays how a network reasons about puzzles.
 
@@ -51,29 +62,33 @@ def render_command(
     model = load(checkpoint)
     for line in model.notes:
         print_warning(line)
-    if not model.has_rules:
-        raise InputError(f"{checkpoint}: found a model of {model.kind.name}, expected one whose puzzles are text")
-    read: list[Question] = []
-    for puzzle in puzzles:
-        read += read_questions(puzzle, model, parse_columns(columns))
-    if len(read) * views > MOST_BOARDS:
-        found = f"{len(read)} puzzles with {views} views"
-        raise InputError(f"PUZZLE: found {found}, expected at most {MOST_BOARDS} boards on a page")
-    traced = trace_puzzles(
+    if model.kind.solved_from == "tasks":
+        tasks = [task for puzzle in puzzles for task in read_tasks(puzzle)]
+        _check_count(sum(pair.is_test for task in tasks for pair in task.pairs), views)
+        traced, names = trace_tasks(model, tasks, read_names(model, data), views, steps)
+    elif data:
+        raise InputError(f"--data: found a model of {model.kind.name}, expected one of ARC")
+    else:
+        read = [found for puzzle in puzzles for found in read_questions(puzzle, model, parse_columns(columns))]
+        _check_count(len(read), views)
+        names = [
+            f"Puzzle {i}" if question.where == "puzzle" else question.where for i, question in enumerate(read, start=1)
+        ]
         # What `trm solve` answers with.
-        model.in_fast_dtype(),
-        np.stack([question.tokens for question in read]),
-        views,
-        steps,
-        seed or 0,
-    )
-    names = [question.where if len(puzzles) < len(read) else f"puzzle {i}" for i, question in enumerate(read, start=1)]
+        fast = model.in_fast_dtype()
+        traced = trace_puzzles(fast, np.stack([question.tokens for question in read]), views, steps, seed or 0)
     picture = model.kind.picture(model.metadata.seq_len, model.metadata.vocab_size)
     page = make_player(f"{checkpoint}: how it reasons", picture, names, traced)
     with atomic_write(out) as path:
         path.write_text(page, encoding="utf-8")
-    solved = sum(puzzle.attempts[puzzle.winner].solved_after is not None for puzzle in traced)
+    solved = sum(any(attempt.solved_after for attempt in puzzle.attempts) for puzzle in traced)
     print_lines(f"{out}: {solved} of {len(traced)} puzzles solved; open it in a browser")
+
+
+def _check_count(puzzles: int, views: int) -> None:
+    if puzzles * views > MOST_BOARDS:
+        found = f"{puzzles} puzzles with {views} views"
+        raise InputError(f"PUZZLE: found {found}, expected at most {MOST_BOARDS} boards on a page")
 
 
 COMMAND_CLASS = PuzzleCommand

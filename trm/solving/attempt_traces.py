@@ -48,9 +48,15 @@ class PuzzleTrace:
 
     @property
     def winner(self) -> int:
-        """The attempt that is solved first; where none is, the one that is most confident at its end."""
+        """The attempt that obeys the rules first; where none does, the one that is most confident when it halts.
+
+        The truth does not help to choose it: no solver knows the truth.
+        """
         ranks = [
-            (attempt.solved_after or np.inf, -float(attempt.q_halt[(attempt.halting_step or 0) - 1, -1]))
+            (
+                (attempt.solved_after or np.inf) if self.truth is None else np.inf,
+                -float(attempt.q_halt[(attempt.halting_step or 0) - 1, -1]),
+            )
             for attempt in self.attempts
         ]
         return ranks.index(min(ranks))

@@ -1,7 +1,7 @@
-"""Traces: what a network answers after every supervision step, and after every H cycle in it. Entry: `trace`.
+"""Traces: what a network answers after every supervision step, and every H cycle. Entry: `trace`.
 
-The supervision steps are those of `trm.solving.reason.reason`. The H cycles of a step begin at the same latents, and its
-last H cycle is the step itself.
+The supervision steps are those of `trm.solving.reason.reason`. The H cycles of a step begin at the same latents, and
+the last of them is the step itself.
 """
 
 from functools import partial

@@ -49,7 +49,8 @@
   const board = (puzzle, box) => {
     const cells = [];
     const columns = box.right - box.left + 1;
-    const cell = Math.max(11, Math.min(38, Math.floor(Math.min(342, innerWidth - 50) / columns)));
+    const [most, room] = puzzle.attempts.length > 1 ? [32, 288] : [44, 400];
+    const cell = Math.max(9, Math.min(most, Math.floor(Math.min(room, innerWidth - 50) / columns)));
     const table = make("table", { class: "board", style: `--cell:${cell}px; --columns:${columns}` });
     if (picture.classes.length) table.classList.add("filled");
     if (isArc) table.classList.add("arc");
@@ -68,6 +69,17 @@
       table.append(line);
     }
     return { table, cells };
+  };
+
+  const still = (puzzle, box, name, tokens) => {
+    const { table, cells } = board(puzzle, box);
+    for (const { td, index, edges } of cells) {
+      td.className = `${picture.classes[tokens[index]] || ""} ${edges} still`;
+      td.firstChild.textContent = picture.characters[tokens[index]] ?? "?";
+      td.setAttribute("aria-label", picture.names[tokens[index]] ?? "?");
+    }
+    table.setAttribute("aria-label", `${puzzle.name}, ${name}`);
+    return make("figure", {}, make("figcaption", {}, name), table);
   };
 
   // Charts of q_halt over the steps.
@@ -121,13 +133,17 @@
     puzzle.attempts.forEach(decode);
     const box = bounds(puzzle);
     const row = make("div", { class: "attempts" });
+    // A question that its answer does not contain stands beside it, and so does the truth.
+    if (isArc) row.append(still(puzzle, box, "Input", puzzle.question));
+    if (puzzle.truth) row.append(still(puzzle, box, "Truth", puzzle.truth));
     puzzle.attempts.forEach((attempt, i) => {
       const { table, cells } = board(puzzle, box);
       const several = puzzle.attempts.length > 1;
       const wins = several && i === puzzle.winner;
       const name = several ? `Attempt ${i + 1}` : "Answer";
       const caption = make("figcaption", {}, make("span", {}, name));
-      if (wins) caption.append(make("span", { class: "badge" }, "★ winner"));
+      const known = attempt.solved_after || !attempt.solved || puzzle.truth;
+      if (wins) caption.append(make("span", { class: "badge" }, known ? "★ winner" : "most confident"));
       const state = make("p", { class: "state" });
       table.setAttribute("aria-label", `${puzzle.name}, ${name}${wins ? ", winner" : ""}`);
       row.append(make("figure", wins ? { class: "winner" } : {}, caption, table, state));
