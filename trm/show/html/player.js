@@ -247,6 +247,7 @@
   const toggle = () => (timer ? pause() : play());
   const byHand = (act) => () => { if (timer) pause(); act(); };
 
+  document.body.classList.toggle("filled", picture.classes.length > 0);
   byId("step").max = steps;
   byId("cycle").max = cycles;
   byId("step").addEventListener("input", byHand(() => goTo(Number(byId("step").value), cycles, "step")));
