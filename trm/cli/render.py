@@ -1,4 +1,4 @@
-"""`trm render`: a page that plays how a network reasons about puzzles. Entry: `render_command`."""
+"""`trm render`: a page that plays how a network reasons about puzzles, or a picture of it. Entry: `render_command`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +14,7 @@ from trm.parallel.programs import keep_programs
 from trm.puzzles.text.columns import parse_columns
 from trm.show.console import print_lines, print_warning
 from trm.show.html.player import make_player
+from trm.show.pictures import ENDINGS, write_pictures
 from trm.solving.arc_traces import trace_tasks
 from trm.solving.attempt_traces import trace_puzzles
 from trm.solving.trained_model import load
@@ -53,11 +54,13 @@ def render_command(
     """Write a page that plays how a network reasons about puzzles.
 
     It shows the answer after every supervision step and every H cycle: what changed, what is wrong, how sure the
-    network is of each cell and of all. The page is one file, which needs no network.
+    network is of each cell and of all. The page is one file, which needs no network. A name that ends in .svg, .png or
+    .gif gives a picture of the winning attempt instead (PNG and GIF: extra `pictures`).
 
     Example: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`
     """
     refuse_existing(out, overwrite)
+    ending = out.suffix.lower()
     keep_programs()
     model = load(checkpoint)
     for line in model.notes:
@@ -78,11 +81,15 @@ def render_command(
         fast = model.in_fast_dtype()
         traced = trace_puzzles(fast, np.stack([question.tokens for question in read]), views, steps, seed or 0)
     picture = model.kind.picture(model.metadata.seq_len, model.metadata.vocab_size)
-    page = make_player(f"{checkpoint}: how it reasons", picture, names, traced)
     with atomic_write(out) as path:
-        path.write_text(page, encoding="utf-8")
+        if ending in ENDINGS:
+            write_pictures(picture, traced, path, ending)
+        else:
+            page = make_player(f"{checkpoint}: how it reasons", picture, names, traced)
+            path.write_text(page, encoding="utf-8")
+    hint = "" if ending in ENDINGS else "; open it in a browser"
     solved = sum(any(attempt.solved_after for attempt in puzzle.attempts) for puzzle in traced)
-    print_lines(f"{out}: {solved} of {len(traced)} puzzles solved; open it in a browser")
+    print_lines(f"{out}: {solved} of {len(traced)} puzzles solved{hint}")
 
 
 def _check_count(puzzles: int, views: int) -> None:
