@@ -38,8 +38,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     metadata = Metadata(0, 0, 0, 12, 900, len(NAMES), 1, 1.0, 8, ["all"], "arc")
     config = tiny_config(data={"path": str(folder)}, halting={"halt_max_steps": 2})
     state = fetch(make_state(config, metadata, make_mesh(1)))
-    identity = {"identifiers": fingerprint_names([folder])}
-    description = Description("weights", config, metadata, 1, identity=identity, averaged=True)
+    known = fingerprint_names([folder])
+    assert known is not None
+    description = Description("weights", config, metadata, 1, identity={"identifiers": known}, averaged=True)
     save(folder / "w.safetensors", Weights(state.model, state.puzzle_table), description)
     return folder / "w.safetensors"
 
