@@ -51,7 +51,7 @@ def render_command(
         ),
     ] = None,
 ) -> None:
-    """Write a page that plays how a network reasons about puzzles.
+    """Write a page that plays how a network reasons about puzzles, step by step.
 
     It shows the answer after every supervision step and every H cycle: what changed, what is wrong, how sure the
     network is of each cell and of all. The page is one file, which needs no network. A name that ends in .svg, .png or
