@@ -98,6 +98,20 @@ def test_attempts_are_views_undone(model: TrainedModel):
     assert solved[0] == min(a.solved_after or 99 for a in found[0].attempts)
 
 
+def test_random_starts(model: TrainedModel):
+    questions = np.stack([model.parse(puzzle) for puzzle in PUZZLES]).astype(np.int32)
+    plain = trace_puzzles(model, questions, views=2, steps=4, seed=1)
+    found = trace_puzzles(model, questions, views=2, steps=4, seed=1, starts=2)
+    for puzzle, without in zip(found, plain, strict=True):
+        assert [a.way for a in puzzle.attempts] == ["as it is", "symmetry", "random start", "random start"]
+        for attempt, same in zip(puzzle.attempts, without.attempts, strict=False):
+            np.testing.assert_array_equal(attempt.predictions, same.predictions)
+        first = [attempt.confidence[0, 0] for attempt in puzzle.attempts]
+        assert not any(np.allclose(first[i], first[j], atol=1e-4) for i, j in ((0, 2), (0, 3), (2, 3)))
+    # From random latents the network still solves an easy puzzle.
+    assert [attempt.solved_after is not None for attempt in found[0].attempts] == [True] * 4
+
+
 def _stablemax(logits: np.ndarray) -> np.ndarray:
     """Return probabilities by the formula of arXiv 2501.04697."""
     scores = np.where(logits >= 0, logits + 1, 1 / (1 - np.minimum(logits, 0)))

@@ -40,6 +40,9 @@ def render_command(
             help="Attempts at each puzzle side by side, through different symmetries; with ARC, augmentations.", min=1
         ),
     ] = 1,
+    starts: Annotated[
+        int, typer.Option(help="Attempts from random latents beside them; not with ARC.", min=0, show_default=False)
+    ] = 0,
     steps: Steps = None,
     seed: SolverSeed = None,
     columns: Columns = None,
@@ -66,6 +69,8 @@ def render_command(
     for line in model.notes:
         print_warning(line)
     if model.kind.solved_from == "tasks":
+        if starts:
+            raise InputError(f"--starts: found {starts} with a model of ARC, expected --views alone")
         tasks = [task for puzzle in puzzles for task in read_tasks(puzzle)]
         _check_count(sum(pair.is_test for task in tasks for pair in task.pairs), views)
         traced, names = trace_tasks(model, tasks, read_names(model, data), views, steps)
@@ -73,13 +78,14 @@ def render_command(
         raise InputError(f"--data: found a model of {model.kind.name}, expected one of ARC")
     else:
         read = [found for puzzle in puzzles for found in read_questions(puzzle, model, parse_columns(columns))]
-        _check_count(len(read), views)
+        _check_count(len(read), views + starts)
         names = [
             f"Puzzle {i}" if question.where == "puzzle" else question.where for i, question in enumerate(read, start=1)
         ]
         # What `trm solve` answers with.
         fast = model.in_fast_dtype()
-        traced = trace_puzzles(fast, np.stack([question.tokens for question in read]), views, steps, seed or 0)
+        questions = np.stack([question.tokens for question in read])
+        traced = trace_puzzles(fast, questions, views, steps, seed or 0, starts=starts)
     picture = model.kind.picture(model.metadata.seq_len, model.metadata.vocab_size)
     with atomic_write(out) as path:
         if ending in ENDINGS:
@@ -92,9 +98,9 @@ def render_command(
     print_lines(f"{out}: {solved} of {len(traced)} puzzles solved{hint}")
 
 
-def _check_count(puzzles: int, views: int) -> None:
-    if puzzles * views > MOST_BOARDS:
-        found = f"{puzzles} puzzles with {views} views"
+def _check_count(puzzles: int, attempts: int) -> None:
+    if puzzles * attempts > MOST_BOARDS:
+        found = f"{puzzles} puzzles with {attempts} attempts"
         raise InputError(f"PUZZLE: found {found}, expected at most {MOST_BOARDS} boards on a page")
 
 

@@ -1,11 +1,12 @@
 """Traces of ARC tasks: attempts at each test input through augmentations of its task. Entry: `trace_tasks`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Integer
 
-from trm.puzzles.kinds.arc.augmentations import Augmentation, parse_name
+from trm.puzzles.kinds.arc.augmentations import SEPARATOR, Augmentation, parse_name
 from trm.puzzles.kinds.arc.frames import crop, to_frame
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, END, PAD, Grid
 from trm.puzzles.kinds.arc.tasks import Task
@@ -34,7 +35,9 @@ def trace_tasks(
             undone = _undo(trace(model.weights, model.config, seen.astype(np.int32), rows, steps), augmentations)
             question, truth = _place(pair.input), _place(pair.output) if pair.known else None
             attempts = (judge_attempt(model.kind, question, truth, undone, i) for i in range(len(augmentations)))
-            found.append(PuzzleTrace(question, truth, tuple(attempts)))
+            ways = ["as it is" if SEPARATOR not in names[row] else "augmentation" for row in identifiers]
+            judged = tuple(replace(a, way=way) for a, way in zip(attempts, ways, strict=True))
+            found.append(PuzzleTrace(question, truth, judged))
             titles.append(f"{task.name}: test input {number} of {len(tests)}")
     return found, titles
 

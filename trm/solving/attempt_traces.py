@@ -1,15 +1,21 @@
-"""Traces of several attempts at each puzzle, judged: each attempt sees the puzzle through another view.
+"""Traces of several attempts at each puzzle, judged: each sees the puzzle through another view, or starts at random.
 
 Entry: `trace_puzzles`.
 """
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import replace
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from trm.model.recursions import Latents
 from trm.puzzles.kinds.kind import PuzzleKind
+from trm.solving.attempts import START_NOISE
+from trm.solving.slots import begin_latents, latent_names
 from trm.solving.trace import Trace, trace
 from trm.solving.trained_model import TrainedModel
 from trm.solving.views import make_views
@@ -30,6 +36,8 @@ class AttemptTrace:
     """Cells that differ from the truth or, where it is not known, that break the rules."""
     solved: Bool[np.ndarray, "steps cycles"] | None
     """Whether the answer is the truth or obeys the rules; None where neither is known."""
+    way: str = ""
+    """What sets the attempt apart from the others, in words."""
 
     @property
     def solved_after(self) -> int | None:
@@ -69,28 +77,44 @@ def trace_puzzles(
     steps: int | None = None,
     seed: int = 0,
     truths: Sequence[Integer[np.ndarray, " seq_len"] | None] | None = None,
+    starts: int = 0,
 ) -> list[PuzzleTrace]:
-    """Trace attempts at puzzles, one for each view; the first sees the puzzle as it is.
+    """Trace attempts at puzzles: one for each view, the first of which is the puzzle as it is, then random starts.
 
-    Raises InputError for more views than there are, and for tokens out of range.
+    A random start sees the puzzle as it is and begins from the initial latents with noise, as `trm solve` does when
+    there are no more views. Raises InputError for more views than there are, and for tokens out of range.
     """
     symmetries = make_views(model.metadata, views, seed)
-    puzzles, seq_len = questions.shape
-    seen = symmetries.apply(questions).reshape(-1, seq_len).astype(np.int32)
-    found = trace(model.weights, model.config, seen, np.zeros(len(seen), np.int32), steps)
-    which = np.tile(np.arange(views), puzzles)
+    puzzles = len(questions)
+    ways = ["as it is", *["symmetry"] * (views - 1), *["random start"] * starts]
+    which = np.tile([*range(views), *[0] * starts], puzzles)
+    inputs = np.repeat(questions, len(ways), axis=0)
+    latents = _begin(model, inputs, np.tile([way == "random start" for way in ways], puzzles), seed)
+    seen = symmetries.apply_each(inputs, which).astype(np.int32)
+    found = trace(model.weights, model.config, seen, np.zeros(len(seen), np.int32), steps, latents)
     places = np.argsort(symmetries.cells, axis=1)[which]
     predictions = np.stack([[symmetries.undo_each(cycle, which) for cycle in cycles] for cycles in found.predictions])
     confidence = np.take_along_axis(found.confidence, places[None, None], axis=-1)
     found = found._replace(predictions=predictions, confidence=confidence)
-    return [
-        PuzzleTrace(
-            question,
-            truth,
-            tuple(judge_attempt(model.kind, question, truth, found, i * views + view) for view in range(views)),
-        )
-        for i, (question, truth) in enumerate(zip(questions, truths or [None] * puzzles, strict=True))
-    ]
+
+    def judge(i: int) -> PuzzleTrace:
+        question, truth = questions[i], truths[i] if truths else None
+        attempts = (judge_attempt(model.kind, question, truth, found, i * len(ways) + j) for j in range(len(ways)))
+        return PuzzleTrace(question, truth, tuple(replace(a, way=way) for a, way in zip(attempts, ways, strict=True)))
+
+    return [judge(i) for i in range(puzzles)]
+
+
+def _begin(
+    model: TrainedModel, inputs: Integer[np.ndarray, "batch seq_len"], random: Bool[np.ndarray, " batch"], seed: int
+) -> Latents:
+    """Return the latents that each attempt begins from."""
+    initial = model.weights.model.initial_latents(inputs.shape)
+    if not random.any():
+        return initial
+    keys = jax.random.split(jax.random.key(seed), len(inputs))
+    noise = jnp.asarray(np.where(random, START_NOISE, 0.0), jnp.float32)
+    return begin_latents(initial, keys, noise, tuple(latent_names(initial)))
 
 
 def judge_attempt(

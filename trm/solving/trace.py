@@ -38,20 +38,24 @@ def trace(
     inputs: Integer[np.ndarray, "batch seq_len"],
     puzzle_identifiers: Integer[np.ndarray, " batch"],
     steps: int | None = None,
+    latents: Latents | None = None,
 ) -> Trace:
     """Run `steps` supervision steps on a batch of puzzles (default: as in training).
 
-    A recursion without H cycles has one in each step. Raises InputError as `reason` does.
+    Without `latents` each puzzle starts from the initial latents. A recursion without H cycles has one in each step.
+    Raises InputError as `reason` does.
     """
     check_inputs(weights, inputs, puzzle_identifiers)
     steps = steps or config.halting.halt_max_steps
-    found = _trace(config, steps, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers))
+    if latents is None:
+        latents = weights.model.initial_latents(inputs.shape)
+    found = _trace(config, steps, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers), latents)
     return Trace(*jax.device_get(found))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _trace(
-    config: Config, steps: int, weights: Weights, inputs: Array, puzzle_identifiers: Array
+    config: Config, steps: int, weights: Weights, inputs: Array, puzzle_identifiers: Array, latents: Latents
 ) -> tuple[Array, Array, Array, Array]:
     weights = jax.tree.map(jnp.asarray, weights)
     model = weights.model
@@ -67,4 +71,4 @@ def _trace(
         q_halt = jax.nn.sigmoid(every.q_halt_logits)
         return z, (every.predictions, certain, q_halt, wants_to_halt(outputs, config.halting))
 
-    return jax.lax.scan(step, model.initial_latents(inputs.shape), length=steps)[1]
+    return jax.lax.scan(step, latents, length=steps)[1]

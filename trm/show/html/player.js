@@ -142,6 +142,7 @@
       const wins = several && i === puzzle.winner;
       const name = several ? `Attempt ${i + 1}` : "Answer";
       const caption = make("figcaption", {}, make("span", {}, name));
+      if (several && attempt.way) caption.firstChild.append(make("small", {}, ` ${attempt.way}`));
       const known = attempt.solved_after || !attempt.solved || puzzle.truth;
       if (wins) caption.append(make("span", { class: "badge" }, known ? "★ winner" : "most confident"));
       const state = make("p", { class: "state" });
@@ -158,8 +159,8 @@
   }
   const attempts = puzzles[0].attempts.length;
   byId("intro").textContent =
-    `${count(puzzles.length, "puzzle")}, ${count(steps, "supervision step")} of ${count(cycles, "H cycle")}.` +
-    (attempts > 1 ? ` ${attempts} attempts each: the first sees the puzzle as it is, the others through a symmetry.` : "");
+    `${count(puzzles.length, "puzzle")}${attempts > 1 ? ` with ${attempts} attempts each` : ""}, ` +
+    `${count(steps, "supervision step")} of ${count(cycles, "H cycle")}.`;
 
   const before = () => {
     if (now.step === 0) return null;
@@ -195,7 +196,7 @@
       if (frame < 0) { state.append("the puzzle"); continue; }
       const solved = attempt.solved && attempt.solved[frame];
       const verdict = solved ? "solved" : attempt.solved ? (wrongs ? `${count(wrongs, "wrong cell")}` : "not solved") : "";
-      const rest = [`${changes} changed`, `cells ${(100 * sure / Math.max(free, 1)).toFixed(0)} % sure`,
+      const rest = [`${changes} changed`, `cells ${(100 * sure / Math.max(free, 1)).toFixed(0)}\u00a0% sure`,
         `q_halt ${attempt.q_halt[frame].toFixed(3)}`];
       if (attempt.halting_step && now.step >= attempt.halting_step && now.cycle === cycles)
         rest.push(`would have halted after step ${attempt.halting_step}`);

@@ -55,6 +55,7 @@ def _describe_attempt(attempt: AttemptTrace) -> dict[str, Any]:
         "wrong": _encode(attempt.wrong.astype(np.uint8)),
         "solved": None if attempt.solved is None else attempt.solved.ravel().tolist(),
         "q_halt": attempt.q_halt.astype(float).round(4).ravel().tolist(),
+        "way": attempt.way,
         "halting_step": attempt.halting_step,
         "solved_after": attempt.solved_after,
     }
