@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, Integer
 
+from trm.parallel.environment import settled
 from trm.puzzles.kinds.arc.augmentations import SEPARATOR, Augmentation, parse_name
 from trm.puzzles.kinds.arc.frames import crop, to_frame
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, END, PAD, Grid
@@ -17,6 +18,7 @@ from trm.solving.trace import Trace, trace
 from trm.solving.trained_model import TrainedModel
 
 
+@settled()
 def trace_tasks(
     model: TrainedModel, tasks: Sequence[Task], names: Sequence[str], views: int = 1, steps: int | None = None
 ) -> tuple[list[PuzzleTrace], list[str]]:

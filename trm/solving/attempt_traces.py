@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Integer
 
 from trm.model.recursions import Latents
+from trm.parallel.environment import settled
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.solving.attempts import START_NOISE
 from trm.solving.slots import begin_latents, latent_names
@@ -70,6 +71,7 @@ class PuzzleTrace:
         return ranks.index(min(ranks))
 
 
+@settled()
 def trace_puzzles(
     model: TrainedModel,
     questions: Integer[np.ndarray, "puzzles seq_len"],
