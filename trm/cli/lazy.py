@@ -25,6 +25,10 @@ COMMANDS = {
         "solve:solve_command",
         "Solve Sudokus and mazes, written row by row, or tasks of ARC as JSON that a model was trained on.",
     ),
+    "render": (
+        "render:render_command",
+        "Write a page that plays how a network reasons about puzzles, step by step.",
+    ),
     "export": (
         "weights:export_command",
         "Write the weights of a checkpoint to a file, for this program or for the original.",

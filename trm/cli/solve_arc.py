@@ -1,4 +1,4 @@
-"""`trm solve` with ARC: tasks as JSON in, grids out. Entry: `solve_arc`."""
+"""`trm solve` with ARC: tasks as JSON in, grids out. Entry: `solve_arc`; `read_tasks`, `read_names`."""
 
 import csv
 import json
@@ -36,8 +36,8 @@ def solve_arc(
     output: Output,
 ) -> None:
     """Solve tasks, given as JSON, a file or `-` for standard input, and write the best answers to each test input."""
-    names = _read_names(model, data)
-    tasks = _read(source)
+    names = read_names(model, data)
+    tasks = read_tasks(source)
     solved = solve_tasks(model.weights, model.config, mesh, tasks, names, options, SLOTS * mesh.size, views)
     if output == "text":
         _draw(tasks, solved)
@@ -50,7 +50,7 @@ def solve_arc(
         _write_csv(solved)
 
 
-def _read_names(model: TrainedModel, data: Path | None) -> list[str]:
+def read_names(model: TrainedModel, data: Path | None) -> list[str]:
     """Return the names of the model's identifiers, out of the puzzle set that it was trained on."""
     directories = [str(data)] if data else model.config.data.train_paths
     where = ", ".join(directories)
@@ -76,7 +76,8 @@ def _read_names(model: TrainedModel, data: Path | None) -> list[str]:
     return names
 
 
-def _read(source: str) -> list[Task]:
+def read_tasks(source: str) -> list[Task]:
+    """Return the tasks in JSON, in a file, or in standard input (`-`)."""
     if source == "-":
         return parse_tasks(read_standard_input(), "standard input")
     if source.lstrip().startswith(("{", "[")):

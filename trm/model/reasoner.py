@@ -103,14 +103,17 @@ class Reasoner(eqx.Module):
         Gradients reach the weights and `rows` through the last H cycles; the latents that are returned carry none,
         except with `plain_derivatives`.
         """
-        plain = self.plain_derivatives
         z = self.recursion(self.embed(inputs, rows), z)
-        answer = self.recursion.answer(z)
+        return z if self.plain_derivatives else jax.lax.stop_gradient(z), self.read(z)
+
+    def read(self, z: Latents) -> Outputs:
+        """Read latents with the heads."""
+        plain, answer = self.plain_derivatives, self.recursion.answer(z)
         logits = linear(answer[..., self.prefix_len :, :], self.lm_head, rounded=True, plain=plain)
         if self.digits:
             logits = token_logits(logits[..., 0])
         q = self.q_head(pool(answer) if self.digits else answer[..., 0, :], plain)
-        return z if plain else jax.lax.stop_gradient(z), Outputs(logits, q[..., 0], q[..., 1])
+        return Outputs(logits, q[..., 0], q[..., 1])
 
     @property
     def vocab_size(self) -> int:

@@ -55,24 +55,13 @@ def solve_tasks(
     `names` are those of the puzzle identifiers in training. Raises InputError for a task without a name among them, for
     more views than a task has augmentations, and as `trm.solving.solve.solve_candidates` does.
     """
-    known: dict[str, list[int]] = defaultdict(list)
-    for identifier, name in enumerate(names):
-        known[name.split(SEPARATOR)[0]].append(identifier)
     identifiers: list[int] = []
     frames: list[np.ndarray] = []
     sizes: list[tuple[str, int, int]] = []
-    for task in tasks:
-        seen = known.get(task.name, [])
-        if not seen:
-            raise InputError(
-                f"task {task.name}: found no puzzle embedding of it, expected a task that the model was trained on: "
-                f"build a puzzle set that has it and fine-tune (configuration arc_finetune_embeddings)"
-            )
-        if views is not None and views > len(seen):
-            raise InputError(f"views: found {views}, expected at most {len(seen)}, as there are of task {task.name}")
-        augmentations = [parse_name(names[identifier])[1] for identifier in seen[:views]]
+    for task, seen in zip(tasks, identifiers_of(tasks, names, views), strict=True):
+        augmentations = [parse_name(names[identifier])[1] for identifier in seen]
         for number, pair in enumerate(pair for pair in task.pairs if pair.is_test):
-            identifiers += seen[:views]
+            identifiers += seen
             frames += [to_frame(augmentation.apply(pair.input)) for augmentation in augmentations]
             sizes.append((task.name, number, len(augmentations)))
     inputs, of_inputs = np.stack(frames).astype(np.int32), np.array(identifiers, np.int32)
@@ -86,3 +75,23 @@ def solve_tasks(
         SolvedTest(task, test, rankings[task][test].candidates, int(spent.sum()))
         for (task, test, _), spent in zip(sizes, steps, strict=True)
     ]
+
+
+def identifiers_of(tasks: Sequence[Task], names: Sequence[str], views: int | None = None) -> list[list[int]]:
+    """Return the identifiers of the first `views` augmentations of each task, or of all, by their `names`.
+
+    Raises InputError for a task without a name among them, and for more views than a task has augmentations.
+    """
+    known: dict[str, list[int]] = defaultdict(list)
+    for identifier, name in enumerate(names):
+        known[name.split(SEPARATOR)[0]].append(identifier)
+    for task in tasks:
+        seen = known.get(task.name, [])
+        if not seen:
+            raise InputError(
+                f"task {task.name}: found no puzzle embedding of it, expected a task that the model was trained on: "
+                f"build a puzzle set that has it and fine-tune (configuration arc_finetune_embeddings)"
+            )
+        if views is not None and views > len(seen):
+            raise InputError(f"views: found {views}, expected at most {len(seen)}, as there are of task {task.name}")
+    return [known[task.name][:views] for task in tasks]

@@ -41,10 +41,11 @@ def log_softmax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vo
     return jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
 
 
-_LOG_PROBABILITIES: dict[LossType, Callable] = {
+LOG_PROBABILITIES: dict[LossType, Callable] = {
     "stablemax_cross_entropy": log_stablemax,
     "softmax_cross_entropy": log_softmax,
 }
+"""Log probabilities of the tokens from logits, by the loss."""
 
 
 def token_losses(
@@ -58,7 +59,7 @@ def token_losses(
 
     Smoothing is over the tokens that an answer may have.
     """
-    log_probabilities = _LOG_PROBABILITIES[loss_type](logits)
+    log_probabilities = LOG_PROBABILITIES[loss_type](logits)
     of_labels = jnp.take_along_axis(log_probabilities, jnp.where(valid, labels, 0)[..., None], axis=-1)[..., 0]
     if label_smoothing:
         smooth = log_probabilities.mean(axis=-1, where=logits > IMPOSSIBLE)

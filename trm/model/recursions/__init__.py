@@ -20,6 +20,7 @@ from trm.model.recursions.base import (
     check_model,
     draw_initial,
     repeat,
+    repeat_and_keep,
     unused_sizes,
     without_gradient,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "check_model",
     "draw_initial",
     "repeat",
+    "repeat_and_keep",
     "unused_sizes",
     "without_gradient",
 ]

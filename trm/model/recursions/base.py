@@ -85,6 +85,13 @@ class Recursion(eqx.Module, Generic[Z]):
     def passes(cls, config: ModelConfig) -> tuple[Passes, ...]:
         """Count the passes through each network in a supervision step."""
 
+    def every_cycle(self, x: Hidden, z: Z) -> Z:
+        """Return the latents after each H cycle of a supervision step, on a first axis; without cycles, after the step.
+
+        For looking at, not for training. The last are those of the call, up to rounding.
+        """
+        return jax.tree.map(lambda leaf: leaf[None], self(x, z))
+
     def answer(self, z: Z) -> Hidden:
         """Return the latent that the heads read."""
         return getattr(z, self.answer_latent)
@@ -143,6 +150,16 @@ def repeat(update: Callable[[T], T], z: T, times: int, unroll: bool = False) -> 
     return jax.lax.scan(lambda z, _: (update(z), None), z, length=times, unroll=unroll)[0]
 
 
+def repeat_and_keep(update: Callable[[T], T], z: T, times: int) -> T:
+    """Update `times` times; return what there was after each update, on a first axis."""
+
+    def keep(z: T, _: None) -> tuple[T, T]:
+        z = update(z)
+        return z, z
+
+    return jax.lax.scan(keep, z, length=times)[1]
+
+
 def without_gradient(cycle: Callable[[W, Array, Z], Z], weights: W, x: Hidden, z: Z, times: int) -> Z:
     """Run `times` cycles of `cycle(weights, x, z)` that no gradient passes."""
     if not times:
@@ -188,6 +205,10 @@ class OneNetwork(Recursion[Z]):
         if self.differentiated_cycles > 1:
             z = repeat(lambda z: cast.h_cycle(x, z), z, self.differentiated_cycles - 1, self.unroll)
         return cast.h_cycle(x, z)
+
+    def every_cycle(self, x: Hidden, z: Z) -> Z:
+        cast = eqx.tree_at(lambda recursion: recursion.network, self, cast_once(self.network, x.dtype))
+        return repeat_and_keep(lambda z: cast.h_cycle(x, z), z, self.H_cycles)
 
     @abc.abstractmethod
     def h_cycle(self, x: Hidden, z: Z) -> Z:

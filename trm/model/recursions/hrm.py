@@ -16,6 +16,7 @@ from trm.model.recursions.base import (
     TwoLatents,
     draw_initial,
     repeat,
+    repeat_and_keep,
     without_gradient,
 )
 
@@ -45,6 +46,10 @@ class HRM(Recursion[TwoLatents]):
         z = without_gradient(self._h_cycle, networks, x, z, self.H_cycles - 1)
         z = without_gradient(_l_update, networks, x, z, self.L_cycles - 1)
         return _h_update(networks, _l_update(networks, x, z))
+
+    def every_cycle(self, x: Hidden, z: TwoLatents) -> TwoLatents:
+        networks = cast_once((self.H_network, self.L_network), x.dtype)
+        return repeat_and_keep(lambda z: self._h_cycle(networks, x, z), z, self.H_cycles)
 
     @classmethod
     def passes(cls, config: ModelConfig) -> tuple[Passes, ...]:

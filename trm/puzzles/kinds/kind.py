@@ -41,6 +41,23 @@ class Problem(NamedTuple):
     """Whether nothing can be its answer."""
 
 
+class Picture(NamedTuple):
+    """How boards of a kind are drawn on a page: as a table of characters, or of cells that a style sheet fills."""
+
+    width: int
+    """Cells in a row."""
+    characters: tuple[str, ...]
+    """What a cell shows, by token."""
+    names: tuple[str, ...]
+    """What a screen reader says, by token."""
+    classes: tuple[str, ...] = ()
+    """CSS class of a cell, by token; none: cells are not filled."""
+    box: tuple[int, int] | None = None
+    """Rows and columns of the boxes that thick lines part."""
+    open: tuple[int, ...] = ()
+    """Tokens of a question that its answer may replace; cells with others are given."""
+
+
 class PuzzleKind(abc.ABC):
     """One kind of puzzle. Token 0 is padding; `characters` names the others."""
 
@@ -141,6 +158,10 @@ class PuzzleKind(abc.ABC):
         """Return scores of each answer besides its comparison with the label, by name; their means are reported."""
         return {}
 
+    def wrong_cells(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, "puzzles seq_len"]:
+        """Mark the cells of each answer that the rules alone show to be wrong; an answer without any may be wrong."""
+        return np.zeros(answers.shape, dtype=bool)
+
     # Symmetries and augmentation
 
     def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries | None:
@@ -217,3 +238,10 @@ class PuzzleKind(abc.ABC):
             wrong = truth is not None and truth[cell] != answer[cell]
             text.append(f"{character} ", "bold red" if wrong else "bold" if character == given else "cyan")
         return text
+
+    def picture(self, seq_len: int, vocab_size: int) -> Picture:
+        """Return how boards are drawn on a page: their characters, or the numbers of their tokens."""
+        side = math.isqrt(seq_len)
+        width = side if side * side == seq_len else seq_len
+        characters = ("?", *self.characters) if self.characters else tuple(map(str, range(vocab_size)))
+        return Picture(width, characters, characters)

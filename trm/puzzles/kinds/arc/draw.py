@@ -7,6 +7,9 @@ from rich.text import Text
 STYLES = "black blue red green yellow grey50 magenta dark_orange deep_sky_blue1 dark_red".split()
 """Colours 0 to 9, close to those of the ARC web site."""
 
+COLORS = ("black", "blue", "red", "green", "yellow", "grey", "magenta", "orange", "sky blue", "maroon")
+"""Their names."""
+
 
 def draw_grid(frame: Integer[np.ndarray, "rows columns"]) -> Text:
     """Draw the part of a frame of ARC tokens that has colours, two columns to a cell."""

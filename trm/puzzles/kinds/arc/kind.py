@@ -12,10 +12,10 @@ from rich.text import Text
 
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleArrays
-from trm.puzzles.kinds.arc.draw import draw_grid
+from trm.puzzles.kinds.arc.draw import COLORS, draw_grid
 from trm.puzzles.kinds.arc.frames import augment_frames, find_gaps, is_framed
-from trm.puzzles.kinds.arc.grids import ARC_SIDE, SEQ_LEN, VOCAB_SIZE
-from trm.puzzles.kinds.kind import PuzzleKind, Tokens
+from trm.puzzles.kinds.arc.grids import ARC_COLORS, ARC_SIDE, SEQ_LEN, VOCAB_SIZE
+from trm.puzzles.kinds.kind import Picture, PuzzleKind, Tokens
 
 
 class Places(NamedTuple):
@@ -83,6 +83,11 @@ class Arc(PuzzleKind):
         truth: Integer[np.ndarray, " seq_len"] | None = None,
     ) -> Text:
         return draw_grid(answer.reshape(ARC_SIDE, ARC_SIDE))
+
+    def picture(self, seq_len: int, vocab_size: int) -> Picture:
+        classes = ("padding", "end", *(f"arc-{color}" for color in range(ARC_COLORS)))
+        names = ("padding", "end", *COLORS)
+        return Picture(ARC_SIDE, ("",) * VOCAB_SIZE, names, classes, open=tuple(range(VOCAB_SIZE)))
 
 
 def _stays(

@@ -10,9 +10,17 @@ from rich.text import Text
 
 from trm.errors import InputError
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
-from trm.puzzles.kinds.kind import Problem, PuzzleKind, Question, Tokens
+from trm.puzzles.kinds.kind import Picture, Problem, PuzzleKind, Question, Tokens
 from trm.puzzles.kinds.maze.draw import draw_maze
-from trm.puzzles.kinds.maze.rules import MAZE_CHARACTERS, SMALLEST, Boards, count_moves, is_shortest_path
+from trm.puzzles.kinds.maze.rules import (
+    FREE,
+    MAZE_CHARACTERS,
+    SMALLEST,
+    Boards,
+    count_moves,
+    find_wrong,
+    is_shortest_path,
+)
 from trm.puzzles.kinds.maze.text import QUESTION_CHARACTERS, parse_maze, read_mazes
 from trm.puzzles.kinds.symmetries import Symmetries, dihedral_symmetries, least_rows
 
@@ -49,6 +57,9 @@ class Maze(PuzzleKind):
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
         return is_shortest_path(_boards(questions), _boards(answers))
 
+    def wrong_cells(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, "puzzles seq_len"]:
+        return find_wrong(_boards(questions), _boards(answers)).reshape(answers.shape)
+
     def metrics(self, questions: Tokens, answers: Tokens) -> Mapping[str, Bool[np.ndarray, " puzzles"]]:
         """Return whether each answer is some shortest path, the label or another."""
         return {"shortest_path_accuracy": self.solved(questions, answers)}
@@ -78,6 +89,10 @@ class Maze(PuzzleKind):
         truth: Integer[np.ndarray, " seq_len"] | None = None,
     ) -> Text:
         return draw_maze(_boards(answer[None])[0])
+
+    def picture(self, seq_len: int, vocab_size: int) -> Picture:
+        classes = ("padding", "wall", "free", "start", "goal", "path")
+        return Picture(math.isqrt(seq_len), ("?", "", "", "S", "G", ""), classes, classes, open=(FREE,))
 
     def _dihedral(self, transforms: Integer[np.ndarray, " symmetries"], seq_len: int) -> Symmetries:
         return dihedral_symmetries(transforms, seq_len, len(self.characters) + 1)

@@ -1,4 +1,4 @@
-"""Rules of mazes on a square board, and their labels. Entry: `is_shortest_path`, `shortest_path`.
+"""Rules of mazes on a square board, and their labels. Entry: `is_shortest_path`, `shortest_path`, `find_wrong`.
 
 A board is an (n, n) array of tokens: 1 to 5 for wall, free, start, goal and path, written `# SGo`; 0 is padding. A
 question has one start, one goal and no path; its answer is the question with path on the inner cells of one shortest
@@ -121,3 +121,10 @@ def is_shortest_path(questions: Boards, answers: Boards) -> Bool[np.ndarray, " b
 def misplaced(questions: Boards, answers: Boards) -> Bool[np.ndarray, "boards n n"]:
     """Say where an answer differs from its question otherwise than by path on a free cell."""
     return (answers != questions) & ~((answers == PATH) & (questions == FREE))
+
+
+def find_wrong(questions: Boards, answers: Boards) -> Bool[np.ndarray, "boards n n"]:
+    """Mark what is misplaced on each answer, and path that lies on no shortest path."""
+    through = distances(questions, START) + distances(questions, GOAL)
+    astray = through != count_moves(questions)[:, None, None]
+    return misplaced(questions, answers) | ((answers == PATH) & astray)

@@ -8,10 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Integer
 from rich.text import Text
 
-from trm.puzzles.kinds.kind import Problem, PuzzleKind, Question, Tokens
+from trm.puzzles.kinds.kind import Picture, Problem, PuzzleKind, Question, Tokens
 from trm.puzzles.kinds.sudoku.draw import draw_sudoku
 from trm.puzzles.kinds.sudoku.problems import find_problem
-from trm.puzzles.kinds.sudoku.rules import SIDES, TOKEN_OF_DIGIT_0, Board, Boards, obeys_rules
+from trm.puzzles.kinds.sudoku.rules import SIDES, TOKEN_OF_DIGIT_0, Board, Boards, box_shape, find_wrong, obeys_rules
 from trm.puzzles.kinds.sudoku.symmetries import canonical_forms, draw_on_tokens
 from trm.puzzles.kinds.sudoku.text import DIGITS, format_board, parse_board, read_sudokus
 from trm.puzzles.kinds.symmetries import Symmetries
@@ -54,6 +54,9 @@ class Sudoku(PuzzleKind):
         boards = _boards(questions), _boards(answers)
         return (boards[0] >= 0).all(axis=(1, 2)) & obeys_rules(*boards)
 
+    def wrong_cells(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, "puzzles seq_len"]:
+        return find_wrong(_boards(questions), _boards(answers)).reshape(answers.shape)
+
     def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries:
         return draw_on_tokens(rng, count, math.isqrt(seq_len))
 
@@ -68,6 +71,11 @@ class Sudoku(PuzzleKind):
         truth: Integer[np.ndarray, " seq_len"] | None = None,
     ) -> Text:
         return draw_sudoku(_board(question), _board(answer), None if truth is None else _board(truth))
+
+    def picture(self, seq_len: int, vocab_size: int) -> Picture:
+        side = math.isqrt(seq_len)
+        digits = tuple(str(digit) for digit in range(1, side + 1))
+        return Picture(side, ("?", "", *digits), ("padding", "blank", *digits), box=box_shape(side), open=(1,))
 
 
 def _digits(tokens: Integer[np.ndarray, "*shape"]) -> Integer[np.ndarray, "*shape"]:

@@ -1,4 +1,4 @@
-"""Rules of Sudoku on boards of any size. Entry: `obeys_rules`.
+"""Rules of Sudoku on boards of any size. Entry: `obeys_rules`, `find_wrong`.
 
 A board is an (n, n) array of digits 1 to n, 0 for a blank. Tokens are digits plus one: 0 is padding and 1 a blank, so
 the vocabulary has n + 2 tokens. Boxes are as square as n allows, wider than high: 2x2 for n = 4, 2x3 for 6, 3x3 for 9.
@@ -38,3 +38,14 @@ def obeys_rules(questions: Boards, answers: Boards) -> Bool[np.ndarray, " boards
     flat = answers.reshape(len(answers), n * n)
     complete = (np.sort(flat[:, units(n)], axis=-1) == np.arange(1, n + 1)).all(axis=(1, 2))
     return complete & ((questions == 0) | (questions == answers)).all(axis=(1, 2))
+
+
+def find_wrong(questions: Boards, answers: Boards) -> Bool[np.ndarray, "boards n n"]:
+    """Mark the cells of each answer without a digit, with another one than the clue, or with one twice in a unit."""
+    n = answers.shape[-1]
+    flat, clues = (boards.reshape(len(boards), n * n) for boards in (answers, questions))
+    wrong = (flat < 1) | (flat > n) | ((clues > 0) & (clues != flat))
+    for unit in units(n):
+        digits = flat[:, unit]
+        wrong[:, unit] |= (digits[:, :, None] == digits[:, None, :]).sum(axis=2) > 1
+    return wrong.reshape(answers.shape)

@@ -1,0 +1,199 @@
+"""The player's page: what is in it, that it asks for nothing, and how it behaves in a browser."""
+
+import base64
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import check_mistake, run_trm
+
+import trm
+from trm.puzzles.kinds.kind import Picture
+from trm.puzzles.kinds.registry import KINDS
+from trm.show.html.player import make_player
+from trm.solving.attempt_traces import PuzzleTrace, trace_puzzles
+
+PUZZLE = "3654.24...5..32.4..4..232....4.....5"
+NAME = "</script><img src=x onerror=alert(1)>&\u2028"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+VOID = {"meta", "input", "img", "link", "br"}
+
+
+class _Page(HTMLParser):
+    """Collects the tags of a page, requires that they are closed in order, and keeps the text of each script."""
+
+    def __init__(self):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict]] = []
+        self.scripts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_startendtag(self, tag: str, attrs: Any) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] == ["script"]:
+            self.scripts[-1] += data
+
+
+@pytest.fixture(scope="module")
+def traced() -> list[PuzzleTrace]:
+    model = trm.load("sudoku-6x6").in_fast_dtype()
+    return trace_puzzles(model, model.parse(PUZZLE).astype(np.int32)[None], views=2, steps=4)
+
+
+@pytest.fixture(scope="module")
+def page(traced: list[PuzzleTrace]) -> str:
+    return make_player(NAME, KINDS["sudoku"].picture(36, 8), [NAME], traced)
+
+
+def test_the_page_is_whole_and_has_the_traces(page: str, traced: list[PuzzleTrace]):
+    parser = _Page()
+    parser.feed(page)
+    parser.close()
+    assert not parser.open
+    assert "img" not in [tag for tag, _ in parser.tags]
+    data, script = parser.scripts
+    assert "addEventListener" in script
+    found = json.loads(data)
+    assert (found["steps"], found["cycles"]) == traced[0].attempts[0].q_halt.shape
+    (puzzle,) = found["puzzles"]
+    assert puzzle["name"] == NAME
+    assert puzzle["winner"] == traced[0].winner
+    assert len(puzzle["attempts"]) == 2
+    for described, attempt in zip(puzzle["attempts"], traced[0].attempts, strict=True):
+        tokens = np.frombuffer(base64.b64decode(described["tokens"]), "<u2")
+        np.testing.assert_array_equal(tokens.reshape(attempt.predictions.shape), attempt.predictions)
+        certain = np.frombuffer(base64.b64decode(described["confidence"]), np.uint8) / 255
+        np.testing.assert_allclose(certain.reshape(attempt.confidence.shape), attempt.confidence, atol=1 / 255)
+        assert described["solved_after"] == attempt.solved_after
+
+
+def test_the_page_asks_for_nothing(page: str):
+    parser = _Page()
+    parser.feed(page)
+    assert not [name for _, attributes in parser.tags for name in attributes if name in ("src", "href", "srcset")]
+    # The name of the vocabulary of SVG is no address that is asked.
+    assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
+    assert not re.findall(r"url\(|@import|fetch\(|XMLHttpRequest|import\(", page)
+    policies = [a["content"] for _, a in parser.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    assert len(policies) == 1
+    assert policies[0].startswith("default-src 'none';")
+
+
+def test_pictures_of_all_kinds():
+    for name, seq_len, vocab_size in (("sudoku", 36, 8), ("maze", 81, 6), ("arc", 900, 12), ("other", 7, 30)):
+        picture = KINDS[name].picture(seq_len, vocab_size)
+        assert len(picture.characters) == len(picture.names) == vocab_size
+        assert len(picture.classes) in (0, vocab_size)
+        assert seq_len % picture.width == 0
+    assert KINDS["sudoku"].picture(36, 8).box == (2, 3)
+    assert KINDS["other"].picture(7, 3) == Picture(7, ("0", "1", "2"), ("0", "1", "2"))
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture):
+    out = tmp_path / "player.html"
+    code, printed, err = run_trm(capsys, "render", "sudoku-6x6", PUZZLE, PUZZLE, "--steps", 3, "-o", out)
+    assert (code, err) == (0, "")
+    assert printed == f"{out}: 2 of 2 puzzles solved; open it in a browser\n"
+    parser = _Page()
+    parser.feed(out.read_text(encoding="utf-8"))
+    found = json.loads(parser.scripts[0])
+    assert [puzzle["name"] for puzzle in found["puzzles"]] == ["Puzzle 1", "Puzzle 2"]
+    assert found["steps"] == 3
+    check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(out)], "already exists")
+    check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(tmp_path / "b"), "--views", "99"], "at most 64")
+
+
+# In a browser
+
+
+@pytest.fixture
+def browser():
+    """Yield headless Chromium, driven by Playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.mark.processes
+def test_in_a_browser(browser: Any, page: str, traced: list[PuzzleTrace], tmp_path: Path):
+    path = tmp_path / "player.html"
+    path.write_text(page, encoding="utf-8")
+    steps, cycles = traced[0].attempts[0].q_halt.shape
+    said: list[str] = []
+    asked: list[str] = []
+
+    def open_page(**options: Any) -> Any:
+        view = browser.new_context(**options).new_page()
+        view.on("console", lambda message: said.append(message.text))
+        view.on("pageerror", lambda error: said.append(str(error)))
+        view.on("request", lambda request: asked.append(request.url))
+        view.goto(path.as_uri())
+        return view
+
+    view = open_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
+
+    def cells(attempt: int = 0) -> list[str]:
+        return view.locator("table.board").nth(attempt).locator("td").all_inner_texts()
+
+    def expected(step: int, cycle: int, attempt: int = 0) -> list[str]:
+        tokens = traced[0].attempts[attempt].predictions[step - 1, cycle - 1]
+        return ["?" if token == 0 else "" if token == 1 else str(token - 1) for token in tokens.tolist()]
+
+    assert cells() == [c.replace(".", "") for c in PUZZLE]
+    view.keyboard.press("ArrowRight")
+    assert cells() == expected(1, cycles)
+    assert cells(1) == expected(1, cycles, attempt=1)
+    view.keyboard.press("ArrowLeft")
+    view.keyboard.press("ArrowUp")
+    assert cells() == expected(1, 1)
+    assert cells() != expected(1, cycles)
+    view.locator("#step").fill(str(steps))
+    assert cells() == expected(steps, cycles)
+    view.locator("#cycle").fill("1")
+    assert cells() == expected(steps, 1)
+    view.keyboard.press("Tab")
+    view.keyboard.press("Home")
+    assert cells() == [c.replace(".", "") for c in PUZZLE]
+    # It plays to its end, and stops there.
+    view.locator("#speed").select_option("200")
+    view.locator("#play").click()
+    assert view.locator("#play").inner_text() == "Pause"
+    view.locator("#play", has_text="Play").wait_for()
+    assert cells() == expected(steps, cycles)
+    assert f"Step {steps}" in view.locator("#status").inner_text()
+    # For those who do not see it.
+    first = view.locator("td").first
+    assert first.get_attribute("aria-label").startswith("3, given")
+    assert view.locator("figure.winner").count() == 1
+    assert view.locator("h2").inner_text().startswith("</script><img")
+
+    colour = "getComputedStyle(document.body).backgroundColor"
+    light = view.evaluate(colour)
+    dark = open_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
+    assert dark.evaluate(colour) != light
+    # On a phone nothing is wider than the window.
+    assert dark.evaluate("document.documentElement.scrollWidth") <= 390
+    assert said == []
+    assert {url.split(":")[0] for url in asked} == {"file"}
+    assert len(asked) == 2

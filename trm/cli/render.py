@@ -1,0 +1,108 @@
+"""`trm render`: a page that plays how a network reasons about puzzles, or a picture of it. Entry: `render_command`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from trm.cli.options import CheckpointFile, Columns, OutFile, Overwrite, SolverSeed, Steps, refuse_existing
+from trm.cli.read_puzzles import PuzzleCommand, read_questions
+from trm.cli.solve_arc import read_names, read_tasks
+from trm.errors import InputError
+from trm.parallel.programs import keep_programs
+from trm.puzzles.text.columns import parse_columns
+from trm.show.console import print_lines, print_warning
+from trm.show.html.player import make_player
+from trm.show.pictures import ENDINGS, write_pictures
+from trm.solving.arc_traces import trace_tasks
+from trm.solving.attempt_traces import trace_puzzles
+from trm.solving.trained_model import load
+from trm.storage.files import atomic_write
+
+MOST_BOARDS = 64
+"""Boards on a page, at most: more of them no browser plays smoothly."""
+
+
+def render_command(
+    checkpoint: CheckpointFile,
+    puzzles: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PUZZLE...", help="Puzzles, files of them in any form, or - for standard input.", show_default=False
+        ),
+    ],
+    out: OutFile = Path("player.html"),
+    overwrite: Overwrite = False,
+    views: Annotated[
+        int,
+        typer.Option(
+            help="Attempts at each puzzle side by side, through different symmetries; with ARC, augmentations.", min=1
+        ),
+    ] = 1,
+    starts: Annotated[
+        int, typer.Option(help="Attempts from random latents beside them; not with ARC.", min=0, show_default=False)
+    ] = 0,
+    steps: Steps = None,
+    seed: SolverSeed = None,
+    columns: Columns = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="With ARC: the puzzle set that the model was trained on, which names its tasks.",
+            show_default="the one in its configuration",
+        ),
+    ] = None,
+) -> None:
+    """Write a page that plays how a network reasons about puzzles, step by step.
+
+    It shows the answer after every supervision step and every H cycle: what changed, what is wrong, how sure the
+    network is of each cell and of all. The page is one file, which needs no network. A name that ends in .svg, .png or
+    .gif gives a picture of the winning attempt instead (PNG and GIF: extra `pictures`).
+
+    Example: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`
+    """
+    refuse_existing(out, overwrite)
+    ending = out.suffix.lower()
+    keep_programs()
+    model = load(checkpoint)
+    for line in model.notes:
+        print_warning(line)
+    if model.kind.solved_from == "tasks":
+        if starts:
+            raise InputError(f"--starts: found {starts} with a model of ARC, expected --views alone")
+        tasks = [task for puzzle in puzzles for task in read_tasks(puzzle)]
+        _check_count(sum(pair.is_test for task in tasks for pair in task.pairs), views)
+        traced, names = trace_tasks(model, tasks, read_names(model, data), views, steps)
+    elif data:
+        raise InputError(f"--data: found a model of {model.kind.name}, expected one of ARC")
+    else:
+        read = [found for puzzle in puzzles for found in read_questions(puzzle, model, parse_columns(columns))]
+        _check_count(len(read), views + starts)
+        names = [
+            f"Puzzle {i}" if question.where == "puzzle" else question.where for i, question in enumerate(read, start=1)
+        ]
+        # What `trm solve` answers with.
+        fast = model.in_fast_dtype()
+        questions = np.stack([question.tokens for question in read])
+        traced = trace_puzzles(fast, questions, views, steps, seed or 0, starts=starts)
+    picture = model.kind.picture(model.metadata.seq_len, model.metadata.vocab_size)
+    with atomic_write(out) as path:
+        if ending in ENDINGS:
+            write_pictures(picture, traced, path, ending)
+        else:
+            page = make_player(f"{checkpoint}: how it reasons", picture, names, traced)
+            path.write_text(page, encoding="utf-8")
+    hint = "" if ending in ENDINGS else "; open it in a browser"
+    solved = sum(any(attempt.solved_after for attempt in puzzle.attempts) for puzzle in traced)
+    print_lines(f"{out}: {solved} of {len(traced)} puzzles solved{hint}")
+
+
+def _check_count(puzzles: int, attempts: int) -> None:
+    if puzzles * attempts > MOST_BOARDS:
+        found = f"{puzzles} puzzles with {attempts} attempts"
+        raise InputError(f"PUZZLE: found {found}, expected at most {MOST_BOARDS} boards on a page")
+
+
+COMMAND_CLASS = PuzzleCommand
+"""What the command line calls the command as."""
