@@ -6,7 +6,7 @@ these. The rules end the attempts at a puzzle; answers in the file are not looke
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -58,7 +58,7 @@ def main(
         solved = int(found.obeys.sum())
         low, high = wilson_interval(solved / count, count)
         seconds, processor_seconds = time.perf_counter() - begin, time.process_time() - processor
-        how: dict[str, Literal["views"] | str | float] = {"views": views, "noise": noise}
+        how: dict[str, Any] = {"views": views, "noise": noise}
         if noise or not views:
             how |= {"noise": noise or attempts_module.START_NOISE, "noise_on": noise_on, "noise_at": noise_at}
         recorder.add(

@@ -155,13 +155,13 @@ def judge(figures: dict[str, float]) -> list[str]:
 def draw(samples: Sequence[Sample], path: Path) -> None:
     """Draw memory, files and threads over the steps as an SVG."""
     try:
-        import matplotlib
+        import matplotlib  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise InputError("--plot: the package matplotlib is missing, expected `pip install 'trm[scripts]'`") from error
     matplotlib.use("svg")
     # The same samples make the same file.
     matplotlib.rcParams["svg.hashsalt"] = "trm"
-    from matplotlib import pyplot
+    from matplotlib import pyplot  # pyright: ignore[reportMissingImports]
 
     figure, axes = pyplot.subplots(1, 3, figsize=(11, 2.8), layout="constrained")
     for axis, name, title in zip(

@@ -112,9 +112,9 @@ def _limit_memory() -> None:
 
 
 def _with_atheris(name: str, target: Target, inputs: int, keep: Path) -> None:
-    import atheris
+    import atheris  # pyright: ignore[reportMissingImports]
 
-    atheris.instrument_all()
+    atheris.instrument_all()  # pyright: ignore[reportAttributeAccessIssue]
     corpus = keep / name / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     for number, data in enumerate(target.seeds()):

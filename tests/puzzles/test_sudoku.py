@@ -293,6 +293,7 @@ def test_tables_of_any_columns(tmp_path: Path):
         np.testing.assert_array_equal(table.questions, [p.question for p in puzzles], err_msg=name)
         np.testing.assert_array_equal(table.answers, [p.answer for p in puzzles], err_msg=name)
         assert set(table.ratings.tolist()) == {2 if name in ("order", "no header", "JSON lines") else 0}, name
+    path = tmp_path / "chosen"
     path.write_text("a,b\n" + "".join(f"{a},{q}\n" for q, a in both))
     chosen = sudoku_text.read_table(path, {"question": "b", "answer": "1"})
     np.testing.assert_array_equal(chosen.questions, [p.question for p in puzzles])

@@ -158,7 +158,7 @@ def test_noise_when_there_are_no_more_views(weights: Weights, inputs: np.ndarray
 
     def disturb(number: int, leaf: jax.Array) -> jax.Array:
         def draw(data: np.ndarray) -> jax.Array:
-            key = jax.random.fold_in(jax.random.wrap_key_data(data), np.uint32(2**32 - 1))
+            key = jax.random.fold_in(jax.random.wrap_key_data(jnp.asarray(data)), np.uint32(2**32 - 1))
             return jax.random.normal(jax.random.fold_in(key, number), leaf.shape[1:])
 
         return leaf + 3.0 * jnp.stack([draw(data) for data in keys])

@@ -1,7 +1,7 @@
 """`trm evaluate`: the accuracy of trained models on a puzzle set."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -122,12 +122,6 @@ def evaluate_command(
             name = opened.puzzles.name
             raise InputError(f"--submission: {name}: found no tasks to solve, expected the test split of ARC")
 
-        def see(predictions: Predictions, voter: Voter | None = voter, answers: _Answers = answers) -> None:
-            if voter:
-                voter.see(predictions)
-            if answers_out:
-                answers.see(predictions)
-
         reports = evaluate(
             model,
             opened.puzzles,
@@ -143,7 +137,7 @@ def evaluate_command(
             select=select,
             seed=seed or 0,
             devices=devices,
-            on_answers=see,
+            on_answers=_seen_by(voter, answers if answers_out else None),
         )
         if answers_out:
             answers.write(answers_out)
@@ -168,6 +162,18 @@ def evaluate_command(
             write_json(submission_out, submission(rankings))
     if json_out:
         write_json(json_out, results)
+
+
+def _seen_by(voter: Voter | None, answers: "_Answers | None") -> Callable[[Predictions], None]:
+    """Return what takes the predictions of a batch."""
+
+    def see(predictions: Predictions) -> None:
+        if voter:
+            voter.see(predictions)
+        if answers:
+            answers.see(predictions)
+
+    return see
 
 
 class _Answers:

@@ -13,7 +13,7 @@ from trm.parallel.processor import CPU_INFO, x86_flags
 
 def keep_programs() -> None:
     """Let JAX keep what it compiles, unless the user has named a folder for that (JAX_COMPILATION_CACHE_DIR)."""
-    if jax.config.jax_compilation_cache_dir is not None:
+    if jax.config.jax_compilation_cache_dir is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return
     jax.config.update("jax_compilation_cache_dir", str(programs_folder()))
     # Programs of a tenth of a second are worth it: a command has several.

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Integer
 from trm.configuration.schema import Config
 from trm.model.recursions import Latents
 from trm.model.weights import Weights
-from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place
+from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place, place_array
 from trm.solving.one_step import Sequences, compile_step
 from trm.solving.options import ATTEMPTS, SolverOptions
 from trm.solving.reason import check_inputs, confidence
@@ -171,18 +171,14 @@ class _Solver:
             held = np.flatnonzero(puzzle != empty)
             if not len(held):
                 return
-            sequences = Sequences(
-                np.zeros((size, inputs.shape[1]), np.int32),
-                np.zeros(size, np.int32),
-                keys[place_of[puzzle], attempt - begin],
-                steps,
-                self._start_noise[attempt],
-                self._step_noise[attempt],
-            )
             view = attempt % len(self._views.cells)
-            sequences.inputs[held] = self._views.apply_each(inputs[puzzle[held]], view[held])
-            sequences.puzzle_identifiers[held] = self._identifiers[puzzle[held]]
-            latents, answered = self._step(self._weights, latents, place(sequences, self._mesh, SPLIT))
+            seen, identifiers = np.zeros((size, inputs.shape[1]), np.int32), np.zeros(size, np.int32)
+            seen[held] = self._views.apply_each(inputs[puzzle[held]], view[held])
+            identifiers[held] = self._identifiers[puzzle[held]]
+            noise = self._start_noise[attempt], self._step_noise[attempt]
+            arrays = seen, identifiers, keys[place_of[puzzle], attempt - begin], steps, *noise
+            sequences = Sequences(*(place_array(array, self._mesh, SPLIT) for array in arrays))
+            latents, answered = self._step(self._weights, latents, sequences)
             tokens, q_halt_logits, halts = (array[held] for array in fetch(answered))
             steps[held] += 1
             np.add.at(found.steps, puzzle[held], 1)

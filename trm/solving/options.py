@@ -1,7 +1,7 @@
 """Options of the solver: supervision steps, noise, candidates, and how one answer is chosen. Entry: `SolverOptions`."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict, get_args
 
 import numpy as np
@@ -79,6 +79,7 @@ class SolveOptions(TypedDict, total=False):
     seed: int
     identifiers: int | Sequence[int] | Num[np.ndarray, "..."] | None
     devices: int | None
+    on_progress: Callable[..., None] | None
 
 
 ATTEMPTS = 64

@@ -123,7 +123,7 @@ def _read_rows(rows: Rows) -> Table | None:
 
 def _checked(table: Table, missing: np.ndarray, places: Sequence[str]) -> Table:
     """Return the table with its missing answers; raise InputError for a wrong one, naming its place."""
-    for i in np.flatnonzero(missing):
+    for i in np.flatnonzero(missing).tolist():
         solutions = solve(table.questions[i], budget_seconds=60.0)
         if not solutions.complete or len(solutions.boards) != 1:
             many = "several solutions" if solutions.boards else "no solution"
