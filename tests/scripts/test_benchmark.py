@@ -63,8 +63,8 @@ def command_of(arguments: tuple[object, ...]) -> str:
 COMMANDS = [example.split()[0] for example in cli.EXAMPLES.values()]
 
 
-def test_seven_commands():
-    assert COMMANDS == ["step", "memory", "kernels", "scaling", "data", "solver", "votes"]
+def test_commands():
+    assert COMMANDS == ["step", "memory", "kernels", "scaling", "data", "saving", "solver", "votes"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

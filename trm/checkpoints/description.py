@@ -7,6 +7,7 @@ import dataclasses
 import json
 import zlib
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal, get_args
 
@@ -36,7 +37,13 @@ _CHECKSUM = "checksum"
 
 
 def _versions() -> dict[str, str]:
-    return {name: version(name) for name in PACKAGES}
+    return dict(_installed())
+
+
+@cache
+def _installed() -> tuple[tuple[str, str], ...]:
+    # Once: a long run outlives changes of its environment, and saves all the same.
+    return tuple((name, version(name)) for name in PACKAGES)
 
 
 @dataclasses.dataclass(frozen=True)

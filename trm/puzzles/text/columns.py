@@ -84,6 +84,8 @@ def _with_delimiter(
     if not any(kinds):
         if not body or len(body[0]) != len(first) or any(map(_is_number, first)):
             return None
+        if len(first) == 1 and len(first[0].strip()) == len(body[0][0].strip()):
+            return None  # The first row of a grid, in cells that smaller boards do not have.
         header, kinds = first, [looks(field) for field in body[0]]
     if QUESTION not in kinds or any(len(row) != len(first) for row in rows[:-1]):
         return None
