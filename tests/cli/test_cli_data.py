@@ -124,6 +124,7 @@ def test_from_data_to_a_report(kind: str, tmp_path: Path, capsys: pytest.Capture
     assert ("shortest_path_accuracy" in values["metrics"]) == (kind == "maze")
 
 
+@pytest.mark.slow
 def test_from_arc_to_a_submission(tmp_path: Path, capsys: pytest.CaptureFixture):
     """Train, keep the best by votes, evaluate two checkpoints together, write what Kaggle reads."""
     directory, run = tmp_path / "set", tmp_path / "run"
@@ -234,6 +235,7 @@ def test_submissions_are_of_arc(puzzle_dir: Path, tmp_path: Path, capsys: pytest
     )
 
 
+@pytest.mark.slow
 def test_several_sets_in_one_run(puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     options = ["--generate", 20, "--generate-test", 5, "--size", 4, "--online-aug"]
     assert run_trm(capsys, "data", "sudoku", tmp_path / "second", *options)[0] == 0

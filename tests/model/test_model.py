@@ -365,6 +365,7 @@ def pull_back_like(model: Reasoner, directions: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(model), jax.tree.leaves(of_model)), of_rows
 
 
+@pytest.mark.slow
 def test_jacobian_of_a_supervision_step_by_the_latents():
     """Forward and reverse mode give one matrix, and it is that of finite differences in every direction."""
     sizes = {"differentiated_cycles": 2, "plain_derivatives": True, "rms_norm_eps": 1e-2}

@@ -520,6 +520,7 @@ def write_named(folder: Path, names: list[str], kind: str | None = None) -> Path
     return folder
 
 
+@pytest.mark.slow
 def test_names_of_puzzle_embeddings(tmp_path: Path, capsys: pytest.CaptureFixture):
     """Matched by name where they are known, refused where they are not."""
     config = tiny_config(model={"forward_dtype": "bfloat16"})
