@@ -3,6 +3,7 @@
 import random
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,8 @@ def test_a_few_inputs_of_every_reader(tmp_path: Path):
     done = subprocess.run([*command, "--keep", str(tmp_path)], capture_output=True, text=True, timeout=600)
     told = [path.read_text() for path in tmp_path.rglob("*.txt")]
     assert done.returncode == 0, (done.stdout, done.stderr, told)
-    assert [line.split(":")[0] for line in done.stdout.splitlines()] == list(TARGETS)
+    expected = [name for name in TARGETS if name != "torch" or find_spec("torch")]
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == expected
 
 
 @pytest.mark.parametrize("name", TARGETS)

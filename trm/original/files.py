@@ -85,7 +85,8 @@ def format_of(path: str | Path) -> Format:
     if beginning[7:9] == b"\0{":
         return "safetensors"
     if beginning.startswith(b"PK\x03\x04"):
-        return "npz" if _is_npz(Path(path)) else "torch"
+        # A damaged archive is what it is called.
+        return "npz" if Path(path).suffix == ".npz" or _is_npz(Path(path)) else "torch"
     # The pickle that torch.save wrote before 1.6.
     return "torch" if beginning.startswith(b"\x80") else "safetensors"
 
