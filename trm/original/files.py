@@ -247,7 +247,7 @@ def _is_npz(path: Path) -> bool:
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     _refuse_bombs(path, _MOST_COMPRESSED)
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     # What damaged bytes raise in zip files, deflate and NumPy's headers.
     except (*_DAMAGES, EOFError, SyntaxError, MemoryError, zlib.error) as error:
