@@ -17,7 +17,7 @@ from trm.model.flops import network_passes
 from trm.parallel.mesh import make_mesh
 from trm.show.console import print_lines
 from trm.solving import attempts as attempts_module
-from trm.solving.attempts import attempt_rounds
+from trm.solving.attempts import AttemptSolver
 from trm.solving.options import NoiseAt, NoiseOn, SolverOptions
 from trm.solving.trained_model import SLOTS, load
 from trm.solving.views import make_views, most_views
@@ -43,17 +43,13 @@ def main(
     options = SolverOptions(noise=noise, noise_on=noise_on, noise_at=noise_at) if noise else SolverOptions()
     identifiers = np.zeros(len(questions), np.int32)
 
-    def rounds(of: np.ndarray, most: int):
-        return attempt_rounds(
-            model.weights, model.config, mesh, of, identifiers[: len(of)], options, SLOTS, symmetries,
-            model.kind.solved, most,
-        )  # fmt: skip
-
-    # Programs are compiled before the clock starts.
-    list(rounds(questions, 1))
+    solver = AttemptSolver(model.weights, model.config, mesh, options, SLOTS, symmetries, model.kind.solved, attempts)
+    # Programs are compiled before the clock starts: for these puzzles alone, and for slots that are all full.
+    for times in (1, -(-SLOTS // len(questions))):
+        next(solver.rounds(np.tile(questions, (times, 1)), np.tile(identifiers, times)))
     passes = network_passes(model.config.model)
     begin, processor = time.perf_counter(), time.process_time()
-    for after in rounds(questions, attempts):
+    for after in solver.rounds(questions, identifiers):
         found, count = after.found, len(questions)
         solved = int(found.obeys.sum())
         low, high = wilson_interval(solved / count, count)

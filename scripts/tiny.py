@@ -1,6 +1,6 @@
 """A tiny run for scripts that watch the trainer, not the network: 4x4 Sudokus, a step of a few milliseconds.
 
-Entry: `tiny_config`.
+Entry: `tiny_config`; `TINY`, its network.
 """
 
 from pathlib import Path
@@ -15,6 +15,22 @@ from trm.puzzles.kinds.tables import Table
 from trm.puzzles.writing import write_puzzle_set
 
 BATCH, TRAIN_PUZZLES, TEST_PUZZLES = 8, 40, 64
+TINY = {
+    "model": {
+        "hidden_size": 16,
+        "num_heads": 2,
+        "expansion": 1.0,
+        "L_layers": 1,
+        "H_cycles": 2,
+        "L_cycles": 2,
+        "puzzle_emb_ndim": 16,
+        "puzzle_emb_len": 2,
+        "forward_dtype": "float32",
+    },
+    "halting": {"halt_max_steps": 4},
+    "optimizer": {"lr": 1e-3, "lr_warmup_steps": 2},
+}
+"""A network that compiles in seconds."""
 
 
 def tiny_config(folder: Path, steps: int, eval_steps: int, checkpoint_steps: int) -> Config:
@@ -32,21 +48,9 @@ def tiny_config(folder: Path, steps: int, eval_steps: int, checkpoint_steps: int
         write_puzzle_set(folder, splits, ["<blank>"])
     per_epoch = TRAIN_PUZZLES // BATCH
     return config_from_tables(
-        {
+        TINY
+        | {
             "data": {"path": str(folder.absolute())},
-            "model": {
-                "hidden_size": 16,
-                "num_heads": 2,
-                "expansion": 1.0,
-                "L_layers": 1,
-                "H_cycles": 2,
-                "L_cycles": 2,
-                "puzzle_emb_ndim": 16,
-                "puzzle_emb_len": 2,
-                "forward_dtype": "float32",
-            },
-            "halting": {"halt_max_steps": 4},
-            "optimizer": {"lr": 1e-3, "lr_warmup_steps": 2},
             "train": {
                 "global_batch_size": BATCH,
                 "epochs": max(1, steps // per_epoch),

@@ -29,6 +29,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from tiny import TINY as NETWORK
 
 from trm.cli.main import main
 from trm.configuration.reading import config_from_tables
@@ -43,23 +44,8 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 GOLDEN = Path(__file__).parent / "golden"
-TINY = {
-    "model": {
-        "hidden_size": 16,
-        "num_heads": 2,
-        "expansion": 1.0,
-        "L_layers": 1,
-        "H_cycles": 2,
-        "L_cycles": 2,
-        "puzzle_emb_ndim": 16,
-        "puzzle_emb_len": 2,
-        "forward_dtype": "float32",
-    },
-    "halting": {"halt_max_steps": 4},
-    "optimizer": {"lr": 1e-3, "lr_warmup_steps": 2},
-    "train": {"global_batch_size": 8, "epochs": 6, "eval_interval": 3},
-}
-"""A network that compiles in seconds."""
+TINY = NETWORK | {"train": {"global_batch_size": 8, "epochs": 6, "eval_interval": 3}}
+"""A network that compiles in seconds, and a short run."""
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -198,7 +198,7 @@ def test_the_moving_average_is_taken(layout: str, tmp_path: Path, capsys: pytest
 
 
 def test_a_model_that_is_there_alone(tmp_path: Path):
-    """Its settings say whether it is an average; the original's are not unless they say so."""
+    """A file with one model: the setting `ema` says whether it is an average; without the setting it is none."""
     for ema, averaged in ((True, True), (False, False), (None, False)):
         settings = settings_of(ema=ema)
         if ema is None:

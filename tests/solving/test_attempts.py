@@ -14,7 +14,7 @@ from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.kinds.maze.build import metadata_of as maze_metadata
 from trm.solving import attempts as module
-from trm.solving.attempts import Attempted, attempt_rounds
+from trm.solving.attempts import Attempted, AttemptSolver
 from trm.solving.options import SolverOptions, choose_attempts
 from trm.solving.reason import reason
 from trm.solving.solve import noise_keys, solve
@@ -55,10 +55,9 @@ def run(
     """Return each round's limit and a copy of what was found by its end."""
     options = SolverOptions(**more.pop("options", {}))
     identifiers = np.zeros(len(inputs), np.int32)
-    slots = more.pop("slots", 8)
-    rounds = attempt_rounds(
-        weights, CONFIG, make_mesh(devices), inputs, identifiers, options, slots, views, judge, **more
-    )
+    slots, attempts = more.pop("slots", 8), more.pop("attempts")
+    solver = AttemptSolver(weights, CONFIG, make_mesh(devices), options, slots, views, judge, attempts)
+    rounds = solver.rounds(inputs, identifiers, **more)
     return [(r.limit, Attempted(**{name: array.copy() for name, array in vars(r.found).items()})) for r in rounds]
 
 

@@ -1,4 +1,4 @@
-"""What a file of ours says of itself, without its numbers and without JAX. Entry: `describe`, `is_ours`."""
+"""Descriptions of our files, read without their arrays and without JAX. Entry: `describe`, `is_ours`."""
 
 from pathlib import Path
 

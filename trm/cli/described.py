@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, on the terminal. Entry: `print_described`."""
+"""The description of a checkpoint on the terminal. Entry: `print_described`."""
 
 from collections.abc import Mapping
 

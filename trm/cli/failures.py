@@ -1,4 +1,4 @@
-"""What a failed command says, and the exit code it ends with. Entry: `failure_of`."""
+"""Messages and exit codes of failed commands. Entry: `failure_of`."""
 
 from trm.errors import InputError
 from trm.parallel.environment import as_input_error

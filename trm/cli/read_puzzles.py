@@ -57,7 +57,7 @@ def read_questions(puzzle: str, model: TrainedModel, columns: Mapping[str, str] 
 
 
 def check_questions(questions: Sequence[Question], kind: PuzzleKind) -> None:
-    """Say of each question what is wrong with it, in one line; raise InputError where one has no answer at all."""
+    """Print one line for each question that has a problem; raise InputError if one of them has no answer."""
     hopeless = []
     for question in questions:
         problem = kind.problem(question.tokens)

@@ -105,4 +105,4 @@ def _check_count(puzzles: int, attempts: int) -> None:
 
 
 COMMAND_CLASS = PuzzleCommand
-"""What the command line calls the command as."""
+"""Class of the command, which `trm.cli.lazy` looks for."""

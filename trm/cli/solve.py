@@ -164,7 +164,7 @@ def solve_command(
 
 
 COMMAND_CLASS = PuzzleCommand
-"""What the command line calls the command as."""
+"""Class of the command, which `trm.cli.lazy` looks for."""
 
 
 def _watch(model: TrainedModel, inputs: np.ndarray, titles: list[str], max_steps: int) -> None:

@@ -16,7 +16,7 @@ from trm.parallel.mesh import REPLICATED, place
 from trm.puzzles.arrays import PuzzleArrays, PuzzleSet
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import HostBatch, read_examples
-from trm.solving.attempts import attempt_rounds, round_limits
+from trm.solving.attempts import AttemptSolver, round_limits
 from trm.solving.options import SolverOptions
 from trm.solving.selection import SelectionMethod, choose_answers
 from trm.solving.solve import Candidates, judge_candidates, solve_candidates
@@ -94,11 +94,11 @@ def evaluate_attempts(
     """Attempt every example of a puzzle set until its answer obeys the rules; `on_answers` receives the answers.
 
     A report has the accuracy after every round of attempts. Its steps are those that were made: solved puzzles are not
-    attempted again. Raises InputError as `attempt_rounds` does.
+    attempted again. Raises InputError as `AttemptSolver` does.
     """
     kind = kind_of(puzzles.metadata)
     views = most_views(puzzles.metadata, attempts, options.seed)
-    weights = place(weights, mesh, REPLICATED)
+    solver = AttemptSolver(weights, config, mesh, options, slots, views, kind.solved, attempts)
     limits = round_limits(attempts)
     reports = {}
     for name, arrays in puzzles.sets.items():
@@ -106,9 +106,7 @@ def evaluate_attempts(
         steps: list[list[Integer[np.ndarray, " puzzles"]]] = [[] for _ in limits]
         for batch in _batches(puzzles, arrays, PUZZLES_PER_SLOT * slots):
             inputs, identifiers = batch.inputs, batch.puzzle_identifiers
-            rounds = attempt_rounds(
-                weights, config, mesh, inputs, identifiers, options, slots, views, kind.solved, attempts
-            )
+            rounds = solver.rounds(inputs, identifiers)
             predictions = found = None
             for number in range(len(limits)):
                 # No round follows when every puzzle is solved.

@@ -131,7 +131,7 @@ def _adapt(tensors: dict[str, np.ndarray], settings: Mapping[str, Any]) -> tuple
             raise InputError(f"{name}: found {tensor.dtype.name}, expected floating-point numbers")
     weight, bias = (tensors.get(name) for name in _Q_HEAD)
     if weight is not None and bias is not None and weight.ndim == 2 and len(weight) == len(bias) == 1:
-        # A head that decides to halt alone; nothing reads the other half.
+        # nano-trm's head has q_halt alone; nothing reads q_continue.
         tensors[_Q_HEAD[0]] = np.concatenate([weight, np.zeros_like(weight)])
         tensors[_Q_HEAD[1]] = np.concatenate([bias, np.full_like(bias, -5)])
     side = settings.get("max_grid_size")

@@ -66,7 +66,7 @@ class TensorFile:
 
 
 def format_of(path: str | Path) -> Format:
-    """Say what a file is by its first bytes; anything else is called safetensors, whose reader says what is wrong.
+    """Return the format of a file by its first bytes; unknown bytes are safetensors, whose reader names the fault.
 
     Raises InputError, naming the file, for one that cannot be read, and for one that stands for another.
     """
@@ -85,7 +85,7 @@ def format_of(path: str | Path) -> Format:
     if beginning[7:9] == b"\0{":
         return "safetensors"
     if beginning.startswith(b"PK\x03\x04"):
-        # A damaged archive is what it is called.
+        # For a damaged archive the ending of its name decides.
         return "npz" if Path(path).suffix == ".npz" or _is_npz(Path(path)) else "torch"
     # The pickle that torch.save wrote before 1.6.
     return "torch" if beginning.startswith(b"\x80") else "safetensors"

@@ -185,7 +185,7 @@ def guess_puzzles(tensors: Tensors, settings: Mapping[str, Any]) -> Metadata:
 
 
 def describe_guess(metadata: Metadata) -> str:
-    """Say in words which puzzles `guess_puzzles` has found."""
+    """Describe the puzzles that `guess_puzzles` found."""
     kind = kind_of(metadata).name
     return (
         f"{metadata.seq_len} cells of {metadata.vocab_size} tokens, {'of no known kind' if kind == 'other' else kind}"

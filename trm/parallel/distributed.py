@@ -40,7 +40,7 @@ class Launch(NamedTuple):
     processes: int | None = None
     process: int | None = None
     distributed: bool = False
-    """Whether there may be other processes at all."""
+    """Whether the run may have other processes."""
 
     @staticmethod
     def of_options(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> "Launch":
@@ -80,7 +80,7 @@ def joined(
     _join(launch)
     try:
         yield
-        # It waits for the others.
+        # The shutdown waits for the other processes.
         jax.distributed.shutdown()
     except BaseException as error:
         if failure := failure_of(error):
@@ -198,7 +198,7 @@ def _handle_unhandled() -> None:
     try:
         set_terminate = ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE
     except (OSError, AttributeError):
-        # Another library than Linux's: its own words, and its own exit code.
+        # Another library than Linux's ends the process with its own message and exit code.
         return
     handler = ctypes.CFUNCTYPE(None)(lambda: _leave(_LOST, 1))
     _kept.append(handler)
@@ -222,6 +222,6 @@ def _leave(line: str, code: int) -> NoReturn:
             sys.stdout.flush()
             print("error: " + " ".join(line.split("\n")), file=sys.stderr, flush=True)
         os._exit(code)
-    # Another thread says it and ends the program.
+    # Another thread prints its line and ends the program.
     time.sleep(10)
     os._exit(code)

@@ -1,4 +1,4 @@
-"""What the processor computes fast. Entry: `resolve_dtype`.
+"""The compute dtype that is fast on this processor. Entry: `resolve_dtype`.
 
 A CPU without bfloat16 units, as most laptops have, multiplies float32 numbers 1.4 to 1.6 times faster than bfloat16
 ones, which it has to widen first.

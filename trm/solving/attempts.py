@@ -1,4 +1,4 @@
-"""Attempts: reason about a puzzle again until its answer obeys the rules. Entry: `attempt_rounds`.
+"""Attempts: reason about a puzzle again until its answer obeys the rules. Entry: `AttemptSolver`.
 
 Attempt 0 is the plain pass. Each further attempt sees the puzzle through another symmetry or, when there are no more,
 begins from latents with noise. The rules judge every answer after every supervision step. The first answer that obeys
@@ -12,11 +12,12 @@ import dataclasses
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Bool, Float, Integer, UInt32
 
 from trm.configuration.schema import Config
 from trm.model.recursions import Latents
@@ -25,6 +26,7 @@ from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place, place_array
 from trm.solving.one_step import Sequences, compile_step
 from trm.solving.options import ATTEMPTS, SolverOptions
 from trm.solving.reason import check_inputs, confidence
+from trm.solving.slots import Noisy
 from trm.solving.solve import Rules, noise_keys, noisy_latents
 from trm.solving.views import Views
 
@@ -71,93 +73,76 @@ class Round:
     found: Attempted
 
 
-def attempt_rounds(
-    weights: Weights,
-    config: Config,
-    mesh: Mesh,
-    inputs: Integer[np.ndarray, "puzzles seq_len"],
-    puzzle_identifiers: Integer[np.ndarray, " puzzles"],
-    options: SolverOptions,
-    slots: int,
-    views: Views,
-    rules: Rules,
-    attempts: int = ATTEMPTS,
-    seconds: float | None = None,
-    on_progress: Callable[[int, Attempted], None] | None = None,
-) -> Iterator[Round]:
-    """Attempt puzzles round by round until the rules hold for all, `attempts` times each at most, or for `seconds`.
-
-    `views` are the symmetries of attempts 0, 1 and so on; the first is the identity. Later attempts have noise on the
-    first latents; with `options.noise` all attempts but the first have that noise. `slots` sequences are refined at a
-    time, at most, on all devices together. `seconds` end no attempt of the first round. `on_progress` is called after
-    every supervision step with the attempts of the current round and what is found so far.
-
-    The state that is yielded goes on changing; copy what you keep. Raises InputError as `solve_candidates` does.
-    """
-    check_inputs(weights, inputs, puzzle_identifiers)
-    deadline = None if seconds is None else time.monotonic() + seconds
-    weights = place(weights, mesh, REPLICATED)
-    found = Attempted.none(*inputs.shape)
-    solver = _Solver(weights, config, mesh, inputs, puzzle_identifiers, options, views, rules, found, attempts)
-    for begin, end in itertools.pairwise([0, *round_limits(attempts)]):
-        if begin and (found.obeys.all() or _is_over(deadline)):
-            return
-        solver.run(begin, end, slots, deadline if begin else None, on_progress)
-        yield Round(end, found)
-
-
-def round_limits(attempts: int) -> list[int]:
-    """Return the attempts that a puzzle has had after each round: 1, 8, 64 and so on, up to `attempts`."""
-    limits = [1]
-    while limits[-1] < attempts:
-        limits.append(min(attempts, GROWTH * limits[-1]))
-    return limits
-
-
-class _Solver:
-    """Puzzles, and the attempts at them that the host puts into the slots of the devices."""
+class AttemptSolver:
+    """A model that attempts puzzles again until the rules hold."""
 
     def __init__(
         self,
         weights: Weights,
         config: Config,
         mesh: Mesh,
-        inputs: Integer[np.ndarray, "puzzles seq_len"],
-        puzzle_identifiers: Integer[np.ndarray, " puzzles"],
         options: SolverOptions,
+        slots: int,
         views: Views,
         rules: Rules,
-        found: Attempted,
-        attempts: int,
+        attempts: int = ATTEMPTS,
     ):
-        self._weights, self._mesh, self._options = weights, mesh, options
-        self._inputs, self._identifiers = inputs, puzzle_identifiers
-        self._views, self._rules, self._found = views, rules, found
+        """Take the most attempts at a puzzle, and the sequences that all devices together refine at a time, at most.
+
+        `views` are the symmetries of attempts 0, 1 and so on; the first is the identity. Later attempts have noise on
+        the first latents; with `options.noise` all attempts but the first have that noise. Raises InputError for noise
+        on latents that the recursion does not have.
+        """
+        self._weights, self._mesh, self._options, self._slots = place(weights, mesh, REPLICATED), mesh, options, slots
+        self._views, self._rules, self._attempts = views, rules, attempts
         self._max_steps = options.max_steps or config.halting.halt_max_steps
         self._start_noise, self._step_noise = _noise_of_attempts(options, attempts, len(views.cells))
-        noisy: tuple[str, ...] = ()
+        names: tuple[str, ...] = ()
         if self._start_noise.any() or self._step_noise.any():
             noise_on = options.noise_on if options.noise else "both"
-            noisy = noisy_latents(weights.model.recursion, dataclasses.replace(options, noise=1.0, noise_on=noise_on))
-        self._step = compile_step(config.halting, mesh, noisy)
+            names = noisy_latents(weights.model.recursion, dataclasses.replace(options, noise=1.0, noise_on=noise_on))
+        self._noisy = Noisy(names if self._start_noise.any() else (), names if self._step_noise.any() else ())
+        self._step = compile_step(config.halting, mesh, self._noisy)
 
-    def run(
+    def rounds(
         self,
+        inputs: Integer[np.ndarray, "puzzles seq_len"],
+        puzzle_identifiers: Integer[np.ndarray, " puzzles"],
+        seconds: float | None = None,
+        on_progress: Callable[[int, Attempted], None] | None = None,
+    ) -> Iterator[Round]:
+        """Attempt puzzles round by round until the rules hold for all, or attempts or seconds are used up.
+
+        `seconds` end no attempt of the first round. `on_progress` is called after every supervision step with the
+        attempts of the current round and what is found so far. The state that is yielded goes on changing; copy what
+        you keep. Raises InputError for tokens and identifiers out of range.
+        """
+        check_inputs(self._weights, inputs, puzzle_identifiers)
+        deadline = None if seconds is None else time.monotonic() + seconds
+        puzzles = _Puzzles(inputs, puzzle_identifiers, Attempted.none(*inputs.shape))
+        for begin, end in itertools.pairwise([0, *round_limits(self._attempts)]):
+            if begin and (puzzles.found.obeys.all() or _is_over(deadline)):
+                return
+            self._run(puzzles, begin, end, deadline if begin else None, on_progress)
+            yield Round(end, puzzles.found)
+
+    def _run(
+        self,
+        puzzles: "_Puzzles",
         begin: int,
         end: int,
-        slots: int,
         deadline: float | None,
         on_progress: Callable[[int, Attempted], None] | None,
     ) -> None:
         """Make the attempts `begin` to `end` at every puzzle that is not solved."""
-        found, inputs = self._found, self._inputs
+        inputs, puzzle_identifiers, found = puzzles
         unsolved = np.flatnonzero(~found.obeys)
         waiting = itertools.product(range(begin, end), unsolved.tolist())
-        keys = noise_keys(self._options.seed, inputs[unsolved], self._identifiers[unsolved], np.arange(begin, end))
+        keys = self._keys(inputs[unsolved], puzzle_identifiers[unsolved], np.arange(begin, end))
         place_of = np.zeros(len(inputs), int)
         place_of[unsolved] = np.arange(len(unsolved))
-        size = _slots(min(slots, len(unsolved) * (end - begin)), self._mesh.size)
-        latents = self._empty_latents(size)
+        size = _round_up(min(self._slots, len(unsolved) * (end - begin)), self._mesh.size)
+        latents = self._empty_latents(size, inputs.shape[1])
         empty = -1
         puzzle, attempt, steps = np.full(size, empty), np.zeros(size, int), np.zeros(size, np.int32)
         while True:
@@ -174,7 +159,7 @@ class _Solver:
             view = attempt % len(self._views.cells)
             seen, identifiers = np.zeros((size, inputs.shape[1]), np.int32), np.zeros(size, np.int32)
             seen[held] = self._views.apply_each(inputs[puzzle[held]], view[held])
-            identifiers[held] = self._identifiers[puzzle[held]]
+            identifiers[held] = puzzle_identifiers[puzzle[held]]
             noise = self._start_noise[attempt], self._step_noise[attempt]
             arrays = seen, identifiers, keys[place_of[puzzle], attempt - begin], steps, *noise
             sequences = Sequences(*(place_array(array, self._mesh, SPLIT) for array in arrays))
@@ -186,7 +171,7 @@ class _Solver:
             is_over = _is_over(deadline)
             ended = halted | (steps[held] >= self._max_steps) | is_over
             answers = self._views.undo_each(tokens, view[held])
-            self._judge(puzzle[held], attempt[held], answers, q_halt_logits, halted, ended)
+            self._judge(puzzles, puzzle[held], attempt[held], answers, q_halt_logits, halted, ended)
             puzzle[held[ended | found.obeys[puzzle[held]]]] = empty
             if on_progress:
                 on_progress(end, found)
@@ -195,6 +180,7 @@ class _Solver:
 
     def _judge(
         self,
+        puzzles: "_Puzzles",
         puzzle: Integer[np.ndarray, " sequences"],
         attempt: Integer[np.ndarray, " sequences"],
         answers: Integer[np.ndarray, "sequences seq_len"],
@@ -203,19 +189,45 @@ class _Solver:
         ended: Bool[np.ndarray, " sequences"],
     ) -> None:
         """Take for each puzzle the first answer that obeys the rules; until there is one, the most confident."""
-        found = self._found
-        obeys = self._rules(self._inputs[puzzle], answers)
+        found = puzzles.found
+        obeys = self._rules(puzzles.inputs[puzzle], answers)
         for i in np.lexsort([attempt, puzzle]):
             at = puzzle[i]
             if not found.obeys[at] and (obeys[i] or (ended[i] and q_halt_logits[i] > found.q_halt_logits[at])):
                 found.answers[at], found.obeys[at] = answers[i], obeys[i]
                 found.q_halt_logits[at], found.halted[at] = q_halt_logits[i], halted[i]
 
-    def _empty_latents(self, slots: int) -> Latents:
+    def _keys(
+        self,
+        inputs: Integer[np.ndarray, "puzzles seq_len"],
+        puzzle_identifiers: Integer[np.ndarray, " puzzles"],
+        attempts: Integer[np.ndarray, " attempts"],
+    ) -> UInt32[np.ndarray, "puzzles attempts words"]:
+        """Return the data of a random key for each attempt; nothing reads it where there is no noise."""
+        if not any(self._noisy):
+            return np.zeros((len(inputs), len(attempts), 2), np.uint32)
+        return noise_keys(self._options.seed, inputs, puzzle_identifiers, attempts)
+
+    def _empty_latents(self, slots: int, seq_len: int) -> Latents:
         """Return latents for slots that hold nothing yet."""
-        shape = (slots, self._inputs.shape[1])
-        like = jax.eval_shape(lambda: self._weights.model.initial_latents(shape))
+        like = jax.eval_shape(lambda: self._weights.model.initial_latents((slots, seq_len)))
         return place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like), self._mesh, SPLIT)
+
+
+class _Puzzles(NamedTuple):
+    """Puzzles that are attempted together, and what is found for them."""
+
+    inputs: Integer[np.ndarray, "puzzles seq_len"]
+    puzzle_identifiers: Integer[np.ndarray, " puzzles"]
+    found: Attempted
+
+
+def round_limits(attempts: int) -> list[int]:
+    """Return the attempts that a puzzle has had after each round: 1, 8, 64 and so on, up to `attempts`."""
+    limits = [1]
+    while limits[-1] < attempts:
+        limits.append(min(attempts, GROWTH * limits[-1]))
+    return limits
 
 
 def _noise_of_attempts(
@@ -230,7 +242,7 @@ def _noise_of_attempts(
     return start, step
 
 
-def _slots(sequences: int, devices: int) -> int:
+def _round_up(sequences: int, devices: int) -> int:
     """Round up to a power of two on each device: every other number would need a compilation."""
     return devices << (-(-sequences // devices) - 1).bit_length()
 

@@ -12,7 +12,7 @@ from trm.configuration.schema import HaltingConfig
 from trm.model.recursions import Latents
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT
-from trm.solving.slots import add_noise, begin_latents
+from trm.solving.slots import Noisy, add_noise, begin_latents
 from trm.supervision.carry import select
 from trm.supervision.halting import wants_to_halt
 
@@ -39,17 +39,17 @@ class StepAnswers(NamedTuple):
 
 @cache
 def compile_step(
-    halting: HaltingConfig, mesh: Mesh, noisy: tuple[str, ...]
+    halting: HaltingConfig, mesh: Mesh, noisy: Noisy
 ) -> Callable[[Weights, Latents, Sequences], tuple[Latents, StepAnswers]]:
     """Compile one supervision step on the sequences in all slots."""
 
     def local_step(weights: Weights, latents: Latents, sequences: Sequences) -> tuple[Latents, StepAnswers]:
         keys = jax.random.wrap_key_data(sequences.keys)
         initial = weights.model.initial_latents(sequences.inputs.shape)
-        begin = begin_latents(initial, keys, sequences.start_noise, noisy)
+        begin = begin_latents(initial, keys, sequences.start_noise, noisy.start)
         latents = select(sequences.steps == 0, begin, latents)
         step_keys = jax.vmap(jax.random.fold_in)(keys, sequences.steps)
-        latents = add_noise(latents, step_keys, sequences.noise, noisy)
+        latents = add_noise(latents, step_keys, sequences.noise, noisy.steps)
         rows = weights.puzzle_table[sequences.puzzle_identifiers]
         latents, outputs = weights.model(sequences.inputs, rows, latents)
         return latents, StepAnswers(outputs.predictions, outputs.q_halt_logits, wants_to_halt(outputs, halting))

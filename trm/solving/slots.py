@@ -74,13 +74,22 @@ class _LoopState(NamedTuple):
     iterations: Int[Array, "1"]
 
 
+class Noisy(NamedTuple):
+    """Names of the latents that get noise. A program without noise draws none."""
+
+    start: tuple[str, ...] = ()
+    """Those on which a sequence begins with noise."""
+    steps: tuple[str, ...] = ()
+    """Those with noise before every supervision step."""
+
+
 Loop = Callable[[Weights, Items, Limits], tuple[ItemAnswers, Int[Array, " devices"]]]
 """Returns the answers and the supervision steps that each device made on all its slots."""
 
 
 @cache
-def compile_loop(halting: HaltingConfig, mesh: Mesh, slots: int, noisy: tuple[str, ...]) -> Loop:
-    """Compile the loop for a mesh with `slots` slots on each device; `noisy` names the latents that get noise."""
+def compile_loop(halting: HaltingConfig, mesh: Mesh, slots: int, noisy: Noisy) -> Loop:
+    """Compile the loop for a mesh with `slots` slots on each device."""
 
     def local_loop(weights: Weights, items: Items, limits: Limits) -> tuple[ItemAnswers, Int[Array, "1"]]:
         weights = varying(weights)
@@ -118,18 +127,20 @@ def begin_latents(
     initial: Latents, keys: Key[Array, " slots"], sigma: Float[Array, "..."], noisy: tuple[str, ...]
 ) -> Latents:
     """Return the latents that sequences begin with: the initial ones, with noise on those named in `noisy`."""
-    # The number of no supervision step.
+    if not noisy:
+        return initial
+    # A number that no supervision step has.
     return add_noise(initial, jax.vmap(partial(jax.random.fold_in, data=0xFFFFFFFF))(keys), sigma, noisy)
 
 
-def _refill(state: _LoopState, initial: Latents, noisy: tuple[str, ...], items: Items, limits: Limits) -> _LoopState:
+def _refill(state: _LoopState, initial: Latents, noisy: Noisy, items: Items, limits: Limits) -> _LoopState:
     """Give the n-th empty slot the n-th waiting item."""
     count, slots = len(state.waiting), len(state.held)
     free = state.held == count
     (queue,) = jnp.nonzero(state.waiting, size=slots, fill_value=count)
     held = jnp.where(free, queue[jnp.maximum(jnp.cumsum(free) - 1, 0)], state.held)
     keys = jax.random.wrap_key_data(items.keys[jnp.minimum(held, count - 1)])
-    begin = begin_latents(initial, keys, limits.start_noise, noisy)
+    begin = begin_latents(initial, keys, limits.start_noise, noisy.start)
     return state._replace(
         waiting=state.waiting.at[held].set(False, mode="drop"),
         held=held,
@@ -141,7 +152,7 @@ def _refill(state: _LoopState, initial: Latents, noisy: tuple[str, ...], items: 
 def _step(
     weights: Weights,
     halting: HaltingConfig,
-    noisy: tuple[str, ...],
+    noisy: Noisy,
     items: Items,
     limits: Limits,
     state: _LoopState,
@@ -152,7 +163,7 @@ def _step(
     # An empty slot computes on the last item; nothing of that is stored.
     held = jnp.minimum(state.held, count - 1)
     keys = jax.vmap(jax.random.fold_in)(jax.random.wrap_key_data(items.keys[held]), state.steps)
-    latents = add_noise(state.latents, keys, limits.noise, noisy)
+    latents = add_noise(state.latents, keys, limits.noise, noisy.steps)
     rows = weights.puzzle_table[items.puzzle_identifiers[held]]
     latents, outputs = weights.model(items.inputs[held], rows, latents)
 

@@ -26,7 +26,7 @@ from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place_array
 from trm.solving.options import SolverOptions
 from trm.solving.reason import check_inputs, confidence
 from trm.solving.selection import choose_answers
-from trm.solving.slots import Items, Limits, compile_loop, latent_names
+from trm.solving.slots import Items, Limits, Noisy, compile_loop, latent_names
 from trm.solving.views import Views
 
 Rules = Callable[[Integer[np.ndarray, "answers seq_len"], Integer[np.ndarray, "answers seq_len"]], np.ndarray]
@@ -117,7 +117,8 @@ def solve_candidates(
         raise InputError(f"slots: found {slots}, expected a multiple of {mesh.size} devices")
     if views is not None and views.cells.shape[1] != seq_len:
         raise InputError(f"views: found {views.cells.shape[1]} cells, expected {seq_len}, as the puzzles have")
-    noisy = noisy_latents(weights.model.recursion, options)
+    names = noisy_latents(weights.model.recursion, options)
+    noisy = Noisy(names if options.start_noise else (), names if options.step_noise else ())
     seen = inputs[:, None] if views is None else views.apply(inputs)
     candidates = options.rollouts * seen.shape[1]
     # Padding costs nothing, whereas every other number of puzzles would need a compilation.

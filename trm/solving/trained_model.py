@@ -24,7 +24,7 @@ from trm.puzzles.kinds.kind import PuzzleKind, Question
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import Metadata
 from trm.solving.answer import Answer, make_answers
-from trm.solving.attempts import Attempted, attempt_rounds
+from trm.solving.attempts import Attempted, AttemptSolver
 from trm.solving.options import NoiseAt, NoiseOn, SolveOptions, SolverOptions, choose_attempts, make_options
 from trm.solving.questions import broadcast_identifiers, parse_question, questions_of, read_questions
 from trm.solving.reason import Reasoning, check_inputs, reason
@@ -99,7 +99,7 @@ class TrainedModel:
 
         Where the kind of puzzle has rules, a puzzle whose answer breaks them is attempted again, through another
         symmetry or with noise, until the rules hold, for at most `attempts` attempts (default: 64) or `seconds`.
-        `on_progress` is called after every supervision step, as by `attempt_rounds`.
+        `on_progress` is called after every supervision step, as by `AttemptSolver.rounds`.
 
         With `views`, `rollouts` or `select` the candidates are fixed instead: `views` under symmetries, each with
         `rollouts` draws of noise; `select` says which answer is chosen (default: the most confident one).
@@ -224,10 +224,8 @@ class TrainedModel:
     ) -> list[Answer]:
         views = most_views(self.metadata, attempts, options.seed)
         weights, slots = self._place(mesh), SLOTS * mesh.size
-        config, rules = self._fast.config, self.kind.solved
-        *_, last = attempt_rounds(
-            weights, config, mesh, questions, identifiers, options, slots, views, rules, attempts, seconds, on_progress
-        )
+        solver = AttemptSolver(weights, self._fast.config, mesh, options, slots, views, self.kind.solved, attempts)
+        *_, last = solver.rounds(questions, identifiers, seconds, on_progress)
         end = last.found
         return make_answers(
             self.kind, questions, end.answers, end.obeys, end.confidence, end.halted, end.steps, end.attempts

@@ -60,7 +60,7 @@ def most_views(metadata: Metadata, count: int, seed: int = 0) -> Views:
         return make_views(metadata, min(count, most), seed)
     blocks = []
     for block in range(-(-count // _BLOCK)):
-        # Each begins with the identity, which is a view once.
+        # Each block begins with the identity, which counts once.
         of_block = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
         drawn = make_views(metadata, _BLOCK + 1, of_block)
         blocks.append(Views(*(field[1:] for field in drawn)) if block else drawn)

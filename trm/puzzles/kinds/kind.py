@@ -34,11 +34,11 @@ class Question(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with a question, whoever answers it."""
+    """A fault of a question, found before it is answered."""
 
     text: str
     hopeless: bool
-    """Whether nothing can be its answer."""
+    """Whether the question has no answer."""
 
 
 class Picture(NamedTuple):
@@ -132,7 +132,7 @@ class PuzzleKind(abc.ABC):
         return [Question(f"{where}: line {i}", self.parse(line, f"{where}: line {i}")) for i, line in numbered]
 
     def _looks(self, field: str) -> None:
-        # Columns of boards without a header cannot be told from others.
+        # Without a header the columns of boards look like any others.
         return None
 
     def _parse(self, text: str, where: str, characters: str) -> Integer[np.ndarray, " seq_len"]:

@@ -15,7 +15,7 @@ class Other(PuzzleKind):
     """Puzzles without rules, text or drawing; every answer in the vocabulary counts as well-formed."""
 
     name = "other"
-    # Not known, and taken on trust: Sudokus of a size that the program does not know are of this kind.
+    # Not checked: Sudokus of a size that the program does not know are of this kind.
     has_digits = True
     solved_from = "nothing"
     augments_online = False

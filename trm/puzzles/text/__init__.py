@@ -1,1 +1,1 @@
-"""What people write: files of any encoding and form, taken apart into texts of single puzzles"""
+"""Text of puzzles: files of any encoding and form, taken apart into the texts of single puzzles."""

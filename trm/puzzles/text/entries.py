@@ -71,9 +71,8 @@ def _read_table(text: str, where: str, looks: Looks, chosen: Mapping[str, str] |
                 continue
             if len(row) != layout.width:
                 raise InputError(f"{where}: row {reader.line_num}: found {len(row)} columns, expected {layout.width}")
-            field = lambda place, row=row: "" if place is None else row[place]  # noqa: E731
-            place = f"{where}: row {reader.line_num}"
-            pieces.append(Piece(place, row[layout.question], field(layout.answer), field(layout.rating)))
+            answer, rating = ("" if column is None else row[column] for column in (layout.answer, layout.rating))
+            pieces.append(Piece(f"{where}: row {reader.line_num}", row[layout.question], answer, rating))
     except csv.Error as error:
         raise InputError(f"{where}: not a CSV file: {error}") from error
     if not pieces:

@@ -81,7 +81,7 @@ def format_maze(board: Board) -> str:
 
 
 def looks(text: str) -> str | None:
-    """Say whether a field of a table is a whole board, a question or an answer."""
+    """Return QUESTION or ANSWER for a field of a table that is a whole board, else None."""
     n = math.isqrt(len(text))
     if n * n != len(text) or n < SMALLEST or not set(text) <= set(CELLS):
         return None

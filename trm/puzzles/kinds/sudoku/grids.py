@@ -126,7 +126,7 @@ def _read(lines: list[tuple[int, str]], n: int, where: str, group: int) -> Found
     return next(iter(found.values()))
 
 
-# What to say of a text that is not read
+# Messages on texts that cannot be read
 
 
 def _why(lines: list[tuple[int, str]], side: int | None, reasons: dict[int, str], where: str) -> str:

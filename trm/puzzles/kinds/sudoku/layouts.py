@@ -62,7 +62,7 @@ def _bad_cell(line: Line, n: int) -> str:
 
 
 def expected_cells(n: int) -> str:
-    """Say what a cell may be."""
+    """Describe the characters of a cell, for messages."""
     return f"1 to {n}, or . for a blank"
 
 

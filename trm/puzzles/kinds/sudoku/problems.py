@@ -1,4 +1,4 @@
-"""What is wrong with a Sudoku before anyone answers it. Entry: `find_problem`."""
+"""Faults of Sudoku questions: clues that contradict, no solution, several, no blank. Entry: `find_problem`."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ BUDGET_SECONDS = 0.9
 
 
 def find_problem(board: Board) -> Problem | None:
-    """Return equal clues in a unit, that it is solved already, or what the exact solver finds in its time."""
+    """Return the first fault of a question, or None. The exact solver has `BUDGET_SECONDS` to look for one."""
     n = len(board)
     flat = board.ravel()
     for number, cells in enumerate(units(n)):

@@ -121,7 +121,7 @@ def whole_boards(line: str, n: int) -> list[list[str]]:
 
 
 def sort_lines(lines: list[tuple[int, str]], n: int) -> list[Line]:
-    """Say of each line what it may be for boards with this side."""
+    """Classify each line of a text of boards with this side."""
     return [_sort(number, line, n) for number, line in lines]
 
 

@@ -67,7 +67,7 @@ def format_board(board: Board) -> str:
 
 
 def looks(text: str) -> str | None:
-    """Say whether a field of a table is a whole board, a question or an answer."""
+    """Return QUESTION or ANSWER for a field of a table that is a whole board, else None."""
     text = text.strip()
     n = math.isqrt(len(text))
     if n * n != len(text) or n not in SIDES or not set(text) <= set(cells_of(n)):
