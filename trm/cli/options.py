@@ -39,6 +39,17 @@ Settings = Annotated[
 ]
 Devices = Annotated[int | None, typer.Option(help="Number of devices.", show_default="all", min=1)]
 
+# Puzzles
+
+TrainedOn = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="With ARC: the puzzle set that the model was trained on, which names its tasks.",
+        show_default="the one in its configuration",
+    ),
+]
+
 # Solver
 
 Steps = Annotated[int | None, typer.Option(help="Supervision steps, at most.", show_default="as trained", min=1)]

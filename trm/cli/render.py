@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from trm.cli.options import CheckpointFile, Columns, OutFile, Overwrite, SolverSeed, Steps, refuse_existing
+from trm.cli.options import CheckpointFile, Columns, OutFile, Overwrite, SolverSeed, Steps, TrainedOn, refuse_existing
 from trm.cli.read_puzzles import PuzzleCommand, read_questions
 from trm.cli.solve_arc import read_names, read_tasks
 from trm.errors import InputError
@@ -46,13 +46,7 @@ def render_command(
     steps: Steps = None,
     seed: SolverSeed = None,
     columns: Columns = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="With ARC: the puzzle set that the model was trained on, which names its tasks.",
-            show_default="the one in its configuration",
-        ),
-    ] = None,
+    data: TrainedOn = None,
 ) -> None:
     """Write a page that plays how a network reasons about puzzles, step by step.
 

@@ -5,7 +5,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import jax
@@ -26,6 +25,7 @@ from trm.cli.options import (
     Select,
     SolverSeed,
     Steps,
+    TrainedOn,
     ViewCount,
     warn_of_no_effect,
 )
@@ -68,13 +68,7 @@ def solve_command(
     noise_at: NoiseTime = "steps",
     select: Select = None,
     seed: SolverSeed = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="With ARC: the puzzle set that the model was trained on, which names its tasks.",
-            show_default="the one in its configuration",
-        ),
-    ] = None,
+    data: TrainedOn = None,
     columns: Columns = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Check puzzles by their rules before the network is asked.")
