@@ -46,6 +46,10 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
         if readings:
             break
     if len(readings) > 1:
+        # A board whose digits are too large for its side is no board where another side has none.
+        fitting = {n: boards for n, boards in readings.items() if all(_fits(board, n) for _, board in boards)}
+        readings = fitting or readings
+    if len(readings) > 1:
         raise _ambiguous(where, [f"{len(boards)} boards of {n}x{n}" for n, boards in readings.items()])
     if not readings:
         raise InputError(f"{where}: {_why(lines, side, reasons, where)}")
@@ -58,6 +62,10 @@ def _ambiguous(where: str, readings: Iterable[str]) -> InputError:
     return InputError(
         f"{where}: found a text that can be read as {' or as '.join(readings)}, expected one way to read it"
     )
+
+
+def _fits(board: Board, n: int) -> bool:
+    return all(int(cell) <= n for cell in board if cell.isdecimal())
 
 
 def _answers(question: Board, answer: Board) -> bool:

@@ -81,6 +81,8 @@ def tight_row(line: str, count: int, n: int) -> list[str] | None:
         chunks = [chunk.strip() for chunk in line.strip().strip("|").split("|")]
         if len(chunks) == count and all(not chunk or is_cell(chunk, n) for chunk in chunks):
             return _plain_cells(chunks, n)
+    if re.search(r"([,;])\s*\1", line):
+        return None  # Empty fields, of another number.
     tokens = re.sub(r"[|,;\"']", " ", line).split()
     if len(tokens) == count and all(is_cell(token, n) for token in tokens):
         return _plain_cells(tokens, n)
@@ -129,11 +131,11 @@ def _sort(number: int, text: str, n: int) -> Line:
     def line(kind: Kind, *boards: list[str]) -> Line:
         return Line(number, kind, text, list(boards))
 
-    if not text.strip() and text.count("\t") != n - 1:
+    if not text.strip() and text.count("\t") not in (n - 1, n):
         return line("empty")
     if _COMMENT.match(text):
         return line("note")
-    core = re.sub(r"[\s|]", "", text)
+    core = re.sub(r"[\s|,;]", "", text)
     if boards := whole_boards(text, n):
         return line("boards", *boards)
     if len(core) == n and len(set(core)) == 1 and core[0] in "-_*":
@@ -146,7 +148,7 @@ def _sort(number: int, text: str, n: int) -> Line:
         and not _is_spaced(text)
     ):
         return line("rule")
-    if text.lstrip().startswith(";"):
+    if text.lstrip().startswith(";") and _WORD.search(text):
         return line("note")
     body = _TRAILING.sub("", text)
     if body != text:
