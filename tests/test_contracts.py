@@ -120,9 +120,19 @@ def assert_equal(found: Any, expected: Any) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+FAST = (
+    ("trm", "muon", "digits"),
+    ("trm", "adam_atan2", "cells"),
+    ("trm", SIGN_DESCENT, "cells"),
+    (MIXED, "muon", "cells"),
+    ("hrm", "adam_atan2", "cells"),
+)
+"""Each optimiser, each state, and the recursions that differ most; golden cases hold the others."""
+
+
 def _fast_or_slow(recursion: str, optimizer: str, model_state: str) -> Any:
-    """Return a case; each recursion, optimiser and state is in a fast one."""
-    fast = optimizer == "adam_atan2" and model_state == "cells" if recursion != "trm" else optimizer == "muon"
+    """Return a case, marked as slow if it is."""
+    fast = (recursion, optimizer, model_state) in FAST
     marks = [] if fast else [pytest.mark.slow]
     return pytest.param(recursion, optimizer, model_state, marks=marks, id=f"{recursion}-{optimizer}-{model_state}")
 

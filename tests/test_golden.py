@@ -25,6 +25,9 @@ SLOW = {
     "trm_act_continue": "trm_singlez",
     "trm_att_eval16": "evaluate_loop",
     "hrm_mlp_t": "hrm_att",
+    "train_trajectory": "trm_att_step",
+    "trm_hier6": "trm_singlez",
+    "transformers_baseline": "hrm_att",
 }
 
 

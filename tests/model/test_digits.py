@@ -184,7 +184,7 @@ def test_gradient_of_the_coupling(plain: bool):
     check_grads(value, (h, coupling.read), order=1, modes=modes, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("model", [MLP, ATTENTION], ids=["mlp", "attention"])
+@pytest.mark.parametrize("model", [MLP, pytest.param(ATTENTION, marks=pytest.mark.slow)], ids=["mlp", "attention"])
 def test_every_weight_learns_and_the_gradient_is_that_of_plain_derivatives(model: dict[str, Any]):
     network = with_halting_weights(make_model(4, **model))
     plain = reconfigure(network, config_of(**model, plain_derivatives=True))

@@ -62,7 +62,13 @@ def traced(config: Config, train: bool) -> int:
     return dot_flops(jax.make_jaxpr(jax.value_and_grad(loss) if train else loss)(model).jaxpr)
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+FAST = ("trm_mlp", "hrm_att", "digits_att")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [pytest.param(model, marks=[] if id in FAST else [pytest.mark.slow], id=id) for id, model in MODELS.items()],
+)
 def test_flops_are_those_of_the_traced_program(model: dict):
     no_prefix = {"puzzle_emb_ndim": 0} if "state" in model else {}
     config = tiny_config(model=model | no_prefix)

@@ -107,14 +107,14 @@ MLP = {"mixer": "mlp", "positions": "none"}
 PLAIN = [
     (plain_trm, SIZES | {"H_cycles": 1, "L_cycles": 1}),
     slow(plain_trm, SIZES),
-    (plain_trm, SIZES | MLP),
+    slow(plain_trm, SIZES | MLP),
     (plain_trm, SIZES | MLP | {"differentiated_cycles": 2}),
-    (plain_trm, SIZES | {"differentiated_cycles": 3, "unroll": True}),
+    slow(plain_trm, SIZES | {"differentiated_cycles": 3, "unroll": True}),
     slow(plain_hrm, SIZES | {"recursion": "hrm", "H_layers": 1}),
     (plain_hrm, SIZES | MLP | {"recursion": "hrm", "H_layers": 2, "H_cycles": 1, "L_cycles": 1}),
     (plain_singlez, SIZES | {"recursion": "trm_singlez"}),
     slow(plain_hier6, SIZES | {"recursion": "trm_hier6", "H_cycles": 2, "L_cycles": 4}),
-    (plain_hier6, SIZES | MLP | {"recursion": "trm_hier6", "differentiated_cycles": 3}),
+    slow(plain_hier6, SIZES | MLP | {"recursion": "trm_hier6", "differentiated_cycles": 3}),
     (plain_baseline, {"recursion": "transformers_baseline", "H_layers": 2} | dict.fromkeys(SIZES, 0)),
 ]
 

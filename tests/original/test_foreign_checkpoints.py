@@ -454,6 +454,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "set"
 
 
+@pytest.mark.slow
 def test_every_command_takes_such_a_file(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     path = write(tmp_path / "theirs" / "step_5", {f"_orig_mod.model.{n}": t for n, t in TENSORS.items()}, settings_of())
     code, out, err = run_trm(capsys, "info", path)

@@ -133,7 +133,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", RECURSIONS)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[] if kind == next(iter(RECURSIONS)) else [pytest.mark.slow]) for kind in RECURSIONS],
+)
 def test_exported_and_imported_again(kind: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     """Through files and the command line: the same tensors, byte for byte, and the same model."""
     config = configure(kind)

@@ -83,6 +83,7 @@ def test_the_settings_are_those_of_jax():
         assert getattr(jax.config, name) == expected
 
 
+@pytest.mark.slow
 def test_a_run_in_a_program_of_64_bits_is_the_run_in_one_of_32(
     puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ):

@@ -24,6 +24,7 @@ def search(puzzle_dir: Path, tmp_path: Path, *recipes: str, settings: list[str] 
     return out
 
 
+@pytest.mark.slow
 def test_a_search_records_each_run_once(puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     recipes = TINY, f"digits{TINY[4:]} model.state=digits model.inner_multiple=8"
     path = search(puzzle_dir, tmp_path, *recipes, settings=["data.validation=4"])

@@ -60,6 +60,7 @@ def test_only_slots_that_are_refilled_start_anew(state: str):
         np.testing.assert_array_equal(np.asarray(a != b).any(axis=tuple(range(1, a.ndim))), halted)
 
 
+@pytest.mark.slow
 def test_a_step_is_the_same_on_one_device_and_on_two(splits: dict[str, PuzzleSet]):
     train, carries = splits["train"], []
     config = tiny_config(

@@ -39,6 +39,7 @@ def train_until(config: Config, run: Path, devices: int, last: int) -> None:
     train(config, run, make_mesh(devices), resume=True, hooks=[hook])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refill", ["slot", "queue"])
 def test_one_device_to_four_to_two(refill: str, puzzle_dir: Path, tmp_path: Path):
     halting = {"refill": refill, "halt_max_steps": 4, "halt_exploration_prob": 0.5}

@@ -31,18 +31,12 @@ def metadata_for(config: Config) -> Metadata:
     return METADATA[re.sub(r"^data/|[-\d].*$", "", str(config.data.path))]
 
 
-def kinds_of_step() -> list:
-    """Return all experiments; of those whose steps consist of the same parts, all but the first are slow."""
-    seen, names = set(), []
-    for name, config in CONFIGS.items():
-        parts = (config.model.recursion, config.model.mixer, config.halting.q_continue, config.optimizer.type)
-        parts += (config.halting.refill,)
-        names.append(pytest.param(name, marks=[pytest.mark.slow] if parts in seen else []))
-        seen.add(parts)
-    return names
+FAST = ("sudoku_att", "sudoku_digits", "sudoku_fast")
 
 
-@pytest.mark.parametrize("name", kinds_of_step())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow]) for name in CONFIGS]
+)
 def test_a_training_step_lowers(name: str):
     config = CONFIGS[name]
     text = lower_train_step(config, metadata_for(config), make_mesh(min(4, len(jax.devices())))).as_text()

@@ -108,6 +108,7 @@ def test_a_full_disk(whole: tuple[Config, Path], full_disk: Any, tmp_path: Path)
     assert [path.name for path in list_checkpoints(run)] == [path.name for path in list_checkpoints(folder)]
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_disk_is_full(whole: tuple[Config, Path], full_disk: Any, tmp_path: Path):
     config, folder = whole
     run = tmp_path / "run"
@@ -125,6 +126,7 @@ def test_a_kill_while_the_disk_is_full(whole: tuple[Config, Path], full_disk: An
     assert_same(run, folder)
 
 
+@pytest.mark.slow
 def test_a_disk_that_stays_full_ends_in_one_line(whole: tuple[Config, Path], full_disk: Any, tmp_path: Path):
     config, folder = whole
     run = tmp_path / "run"
@@ -217,6 +219,7 @@ def test_the_handlers_are_given_back():
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+@pytest.mark.slow
 def test_a_loader_that_fails_ends_the_run_in_one_line(
     whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -271,6 +274,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
     return at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refill", ["slot", "queue"])
 def test_a_number_that_is_not_finite(refill: str, puzzle_dir: Path, tmp_path: Path, poison: Callable[[int], None]):
     """The run stops, or goes back and leaves that step out; killed after that, it comes to the same end."""
@@ -308,6 +312,7 @@ def test_a_number_that_is_not_finite(refill: str, puzzle_dir: Path, tmp_path: Pa
     assert_same(tmp_path / "stopped", tmp_path / "rewound")
 
 
+@pytest.mark.slow
 def test_a_run_that_is_ruined_for_good_gives_up(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)}, optimizer={"lr": 1e38, "lr_warmup_steps": 0})
     lines: list[dict] = []

@@ -84,6 +84,7 @@ def test_a_run_leaves_what_it_promises(puzzle_dir: Path, tmp_path: Path):
         train(config, tmp_path, make_mesh(1))
 
 
+@pytest.mark.slow
 def test_signals_save_and_the_run_goes_on(puzzle_dir: Path, tmp_path: Path):
     """A run that a signal stops ends with a checkpoint of its last step, and goes on from there."""
     config = tiny_config(data={"path": str(puzzle_dir)}, halting=EXPLORING["halting"])

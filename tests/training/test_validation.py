@@ -135,6 +135,7 @@ def test_a_file_without_fingerprints_goes_on_with_a_line(validated: tuple[Config
     assert sum("has no fingerprints of its puzzle set" in line for line in printed.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_puzzle_embeddings_go_by_number_only_to_the_same_names(splits: dict[str, PuzzleSet], tmp_path: Path):
     names = ["<blank>", "apple", "pear"]
     for directory, of_set in (("one", names), ("same", names), ("other", ["<blank>", "pear", "apple"])):
