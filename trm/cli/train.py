@@ -28,6 +28,7 @@ from trm.training.run import Outcome, train
 from trm.training.sets import open_sets
 from trm.training.signals import is_compiling
 from trm.training.start_from import WarmStart
+from trm.training.tracking.progress import Show
 from trm.training.tracking.wandb import WandbTracker
 
 
@@ -72,6 +73,10 @@ def train_command(
     ] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", help="Number of processes.", min=1)] = None,
     process: Annotated[int | None, typer.Option(metavar="I", help="Number of this one, from 0.", min=0)] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Lines at intervals, no live view (also with NO_COLOR or TERM=dumb).")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Until the end, print warnings alone.")] = False,
     on_nonfinite: Annotated[
         OnNonfinite,
         typer.Option(
@@ -102,7 +107,10 @@ def train_command(
                 _print_estimate(experiment, mesh)
             return 0
         hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
-        outcome = train(experiment, out, mesh, resume, start, hooks, on_nonfinite=on_nonfinite, console=console)
+        show: Show = "quiet" if quiet else "plain" if plain else "live"
+        outcome = train(
+            experiment, out, mesh, resume, start, hooks, on_nonfinite=on_nonfinite, console=console, show=show
+        )
         if not is_first():
             return exit_code(outcome)
         if outcome.stopped:
