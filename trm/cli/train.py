@@ -28,6 +28,7 @@ from trm.training.run import Outcome, train
 from trm.training.sets import open_sets
 from trm.training.signals import is_compiling
 from trm.training.start_from import WarmStart
+from trm.training.tracking.choose import make_trackers
 from trm.training.tracking.progress import Show
 from trm.training.tracking.wandb import WandbTracker
 
@@ -56,8 +57,16 @@ def train_command(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print size, steps and memory; train nothing.")] = False,
     devices: Devices = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Where metrics go besides metrics.jsonl: tensorboard, wandb (extras of these names), your own as "
+            "package.module:Class. Several with commas.",
+        ),
+    ] = None,
     wandb: Annotated[
-        str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (extra `wandb`).")
+        str | None, typer.Option(metavar="PROJECT", help="The same as --track wandb, to this project.")
     ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="On a GPU too, the same bits every time; a little slower.")
@@ -106,7 +115,11 @@ def train_command(
             if is_first():
                 _print_estimate(experiment, mesh)
             return 0
-        hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
+        names = ",".join(track or []).split(",") if track else []
+        # One run there, whether it is named once or twice.
+        hooks = make_trackers([name for name in names if wandb is None or name != "wandb"], out, experiment)
+        if wandb is not None:
+            hooks.append(WandbTracker(out, experiment, wandb))
         show: Show = "quiet" if quiet else "plain" if plain else "live"
         outcome = train(
             experiment, out, mesh, resume, start, hooks, on_nonfinite=on_nonfinite, console=console, show=show

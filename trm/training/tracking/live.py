@@ -66,7 +66,7 @@ class LiveView:
         console.show_cursor(True)
 
     def _draw(self) -> SegmentLines:
-        """Return the lines of the view; in a terminal that has become narrower, first go to where the last ones begin."""
+        """Return the lines of the view; in a terminal that became narrower, first go to where the last ones begin."""
         width = self._console.width
         if self._drawn and width < self._drawn[0]:
             # The terminal has broken the longer lines; rich goes up by as many lines as it has printed.
