@@ -21,7 +21,7 @@ TRACKERS.add("wandb", WandbTracker)
 
 
 def make_trackers(names: Sequence[str], run: Path, config: Config) -> list[Tracker]:
-    """Return the trackers of some names, each of which may be several with commas; raise InputError for unknown ones."""
+    """Return the trackers of names, each of which may be several with commas; raise InputError for unknown ones."""
     made = []
     for name in dict.fromkeys(part.strip() for text in names for part in text.split(",")):
         tracker = TRACKERS[name](run, config)
