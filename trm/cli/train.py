@@ -10,7 +10,7 @@ import typer
 from jax.sharding import Mesh
 
 from trm.cli.failures import failure_of
-from trm.cli.options import Devices, Settings
+from trm.cli.options import Devices, Plain, Quiet, Settings, Track
 from trm.cli.reports import print_report
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
@@ -29,6 +29,7 @@ from trm.training.sets import open_sets
 from trm.training.signals import is_compiling
 from trm.training.start_from import WarmStart
 from trm.training.tracking.choose import make_trackers
+from trm.training.tracking.profile import Profile
 from trm.training.tracking.progress import Show
 from trm.training.tracking.wandb import WandbTracker
 
@@ -57,14 +58,7 @@ def train_command(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print size, steps and memory; train nothing.")] = False,
     devices: Devices = None,
-    track: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAMES",
-            help="Where metrics go besides metrics.jsonl: tensorboard, wandb (extras of these names), your own as "
-            "package.module:Class. Several with commas.",
-        ),
-    ] = None,
+    track: Track = None,
     wandb: Annotated[
         str | None, typer.Option(metavar="PROJECT", help="The same as --track wandb, to this project.")
     ] = None,
@@ -82,10 +76,12 @@ def train_command(
     ] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", help="Number of processes.", min=1)] = None,
     process: Annotated[int | None, typer.Option(metavar="I", help="Number of this one, from 0.", min=0)] = None,
-    plain: Annotated[
-        bool, typer.Option("--plain", help="Lines at intervals, no live view (also with NO_COLOR or TERM=dumb).")
-    ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Until the end, print warnings alone.")] = False,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    profile: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Write a JAX profile of N steps after compilation to the run folder.", min=1),
+    ] = None,
     on_nonfinite: Annotated[
         OnNonfinite,
         typer.Option(
@@ -120,12 +116,18 @@ def train_command(
         hooks = make_trackers([name for name in names if wandb is None or name != "wandb"], out, experiment)
         if wandb is not None:
             hooks.append(WandbTracker(out, experiment, wandb))
-        show: Show = "quiet" if quiet else "plain" if plain else "live"
+        said: list[str] = []
+        if profile:
+            # The live view is on the screen: the line comes after it.
+            hooks.append(Profile(out, profile, said.append))
+        show = show_of(plain, quiet)
         outcome = train(
             experiment, out, mesh, resume, start, hooks, on_nonfinite=on_nonfinite, console=console, show=show
         )
         if not is_first():
             return exit_code(outcome)
+        for line in said:
+            print_lines(line)
         if outcome.stopped:
             print_lines(f"stopped: {outcome.stopped}")
         if outcome.weights_path:
@@ -140,6 +142,11 @@ def train_command(
         for name, report in outcome.reports.items():
             print_report(name, report)
         return exit_code(outcome)
+
+
+def show_of(plain: bool, quiet: bool) -> Show:
+    """Return how a run shows its progress."""
+    return "quiet" if quiet else "plain" if plain else "live"
 
 
 def exit_code(outcome: Outcome) -> int:

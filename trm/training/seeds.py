@@ -22,10 +22,10 @@ def mean_interval(
     from scipy.special import stdtrit
 
     runs = len(values)
-    mean = values.mean(axis=0)
+    mean = np.asarray(values.mean(axis=0))
     if runs < 2:
         return mean, np.full_like(mean, np.nan)
-    return mean, stdtrit(runs - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(runs)
+    return mean, np.asarray(stdtrit(runs - 1, 0.975) * values.std(axis=0, ddof=1) / np.sqrt(runs))
 
 
 def experiment_of(config: Config) -> dict[str, dict[str, Any]]:
