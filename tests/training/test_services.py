@@ -203,7 +203,9 @@ def test_no_step_is_double_in_wandb(
 
 def wandb_points(run: Path) -> list[tuple[Point, float]]:
     """Read the logs of offline runs by their format: blocks of 32 KiB with parts of records."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto import wandb_internal_pb2
+
+    messages: Any = wandb_internal_pb2
 
     points = []
     for path in sorted(run.glob("wandb/offline-run-*/*.wandb")):
@@ -215,7 +217,7 @@ def wandb_points(run: Path) -> list[tuple[Point, float]]:
             size, kind = struct.unpack_from("<HB", data, at + 4)
             record, at = record + data[at + 7 : at + 7 + size], at + 7 + size
             if kind in (1, 4):
-                message: Any = Record.FromString(record)
+                message = messages.Record.FromString(record)
                 record = b""
                 items = {item.key or "/".join(item.nested_key): item.value_json for item in message.history.item}
                 step = items.get("_step") or message.history.step.num

@@ -78,7 +78,7 @@ def sweep_command(
     with atomic_write(out / SUMMARY) as temporary:
         temporary.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     _print_summary(summary)
-    print_lines(f"scores in {out / SUMMARY}; curves: trm plot {out}/*-seed-* -o curves.html")
+    print_lines(f"scores in {out / SUMMARY}; curves: trm plot {out}/*seed-* -o curves.html")
     if stopped:
         print_lines(f"stopped: {stopped.stopped.partition(';')[0]}; the same command goes on")
         return exit_code(stopped)

@@ -27,6 +27,7 @@ COLORS = "#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9".split()
 """Colours that people with any colour vision tell apart (Okabe and Ito, 2008)."""
 DASHES = ("-", "--", ":", "-.")
 """Styles of lines, one after another where there are more lines than colours."""
+WHERE = {"train": "training", "": "evaluations"}
 INK, GRID = "#23272e", "#d4d6da"
 PANEL_INCHES = 4.8, 3.4
 LABEL_POINTS, LABEL_CHARACTERS = 9.0, 28
@@ -82,10 +83,7 @@ def _groups(runs: Sequence[History]) -> list[tuple[str, list[History]]]:
     names = [_name([run.path.absolute().as_posix() for run in group]) for group in groups]
     if len(set(names)) < len(names):
         names = [os.path.commonpath([run.path for run in group]) or str(group[0].path) for group in groups]
-    labels = [
-        name + (f", {len(group)} seeds" if len(group) > 1 else "") for name, group in zip(names, groups, strict=True)
-    ]
-    return list(zip(labels, groups, strict=True))
+    return list(zip(names, groups, strict=True))
 
 
 def _name(paths: Sequence[str]) -> str:
@@ -101,11 +99,9 @@ def _name(paths: Sequence[str]) -> str:
 
 
 def _title(metric: str) -> str:
-    if "/" not in metric:
-        metric = f"{metric}, evaluations"
     where, _, name = metric.rpartition("/")
     name = {"lm_loss": "loss of tokens", "lr": "learning rate"}.get(name, name).replace("_", " ")
-    return f"{name}, {'training' if where == 'train' else where}" if where else name
+    return f"{name}, {WHERE.get(where, where)}"
 
 
 def _lines(groups: Sequence[tuple[str, list[History]]], metric: str, unit: Unit) -> Iterator[Line]:
@@ -119,7 +115,7 @@ def _lines(groups: Sequence[tuple[str, list[History]]], metric: str, unit: Unit)
             if not having:
                 continue
             of_set = name.removesuffix(f"/{metric}")
-            more = f" {of_set}" if len(names) > 1 else ""
+            more = (f" {of_set}" if len(names) > 1 else "") + (f", {len(having)} seeds" if len(having) > 1 else "")
             yield _line(label + more, having, [run.curves[name] for run in having], unit, place)
 
 
@@ -148,15 +144,20 @@ def draw(panels: Sequence[Panel], unit: Unit, ending: str) -> bytes:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise InputError("the package matplotlib is missing, expected `pip install 'trm[plot]'`") from error
-    style = {"svg.fonttype": "none", "svg.hashsalt": "trm", "font.size": 10, "font.family": "sans-serif"}
+    style: dict[Any, Any] = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": "trm",
+        "font.size": 10,
+        "font.family": "sans-serif",
+    }
     style |= {"font.sans-serif": ["Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"], "axes.unicode_minus": False}
     style |= {key: INK for key in ("text.color", "axes.labelcolor", "xtick.color", "ytick.color", "axes.edgecolor")}
     with matplotlib.rc_context(style):
         last = float(max(line.x[-1] for panel in panels for line in panel.lines))
-        columns = min(3, len(panels))
+        columns = 2 if len(panels) == 4 else min(3, len(panels))
         rows = math.ceil(len(panels) / columns)
-        figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.12, h_pad=0.1)
+        figure = Figure(figsize=(PANEL_INCHES[0] * columns, PANEL_INCHES[1] * rows))
+        figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.1)
         axes = figure.subplots(rows, columns, squeeze=False).ravel()
         for ax in axes[len(panels) :]:
             ax.remove()
@@ -166,7 +167,7 @@ def draw(panels: Sequence[Panel], unit: Unit, ending: str) -> bytes:
         for panel, ax in zip(panels, axes, strict=False):
             _label(panel, ax)
         file = io.BytesIO()
-        options = {"metadata": {"Date": None}} if ending == ".svg" else {"dpi": 160}
+        options: dict[str, Any] = {"metadata": {"Date": None}} if ending == ".svg" else {"dpi": 160}
         figure.savefig(file, format=ending.removeprefix("."), facecolor="white", **options)
     return file.getvalue()
 

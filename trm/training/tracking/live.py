@@ -36,12 +36,12 @@ class RunView:
         shown = self._shown
         share = shown.step / max(1, shown.steps)
         head = Table.grid(padding=(0, 2))
-        cells = [Text(self._name, "bold", no_wrap=True, overflow="ellipsis")]
+        cells: list[Text | ProgressBar] = [Text(self._name, "bold", no_wrap=True, overflow="ellipsis")]
         if options.max_width >= NARROW:
             cells.append(
                 ProgressBar(shown.steps, shown.step, width=BAR_WIDTH, complete_style="cyan", finished_style="cyan")
             )
-        left = shown.doing or (f"{shown.time_left} left" if shown.time_left else "")
+        left = shown.doing or (f"{shown.time_left} left" if shown.time_left and share < 1 else "")
         for text in (f"{shown.step:,} / {shown.steps:,}", f"{share:.0%}", left):
             cells.append(Text(text, no_wrap=True, overflow="ellipsis"))
         head.add_row(*cells)

@@ -34,6 +34,7 @@ class Progress:
 
     def close(self) -> None:
         if self._live:
+            self._shown.doing = ""
             self._live.close()
             self._live = None
 

@@ -42,9 +42,9 @@ class Shown:
             return False
         self.step, self.doing, self._newest = metrics["step"], "", metrics
         for name in ("lm_loss", "q_halt_loss", "q_continue_loss", "exact_accuracy", "steps", "steps_per_second"):
-            new = metrics.get(f"train/{name}")
             # Of some steps there is no speed, and no accuracy where no sequence halted.
-            if new is not None:
+            if (key := f"train/{name}") in metrics:
+                new: float = metrics[key]
                 old = self._smooth.get(name, new)
                 self._smooth[name] = SMOOTHING * old + (1 - SMOOTHING) * new
         return True

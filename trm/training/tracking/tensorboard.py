@@ -34,7 +34,10 @@ class TensorboardTracker:
                 "--track tensorboard: the package tensorboard is missing, expected `pip install 'trm[tensorboard]'`"
             ) from error
         self._folder = run / FOLDER
-        self._event, self._summary, self._writer_class = event_pb2.Event, summary_pb2.Summary, EventFileWriter
+        # The generated modules make these classes when they are imported.
+        events: Any = event_pb2
+        summaries: Any = summary_pb2
+        self._event, self._summary, self._writer_class = events.Event, summaries.Summary, EventFileWriter
         self._writer: Any = None
         self._seen = Seen()
 
