@@ -77,7 +77,8 @@ def test_without_a_terminal_there_is_a_plain_line_now_and_then(monkeypatch: pyte
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock)
     console = Console(file=StringIO(), width=1000)
     assert isinstance(console.file, StringIO)
-    bar = Progress(console, steps=200, start=0)
+    bar = Progress(console, "run")
+    bar.start(steps=200, start=0)
     for step in range(1, 101):
         clock += 1
         bar.log(line_of(step))

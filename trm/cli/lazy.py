@@ -15,6 +15,14 @@ COMMANDS = {
         "Train a small network on 6x6 Sudokus and watch it solve one that it has never seen.",
     ),
     "train": ("train:train_command", "Train a network on all devices."),
+    "sweep": (
+        "sweep:sweep_command",
+        "Train a configuration with several seeds, and print mean and interval of its score.",
+    ),
+    "plot": (
+        "plot:plot_command",
+        "Draw curves of runs beside each other, with seeds of one experiment as mean and band.",
+    ),
     "config": ("config:config_app", "Show configurations, and the schema of their files."),
     "data": ("data:data_app", "Build puzzle sets, and check them."),
     "evaluate": (

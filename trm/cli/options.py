@@ -39,6 +39,21 @@ Settings = Annotated[
 ]
 Devices = Annotated[int | None, typer.Option(help="Number of devices.", show_default="all", min=1)]
 
+# Training
+
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAMES",
+        help="Where metrics go besides metrics.jsonl: tensorboard, wandb (extras of these names), your own as "
+        "package.module:Class. Several with commas.",
+    ),
+]
+Plain = Annotated[
+    bool, typer.Option("--plain", help="Lines at intervals, no live view (also with NO_COLOR or TERM=dumb).")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Until the end, print warnings alone.")]
+
 # Puzzles
 
 TrainedOn = Annotated[

@@ -10,7 +10,7 @@ import typer
 from jax.sharding import Mesh
 
 from trm.cli.failures import failure_of
-from trm.cli.options import Devices, Settings
+from trm.cli.options import Devices, Plain, Quiet, Settings, Track
 from trm.cli.reports import print_report
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
@@ -28,6 +28,9 @@ from trm.training.run import Outcome, train
 from trm.training.sets import open_sets
 from trm.training.signals import is_compiling
 from trm.training.start_from import WarmStart
+from trm.training.tracking.choose import make_trackers
+from trm.training.tracking.profile import Profile
+from trm.training.tracking.progress import Show
 from trm.training.tracking.wandb import WandbTracker
 
 
@@ -55,8 +58,9 @@ def train_command(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print size, steps and memory; train nothing.")] = False,
     devices: Devices = None,
+    track: Track = None,
     wandb: Annotated[
-        str | None, typer.Option(metavar="PROJECT", help="Log to Weights & Biases too (extra `wandb`).")
+        str | None, typer.Option(metavar="PROJECT", help="The same as --track wandb, to this project.")
     ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="On a GPU too, the same bits every time; a little slower.")
@@ -72,6 +76,12 @@ def train_command(
     ] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", help="Number of processes.", min=1)] = None,
     process: Annotated[int | None, typer.Option(metavar="I", help="Number of this one, from 0.", min=0)] = None,
+    plain: Plain = False,
+    quiet: Quiet = False,
+    profile: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Write a JAX profile of N steps after compilation to the run folder.", min=1),
+    ] = None,
     on_nonfinite: Annotated[
         OnNonfinite,
         typer.Option(
@@ -101,10 +111,23 @@ def train_command(
             if is_first():
                 _print_estimate(experiment, mesh)
             return 0
-        hooks = [WandbTracker(wandb, out.name, experiment)] if wandb is not None else []
-        outcome = train(experiment, out, mesh, resume, start, hooks, on_nonfinite=on_nonfinite, console=console)
+        names = ",".join(track or []).split(",") if track else []
+        # One run there, whether it is named once or twice.
+        hooks = make_trackers([name for name in names if wandb is None or name != "wandb"], out, experiment)
+        if wandb is not None:
+            hooks.append(WandbTracker(out, experiment, wandb))
+        said: list[str] = []
+        if profile:
+            # The live view is on the screen: the line comes after it.
+            hooks.append(Profile(out, profile, said.append))
+        show = show_of(plain, quiet)
+        outcome = train(
+            experiment, out, mesh, resume, start, hooks, on_nonfinite=on_nonfinite, console=console, show=show
+        )
         if not is_first():
             return exit_code(outcome)
+        for line in said:
+            print_lines(line)
         if outcome.stopped:
             print_lines(f"stopped: {outcome.stopped}")
         if outcome.weights_path:
@@ -119,6 +142,11 @@ def train_command(
         for name, report in outcome.reports.items():
             print_report(name, report)
         return exit_code(outcome)
+
+
+def show_of(plain: bool, quiet: bool) -> Show:
+    """Return how a run shows its progress."""
+    return "quiet" if quiet else "plain" if plain else "live"
 
 
 def exit_code(outcome: Outcome) -> int:

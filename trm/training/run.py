@@ -13,7 +13,8 @@ one is dispatched. A run that was killed at any moment resumes to the same numbe
 import contextlib
 import dataclasses
 import gc
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,7 @@ from trm.training.start_from import WarmStart
 from trm.training.state import TrainState, check_divisible, total_steps, trained_weights
 from trm.training.step import make_train_step
 from trm.training.tracking.measured import Measured
+from trm.training.tracking.progress import Progress, Show
 from trm.training.tracking.record import Record
 from trm.training.tracking.tracker import Hook, Trackers
 
@@ -84,12 +86,13 @@ def train(
     *,
     on_nonfinite: OnNonfinite = "stop",
     console: Console | None = None,
+    show: Show = "live",
 ) -> Outcome:
     """Train in a run folder, from the start or, with `resume`, from its newest checkpoint if it has one.
 
     The start is fresh weights, or those of `init`, with everything else fresh. Without `mesh` it is on all devices.
     `hooks` are trackers, or functions, that get every line of the metrics file as a dictionary; one that fails warns
-    and does not end the run. SIGINT and SIGTERM save a checkpoint and return.
+    and does not end the run. SIGINT and SIGTERM save a checkpoint and return. `show`: how progress is shown.
 
     Raises InputError for data or a folder that do not fit, and FloatingPointError when a loss or a gradient is not
     finite; the last good checkpoint is kept. With `on_nonfinite` "rewind" the run goes back to it instead, and makes
@@ -98,22 +101,20 @@ def train(
     run, console, mesh = Path(run), console or Console(), mesh or make_mesh()
     agree("command", [config_to_toml(config), resume, init is None, mesh.size])
     skipped: set[int] = set()
-
-    def warn(text: str) -> None:
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
-
+    progress = Progress(console, run.name, show)
     with (
         catch_signals() as stop,
         RunFolder(run, config) as folder,
-        Trackers(hooks if is_first() else (), warn) as trackers,
+        Trackers(hooks if is_first() else (), progress.print) as trackers,
     ):
+        open_record = partial(Record, run / "metrics.jsonl", progress, [trackers.log])
         while True:
             try:
-                return _train(config, run, mesh, resume, init, trackers.log, console, stop, folder, skipped)
+                return _train(config, run, mesh, resume, init, open_record, stop, folder, skipped)
             except NonFinite as error:
                 if on_nonfinite == "stop" or skipped.issuperset(range(error.step - MAX_IN_A_ROW, error.step)):
                     raise
-                warn(error.rewinding)
+                progress.print(error.rewinding)
                 skipped.add(error.step)
                 resume = True
             # Functions of the attempt that failed hold its state in a circle of references.
@@ -126,8 +127,7 @@ def _train(
     mesh: Mesh,
     resume: bool,
     init: WarmStart | None,
-    hook: Hook,
-    console: Console,
+    open_record: Callable[[int, int, bool], Record],
     stop: StopRequest,
     folder: RunFolder,
     skipped: Set[int],
@@ -143,9 +143,10 @@ def _train(
         identity = agree("data.path: puzzle set", fingerprint(config.data.train_paths, "train"))
         start = begin(config, run, mesh, metadata, identity, resume, init)
         warnings = [f"warning: {line}" for line in [*switched_off, *warnings_of(config, steps)]]
-        folder.write([*start.notes, *warnings], console)
-        record = Record(run / "metrics.jsonl", console, [hook], steps, start.step, start.evaluation_due)
-        stack.enter_context(record)
+        folder.write()
+        record = stack.enter_context(open_record(steps, start.step, start.evaluation_due))
+        for line in [*start.notes, *warnings]:
+            record.print(line)
         feed = stack.enter_context(open_feed(sets.train, config, mesh, start.step, start.rows_used))
         flops = training_step_flops(config, metadata.vocab_size, metadata.seq_len, rules.global_batch_size)
         measured = Measured(rules.global_batch_size, mesh, flops)
@@ -154,7 +155,7 @@ def _train(
             if folder.renew(record.print):
                 record.reopen()
 
-        manager = stack.enter_context(CheckpointManager(run, rules, start.step, renew, record.print))
+        manager = stack.enter_context(CheckpointManager(run, rules, start.step, renew, record.print, record.saved))
         metrics = StepMetrics(rules.global_batch_size, manager.newest, record, measured, start.rows_used)
         train_step = _StagedTrainStep(config, metadata, mesh, steps, stop)
         evaluation_step = CompiledEvaluation(config, mesh, stop)
@@ -178,6 +179,7 @@ def _train(
 
         def evaluate(evaluator: Evaluator, weights: Weights, at: int) -> Evaluation:
             nonlocal reports
+            record.doing("evaluating")
             evaluation = evaluator(weights)
             for line in evaluation.lines(step):
                 record.log(line)
@@ -254,4 +256,5 @@ class _StagedTrainStep:
                 train_step = make_train_step(self._config, self._metadata, self._mesh, cycles)
                 self._compiled = self._stop.compile(train_step, state, data)
             self._cycles = cycles
-        return self._compiled(state, data)
+        with jax.profiler.StepTraceAnnotation("train", step_num=step):
+            return self._compiled(state, data)

@@ -1,9 +1,7 @@
 """The folder of a run: its lock, its configuration, and what a killed run left in it. Entry: `RunFolder`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-
-from rich.console import Console
 
 from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
@@ -26,11 +24,9 @@ class RunFolder:
     def __exit__(self, *_: object) -> None:
         self._lock.__exit__()
 
-    def write(self, notes: Sequence[str], console: Console) -> None:
-        """Print how the run begins, clean up after a killed one, and write the configuration."""
+    def write(self) -> None:
+        """Clean up after a killed run, and write the configuration."""
         if is_first():
-            for note in notes:
-                console.print(note, highlight=False, markup=False, soft_wrap=True)
             remove_leftovers(self._run)
             remove_leftovers(self._run / "checkpoints")
             self._write_config()

@@ -43,9 +43,13 @@ class CheckpointManager:
         saved_step: int,
         renew: Callable[[], None],
         warn: Callable[[str], None],
+        saved: Callable[[int], None] = lambda step: None,
     ):
-        """Take the step of the newest checkpoint, what makes a run folder anew that went, and what prints a line."""
-        self._run, self._rules, self._renew, self._warn = run, rules, renew, warn
+        """Take the step of the newest checkpoint, what makes a run folder anew that went, and what prints a line.
+
+        `saved` is called, on the thread that writes, with the step of a checkpoint that is in place.
+        """
+        self._run, self._rules, self._renew, self._warn, self._saved = run, rules, renew, warn, saved
         self._saved_step = saved_step
         self._writer = Writer()
         self._best: tuple[Any, Description] | None = None
@@ -93,6 +97,7 @@ class CheckpointManager:
             self._write_best()
             save_checkpoint(self._run, copy, description, self._rules.keep_checkpoints)
             self._saved_step = description.step
+            self._saved(description.step)
 
         self._writer.start(write)
 

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from trm.parallel.processes import is_first
 from trm.training.tracking.jsonl import JsonLines
 from trm.training.tracking.measured import now
@@ -23,7 +21,7 @@ class Record:
     def __init__(
         self,
         path: Path,
-        console: Console,
+        progress: Progress,
         hooks: Sequence[Hook],
         steps: int,
         start: int,
@@ -33,8 +31,9 @@ class Record:
         self._stack = contextlib.ExitStack()
         if self._first:
             self._file = JsonLines(path, start, evaluation_due)
-            self._progress = Progress(console, steps, start)
-            trackers = Trackers([self._file, self._progress, *hooks], self.print)
+            self._progress = progress
+            progress.start(steps, start)
+            trackers = Trackers([self._file, progress, *hooks], self.print)
             self._trackers = self._stack.enter_context(trackers)
 
     def __enter__(self) -> "Record":
@@ -52,6 +51,16 @@ class Record:
         """Print a line above the progress."""
         if self._first:
             self._progress.print(text)
+
+    def doing(self, what: str) -> None:
+        """Show what the run does until its next training step."""
+        if self._first:
+            self._progress.doing(what)
+
+    def saved(self, step: int) -> None:
+        """Show that a checkpoint is in place."""
+        if self._first:
+            self._progress.saved(step)
 
     def reopen(self) -> None:
         """Begin the metrics file anew, after the run folder was removed."""

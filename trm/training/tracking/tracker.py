@@ -25,6 +25,46 @@ class Tracker(Protocol):
 Hook = Tracker | Callable[[dict[str, Any]], None]
 """A tracker, or a function that takes one line of metrics."""
 
+Position = tuple[int, int]
+"""Where a line stands in a run: its step, and its place among the lines of that step."""
+
+
+def position_of(metrics: dict[str, Any]) -> Position:
+    """Return the position of a line: that of a training step comes before evaluations, those on the test set last.
+
+    A run that goes on, or back, makes lines again. All lines at or after the first of them are made again.
+    """
+    names = _names_of(metrics)
+    is_training = any(name.startswith("train/") for name in names)
+    return metrics["step"], 0 if is_training else 2 if any(name.startswith("test/") for name in names) else 1
+
+
+class Seen:
+    """The newest line that a tracker has written, which tells lines that a run makes again from new ones."""
+
+    def __init__(self, position: Position = (0, 0)):
+        self.position = position
+        self._names: set[str] | None = None
+
+    def is_again(self, metrics: dict[str, Any]) -> bool:
+        """Return whether a line was written before. Several sets have a line each in one evaluation."""
+        position = position_of(metrics)
+        if position != self.position:
+            return position < self.position
+        return self._names is None or not self._names.isdisjoint(_names_of(metrics))
+
+    def add(self, metrics: dict[str, Any]) -> None:
+        """Take a line that is written."""
+        position = position_of(metrics)
+        names = _names_of(metrics)
+        self._names = names | (self._names or set()) if position == self.position else names
+        self.position = position
+
+
+def _names_of(metrics: dict[str, Any]) -> set[str]:
+    return {name for name in metrics if "/" in name}
+
+
 WARN_SECONDS = 60
 """Time between two warnings of one tracker."""
 

@@ -1,0 +1,31 @@
+"""The page of `trm plot`: the curves of runs, and a table of their last values. Entry: `make_page`.
+
+The page is `curves.html` with the picture put into it. It asks for nothing from anywhere.
+"""
+
+import html
+import math
+import re
+from collections.abc import Sequence
+from importlib.resources import files
+
+from trm.show.curves import GRID, INK, Panel
+
+
+def make_page(svg: bytes, panels: Sequence[Panel], title: str) -> str:
+    """Return a page with a picture, readable in light and dark, and a table of the last values."""
+    drawing = svg.decode()
+    drawing = drawing[drawing.index("<svg") :].replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    # The white paper of the picture is the page's.
+    drawing = re.sub(r"fill: (#ffffff|white)", "fill: none", drawing)
+    rows = "".join(
+        f"<tr><td>{html.escape(panel.title)}</td><td>{html.escape(line.label)}</td><td>{line.mean[-1]:.4f}"
+        + (f" ± {line.half[-1]:.4f}" if math.isfinite(line.half[-1]) else "")
+        + "</td></tr>\n"
+        for panel in panels
+        for line in panel.lines
+    )
+    page = files("trm.show.html").joinpath("curves.html").read_text(encoding="utf-8")
+    parts = {"title": html.escape(title), "rows": rows, "drawing": drawing}
+    # In one go: what is put in is not searched for marks.
+    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], page)

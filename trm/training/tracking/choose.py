@@ -1,0 +1,31 @@
+"""The trackers that a command names: `tensorboard`, `wandb`, or a class of one's own as `package.module:Class`.
+
+Entry: `make_trackers`; `TRACKERS`, the registry.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from trm.configuration.registry import Registry
+from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.training.tracking.tensorboard import TensorboardTracker
+from trm.training.tracking.tracker import Tracker
+from trm.training.tracking.wandb import WandbTracker
+
+TRACKERS: Registry[Callable[[Path, Config], Tracker]] = Registry("--track")
+"""What makes a tracker of a run folder and its configuration, by name. It is made in every process and gets metrics in
+process 0 alone: files and connections are for its first line."""
+TRACKERS.add("tensorboard", TensorboardTracker)
+TRACKERS.add("wandb", WandbTracker)
+
+
+def make_trackers(names: Sequence[str], run: Path, config: Config) -> list[Tracker]:
+    """Return the trackers of names, each of which may be several with commas; raise InputError for unknown ones."""
+    made = []
+    for name in dict.fromkeys(part.strip() for text in names for part in text.split(",")):
+        tracker = TRACKERS[name](run, config)
+        if not isinstance(tracker, Tracker):
+            raise InputError(f"--track: found {name!r}, expected something with `log(metrics)` and `close()`")
+        made.append(tracker)
+    return made
