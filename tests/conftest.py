@@ -139,9 +139,10 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Yield a function that opens an address; at the end no page has complained or asked for anything else."""
-    contexts, said, asked, opened = [], [], [], []
+    contexts, said, asked, opened, allowed = [], [], [], [], set()
 
-    def open_one(address: str, **options: Any) -> Any:
+    def open_one(address: str, also: str = "", **options: Any) -> Any:
+        allowed.add(also)
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)
@@ -157,4 +158,4 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         context.close()
     assert said == []
     # A worker is made of a Blob, which is an address without a network.
-    assert [address for address in asked if not address.startswith("blob:")] == opened
+    assert [address for address in asked if not address.startswith("blob:") and address not in allowed] == opened

@@ -136,10 +136,12 @@ const startLive = (data, player) => {
     const think = async (job) => {
       abort = new AbortController();
       try {
+        const { question: puzzle, steps, stop, noise, seed, views } = job;
         const response = await fetch("think", {
-          method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(job), signal: abort.signal,
+          method: "POST", headers: { "Content-Type": "application/json" }, signal: abort.signal,
+          body: JSON.stringify({ puzzle, steps, stop, noise, seed, views }),
         });
-        if (!response.ok) return receive({ error: (await response.text()).trim(), run: job.run });
+        if (!response.ok) return receive({ error: (await response.text()).trim().replace(/^error: /, ""), run: job.run });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
         let rest = "";
         for (;;) {
@@ -149,8 +151,9 @@ const startLive = (data, player) => {
           rest = lines.pop();
           for (const line of lines) receive({ ...decode(JSON.parse(line)), run: job.run });
         }
+        receive({ error: "the server has ended: start trm play again", run: job.run });
       } catch (error) {
-        if (error.name !== "AbortError") receive({ error: "the server is gone: start trm play again", run: job.run });
+        if (error.name !== "AbortError") receive({ error: "the server has ended: start trm play again", run: job.run });
       }
     };
     const decode = (message) => {
@@ -202,8 +205,8 @@ const startLive = (data, player) => {
     byId("verdict").textContent = "It begins to think.";
     setThinking(true);
     mind.think({
-      run, question, steps: most, stop: byId("stop").value, noise,
-      attempts: ways.map((view, i) => ({ ...(data.network ? views[view] : { view }), noise, seed: 1000 * run + i })),
+      run, question, steps: most, stop: byId("stop").value, noise, seed: run, views: ways,
+      attempts: ways.map((view, i) => ({ ...views[view], noise, seed: 1000 * run + i })),
     });
     if (innerWidth < 62 * 16) byId("puzzles").scrollIntoView({ behavior: "smooth" });
   };
