@@ -62,6 +62,7 @@ def test_a_typed_sudoku_is_solved_as_jax_solves_it(open_page: Callable, sudoku: 
     (traced,) = trace_puzzles(sudoku, tokens[None], steps=8)
     (attempt,) = traced.attempts
     assert attempt.solved_after is not None
+    assert attempt.halting_step is not None
     assert verdict.startswith(f"The answer obeys the rules after step {attempt.solved_after}; ")
     assert f"q_halt stops it after step {attempt.halting_step}" in verdict
     answer = attempt.predictions[attempt.halting_step - 1, -1]

@@ -12,7 +12,7 @@ import pytest
 
 import trm
 from trm.errors import InputError
-from trm.show.server import MOST_BYTES, PageServer
+from trm.show.server import HOST, MOST_BYTES, PageServer
 from trm.solving.attempt_traces import trace_puzzles
 from trm.solving.trained_model import TrainedModel
 
@@ -38,7 +38,7 @@ def server(model: TrainedModel) -> Iterator[PageServer]:
 
 def ask(server: PageServer, body: Any = None, path: str = "/think", **headers: str) -> tuple[int, str]:
     """Post a body, or get a path without one; return status and text."""
-    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=60)
+    connection = http.client.HTTPConnection(HOST, server.server_address[1], timeout=60)
     sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     content = {} if sent is None else {"Content-Type": "application/json"}
@@ -130,7 +130,7 @@ def test_it_serves_its_page_and_nothing_else(server: PageServer):
 
 
 def test_a_reader_that_leaves_stops_the_thinking(server: PageServer):
-    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=60)
+    connection = http.client.HTTPConnection(HOST, server.server_address[1], timeout=60)
     body = json.dumps({"puzzle": PUZZLE, "steps": 128, "stop": "never"})
     connection.request("POST", "/think", body, {"Content-Type": "application/json"})
     response = connection.getresponse()

@@ -71,14 +71,18 @@ class PageServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: PageServer
     timeout = PATIENCE_SECONDS
+
+    @property
+    def _page_server(self) -> PageServer:
+        assert isinstance(self.server, PageServer)
+        return self.server
 
     def do_GET(self) -> None:
         if not self._is_ours():
             return
         if self.path == "/":
-            self._answer(HTTPStatus.OK, "text/html; charset=utf-8", self.server.page)
+            self._answer(HTTPStatus.OK, "text/html; charset=utf-8", self._page_server.page)
         elif self.path == "/favicon.ico":
             self._answer(HTTPStatus.NO_CONTENT, "text/plain", b"")
         else:
@@ -90,15 +94,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path != "/think":
             return self._complain(HTTPStatus.NOT_FOUND, "expected POST /think")
         try:
-            job = read_job(self._body(), self.server.model, self.server.most_views)
+            job = read_job(self._body(), self._page_server.model, self._page_server.most_views)
         except InputError as error:
             return self._complain(HTTPStatus.BAD_REQUEST, str(error))
-        if not self.server.thinking.acquire(timeout=PATIENCE_SECONDS):
+        if not self._page_server.thinking.acquire(timeout=PATIENCE_SECONDS):
             return self._complain(HTTPStatus.SERVICE_UNAVAILABLE, "another puzzle is being thought about")
         try:
             self._head(HTTPStatus.OK, "application/x-ndjson")
-            for message in think(self.server.model, job):
-                if self.server.stopping.is_set():
+            for message in think(self._page_server.model, job):
+                if self._page_server.stopping.is_set():
                     break
                 self.wfile.write(json.dumps(message).encode() + b"\n")
                 self.wfile.flush()
@@ -106,14 +110,14 @@ class _Handler(BaseHTTPRequestHandler):
             # The page is gone or has stopped it: nobody waits for the other steps.
             self.close_connection = True
         finally:
-            self.server.thinking.release()
+            self._page_server.thinking.release()
 
     def log_message(self, format: str, *args: Any) -> None:
         """Print nothing: a line for each request says nothing that a person asked for."""
 
     def _is_ours(self) -> bool:
         """Return whether a page of this server asks. Others are refused, also where a name was bent to this machine."""
-        port = self.server.server_address[1]
+        port = self._page_server.server_address[1]
         hosts = {f"{HOST}:{port}", f"localhost:{port}"}
         host, origin = self.headers.get("Host"), self.headers.get("Origin")
         if host in hosts and origin in (None, f"http://{host}"):

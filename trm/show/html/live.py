@@ -74,10 +74,10 @@ def make_live_page(
     if embed:
         data |= {"network": embed_network(model), "worker": read("rules.js", "network.js", "thinker.js")}
     where = "in this page; nothing leaves it" if embed else "on the machine that serves this page"
+    has_letters = kind == "sudoku" and metadata.vocab_size > 11
+    help_line = _HELP[kind] + (" Letters from a on are 10 and more." if has_letters else "")
     ask = (
-        read("live.html")
-        .replace("{{help}}", _HELP[kind])
-        .replace("{{brushes}}", "Brush" if kind == "maze" else "Digit")
+        read("live.html").replace("{{help}}", help_line).replace("{{brushes}}", "Brush" if kind == "maze" else "Digit")
     )
     return make_page(
         title,
