@@ -23,8 +23,9 @@ if "--xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -113,3 +114,48 @@ def puzzle_dir(splits: dict[str, PuzzleSet], tmp_path_factory: pytest.TempPathFa
     directory = tmp_path_factory.mktemp("puzzles") / "sudoku-4x4"
     write_puzzle_set(directory, splits, ["<blank>"])
     return directory
+
+
+# Pages in headless Chromium, driven by Playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "color_scheme": "dark"}
+DESK = {"viewport": {"width": 1280, "height": 950}, "color_scheme": "light"}
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Yield the browser; skip the test where there is none."""
+    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright (extra `browser`)")
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium")
+    with api.sync_playwright() as playwright:
+        # Without a sandbox, which a container seldom allows.
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Yield a function that opens an address; at the end no page has complained or asked for anything else."""
+    contexts, said, asked, opened, allowed = [], [], [], [], set()
+
+    def open_one(address: str, also: str = "", **options: Any) -> Any:
+        allowed.add(also)
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        opened.append(address)
+        page.goto(address)
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert said == []
+    # A worker is made of a Blob, which is an address without a network.
+    assert [address for address in asked if not address.startswith("blob:") and address not in allowed] == opened

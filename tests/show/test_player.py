@@ -1,9 +1,8 @@
-"""The player's page: what is in it, that it asks for nothing, and how it behaves in a browser."""
+"""The player's page: what is in it, and that it asks for nothing."""
 
 import base64
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,6 @@ from trm.solving.attempt_traces import PuzzleTrace, trace_puzzles
 
 PUZZLE = "3654.24...5..32.4..4..232....4.....5"
 NAME = "</script><img src=x onerror=alert(1)>&\u2028"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "input", "img", "link", "br"}
 
 
@@ -118,82 +116,3 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert found["steps"] == 3
     check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(out)], "already exists")
     check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(tmp_path / "b"), "--views", "99"], "at most 64")
-
-
-# In a browser
-
-
-@pytest.fixture
-def browser():
-    """Yield headless Chromium, driven by Playwright."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-@pytest.mark.processes
-def test_in_a_browser(browser: Any, page: str, traced: list[PuzzleTrace], tmp_path: Path):
-    path = tmp_path / "player.html"
-    path.write_text(page, encoding="utf-8")
-    steps, cycles = traced[0].attempts[0].q_halt.shape
-    said: list[str] = []
-    asked: list[str] = []
-
-    def open_page(**options: Any) -> Any:
-        view = browser.new_context(**options).new_page()
-        view.on("console", lambda message: said.append(message.text))
-        view.on("pageerror", lambda error: said.append(str(error)))
-        view.on("request", lambda request: asked.append(request.url))
-        view.goto(path.as_uri())
-        return view
-
-    view = open_page(viewport={"width": 1200, "height": 900}, color_scheme="light")
-
-    def cells(attempt: int = 0) -> list[str]:
-        return view.locator("table.board").nth(attempt).locator("td").all_inner_texts()
-
-    def expected(step: int, cycle: int, attempt: int = 0) -> list[str]:
-        tokens = traced[0].attempts[attempt].predictions[step - 1, cycle - 1]
-        return ["?" if token == 0 else "" if token == 1 else str(token - 1) for token in tokens.tolist()]
-
-    assert cells() == [c.replace(".", "") for c in PUZZLE]
-    view.keyboard.press("ArrowRight")
-    assert cells() == expected(1, cycles)
-    assert cells(1) == expected(1, cycles, attempt=1)
-    view.keyboard.press("ArrowLeft")
-    view.keyboard.press("ArrowUp")
-    assert cells() == expected(1, 1)
-    assert cells() != expected(1, cycles)
-    view.locator("#step").fill(str(steps))
-    assert cells() == expected(steps, cycles)
-    view.locator("#cycle").fill("1")
-    assert cells() == expected(steps, 1)
-    view.keyboard.press("Tab")
-    view.keyboard.press("Home")
-    assert cells() == [c.replace(".", "") for c in PUZZLE]
-    # It plays to its end, and stops there.
-    view.locator("#speed").select_option("200")
-    view.locator("#play").click()
-    assert view.locator("#play").inner_text() == "Pause"
-    view.locator("#play", has_text="Play").wait_for()
-    assert cells() == expected(steps, cycles)
-    assert f"Step {steps}" in view.locator("#status").inner_text()
-    # For those who do not see it.
-    first = view.locator("td").first
-    assert first.get_attribute("aria-label").startswith("3, given")
-    assert view.locator("figure.winner").count() == 1
-    assert view.locator("h2").inner_text().startswith("</script><img")
-
-    colour = "getComputedStyle(document.body).backgroundColor"
-    light = view.evaluate(colour)
-    dark = open_page(viewport={"width": 390, "height": 844}, color_scheme="dark")
-    assert dark.evaluate(colour) != light
-    # On a phone nothing is wider than the window.
-    assert dark.evaluate("document.documentElement.scrollWidth") <= 390
-    assert said == []
-    assert {url.split(":")[0] for url in asked} == {"file"}
-    assert len(asked) == 2

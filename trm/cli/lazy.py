@@ -37,6 +37,10 @@ COMMANDS = {
         "render:render_command",
         "Write a page that plays how a network reasons about puzzles, step by step.",
     ),
+    "play": (
+        "play:play_command",
+        "Serve a page on this machine: type a Sudoku or draw a maze, and watch the network think.",
+    ),
     "export": (
         "weights:export_command",
         "Write the weights of a checkpoint to a file, for this program or for the original.",

@@ -13,11 +13,13 @@ from trm.errors import InputError
 from trm.parallel.programs import keep_programs
 from trm.puzzles.text.columns import parse_columns
 from trm.show.console import print_lines, print_warning
+from trm.show.html.embedded import check_embeddable
+from trm.show.html.live import make_live_page
 from trm.show.html.player import make_player
 from trm.show.pictures import ENDINGS, write_pictures
 from trm.solving.arc_traces import trace_tasks
 from trm.solving.attempt_traces import trace_puzzles
-from trm.solving.trained_model import load
+from trm.solving.trained_model import TrainedModel, load
 from trm.storage.files import atomic_write
 
 MOST_BOARDS = 64
@@ -27,11 +29,11 @@ MOST_BOARDS = 64
 def render_command(
     checkpoint: CheckpointFile,
     puzzles: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="PUZZLE...", help="Puzzles, files of them in any form, or - for standard input.", show_default=False
         ),
-    ],
+    ] = None,
     out: OutFile = Path("player.html"),
     overwrite: Overwrite = False,
     views: Annotated[
@@ -47,6 +49,13 @@ def render_command(
     seed: SolverSeed = None,
     columns: Columns = None,
     data: TrainedOn = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="A page with the network in it, which answers what one types or draws; PUZZLE are its examples.",
+        ),
+    ] = False,
 ) -> None:
     """Write a page that plays how a network reasons about puzzles, step by step.
 
@@ -54,7 +63,11 @@ def render_command(
     network is of each cell and of all. The page is one file, which needs no network. A name that ends in .svg, .png or
     .gif gives a picture of the winning attempt instead (PNG and GIF: extra `pictures`).
 
-    Example: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`
+    With --live the page has the network in it, of Sudokus or mazes: it answers what one types or draws, without a
+    server. --steps and --views are what it proposes.
+
+    Examples: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`,
+    `trm render sudoku --live -o live.html`
     """
     refuse_existing(out, overwrite)
     ending = out.suffix.lower()
@@ -62,6 +75,11 @@ def render_command(
     model = load(checkpoint)
     for line in model.notes:
         print_warning(line)
+    if live:
+        _write_live(checkpoint, model, puzzles or [], out, steps, views, starts, seed, columns, data)
+        return
+    if not puzzles:
+        raise InputError("PUZZLE: found none, expected puzzles (--live needs none)")
     if model.kind.solved_from == "tasks":
         if starts:
             raise InputError(f"--starts: found {starts} with a model of ARC, expected --views alone")
@@ -90,6 +108,32 @@ def render_command(
     hint = "" if ending in ENDINGS else "; open it in a browser"
     solved = sum(any(attempt.solved_after for attempt in puzzle.attempts) for puzzle in traced)
     print_lines(f"{out}: {solved} of {len(traced)} puzzles solved{hint}")
+
+
+def _write_live(
+    checkpoint: str,
+    model: TrainedModel,
+    puzzles: list[str],
+    out: Path,
+    steps: int | None,
+    views: int,
+    starts: int,
+    seed: int | None,
+    columns: str | None,
+    data: Path | None,
+) -> None:
+    for name, found in (("starts", starts), ("data", data)):
+        if found:
+            raise InputError(f"--{name}: found {found} beside --live, expected none")
+    if out.suffix.lower() in ENDINGS:
+        raise InputError(f"{out}: found a picture beside --live, expected a page (.html)")
+    check_embeddable(model)
+    read = [found for puzzle in puzzles for found in read_questions(puzzle, model, parse_columns(columns))]
+    examples = [question.tokens for question in read]
+    page = make_live_page(f"{checkpoint}: watch it think", model, examples, steps=steps, attempts=views, seed=seed or 0)
+    with atomic_write(out) as path:
+        path.write_text(page, encoding="utf-8")
+    print_lines(f"{out}: {len(page.encode()) / 2**20:.1f} MB, with the network in it; open it in a browser")
 
 
 def _check_count(puzzles: int, attempts: int) -> None:

@@ -1,10 +1,10 @@
 """Traces of several attempts at each puzzle, judged: each sees the puzzle through another view, or starts at random.
 
-Entry: `trace_puzzles`.
+Entry: `trace_puzzles`; `stream_attempts` for each step as it is made.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import jax
@@ -17,9 +17,9 @@ from trm.parallel.environment import settled
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.solving.attempts import START_NOISE
 from trm.solving.slots import begin_latents, latent_names
-from trm.solving.trace import Trace, trace
+from trm.solving.trace import Trace, trace, trace_by_step
 from trm.solving.trained_model import TrainedModel
-from trm.solving.views import make_views
+from trm.solving.views import Views, make_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +91,11 @@ def trace_puzzles(
     ways = ["as it is", *["symmetry"] * (views - 1), *["random start"] * starts]
     which = np.tile([*range(views), *[0] * starts], puzzles)
     inputs = np.repeat(questions, len(ways), axis=0)
-    latents = _begin(model, inputs, np.tile([way == "random start" for way in ways], puzzles), seed)
+    noise = np.where([way == "random start" for way in ways], START_NOISE, 0.0)
+    latents = _begin(model, inputs, np.tile(noise, puzzles), seed)
     seen = symmetries.apply_each(inputs, which).astype(np.int32)
     found = trace(model.weights, model.config, seen, np.zeros(len(seen), np.int32), steps, latents)
-    places = np.argsort(symmetries.cells, axis=1)[which]
-    predictions = np.stack([[symmetries.undo_each(cycle, which) for cycle in cycles] for cycles in found.predictions])
-    confidence = np.take_along_axis(found.confidence, places[None, None], axis=-1)
-    found = found._replace(predictions=predictions, confidence=confidence)
+    found = _undo(found, symmetries, which)
 
     def judge(i: int) -> PuzzleTrace:
         question, truth = questions[i], truths[i] if truths else None
@@ -107,16 +105,47 @@ def trace_puzzles(
     return [judge(i) for i in range(puzzles)]
 
 
+def stream_attempts(
+    model: TrainedModel,
+    question: Integer[np.ndarray, " seq_len"],
+    views: Sequence[int],
+    steps: int,
+    noise: float = 0.0,
+    seed: int = 0,
+) -> Iterator[list[AttemptTrace]]:
+    """Yield attempts at one puzzle after each supervision step: traces of that step alone.
+
+    An attempt sees the puzzle through the view of its number in `views`, and begins from the initial latents with noise
+    of a standard deviation. Raises InputError for tokens out of range.
+    """
+    symmetries = make_views(model.metadata, max(views) + 1)
+    which = np.array(views)
+    inputs = np.repeat(question[None], len(views), axis=0)
+    latents = _begin(model, inputs, np.full(len(views), noise), seed)
+    seen = symmetries.apply_each(inputs, which).astype(np.int32)
+    identifiers = np.zeros(len(seen), np.int32)
+    for found in trace_by_step(model.weights, model.config, seen, identifiers, steps, latents):
+        undone = _undo(found, symmetries, which)
+        yield [judge_attempt(model.kind, question, None, undone, i) for i in range(len(views))]
+
+
+def _undo(found: Trace, symmetries: Views, which: Integer[np.ndarray, " batch"]) -> Trace:
+    """Return a trace with the view of each sequence undone."""
+    places = np.argsort(symmetries.cells, axis=1)[which]
+    predictions = np.stack([[symmetries.undo_each(cycle, which) for cycle in cycles] for cycles in found.predictions])
+    confidence = np.take_along_axis(found.confidence, places[None, None], axis=-1)
+    return found._replace(predictions=predictions, confidence=confidence)
+
+
 def _begin(
-    model: TrainedModel, inputs: Integer[np.ndarray, "batch seq_len"], random: Bool[np.ndarray, " batch"], seed: int
+    model: TrainedModel, inputs: Integer[np.ndarray, "batch seq_len"], noise: Float[np.ndarray, " batch"], seed: int
 ) -> Latents:
-    """Return the latents that each attempt begins from."""
+    """Return the latents that each attempt begins from, with noise of its standard deviation."""
     initial = model.weights.model.initial_latents(inputs.shape)
-    if not random.any():
+    if not noise.any():
         return initial
     keys = jax.random.split(jax.random.key(seed), len(inputs))
-    noise = jnp.asarray(np.where(random, START_NOISE, 0.0), jnp.float32)
-    return begin_latents(initial, keys, noise, tuple(latent_names(initial)))
+    return begin_latents(initial, keys, jnp.asarray(noise, jnp.float32), tuple(latent_names(initial)))
 
 
 def judge_attempt(

@@ -1,9 +1,10 @@
-"""Traces: what a network answers after every supervision step, and every H cycle. Entry: `trace`.
+"""Traces: what a network answers after every supervision step, and every H cycle. Entry: `trace`; `trace_by_step`.
 
 The supervision steps are those of `trm.solving.reason.reason`. The H cycles of a step begin at the same latents, and
 the last of them is the step itself.
 """
 
+from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -49,14 +50,30 @@ def trace(
     steps = steps or config.halting.halt_max_steps
     if latents is None:
         latents = weights.model.initial_latents(inputs.shape)
-    found = _trace(config, steps, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers), latents)
+    _, found = _trace(config, steps, weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers), latents)
     return Trace(*jax.device_get(found))
+
+
+def trace_by_step(
+    weights: Weights,
+    config: Config,
+    inputs: Integer[np.ndarray, "batch seq_len"],
+    puzzle_identifiers: Integer[np.ndarray, " batch"],
+    steps: int,
+    latents: Latents,
+) -> Iterator[Trace]:
+    """Yield what `trace` returns, each supervision step as soon as it is made: traces of one step."""
+    check_inputs(weights, inputs, puzzle_identifiers)
+    arrays = weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers)
+    for _ in range(steps):
+        latents, found = _trace(config, 1, *arrays, latents)
+        yield Trace(*jax.device_get(found))
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _trace(
     config: Config, steps: int, weights: Weights, inputs: Array, puzzle_identifiers: Array, latents: Latents
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Latents, tuple[Array, Array, Array, Array]]:
     weights = jax.tree.map(jnp.asarray, weights)
     model = weights.model
     rows = weights.puzzle_table[puzzle_identifiers]
@@ -71,4 +88,4 @@ def _trace(
         q_halt = jax.nn.sigmoid(every.q_halt_logits)
         return z, (every.predictions, certain, q_halt, wants_to_halt(outputs, config.halting))
 
-    return jax.lax.scan(step, latents, length=steps)[1]
+    return jax.lax.scan(step, latents, length=steps)

@@ -1,8 +1,9 @@
 "use strict";
-(() => {
-  const data = JSON.parse(document.getElementById("data").textContent);
-  const { picture, steps, cycles, puzzles } = data;
-  const size = puzzles[0].question.length;
+// The player: boards of attempts, sliders, keys and charts. `startPlayer` shows traces; what it returns shows others in their
+// place (`open`), or more steps of the same (`grow`). An axis is as long as `most` steps, where more are to come.
+const startPlayer = (data) => {
+  let { picture, steps, cycles, puzzles, most } = data;
+  let size = 0;
   const byId = (id) => document.getElementById(id);
   const make = (name, attributes = {}, ...children) => {
     const element = document.createElement(name);
@@ -19,6 +20,7 @@
   // Attempts: arrays of all frames, one after the other.
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const decode = (attempt) => {
+    if (typeof attempt.tokens !== "string") return;
     const raw = bytes(attempt.tokens);
     attempt.tokens = new Uint16Array(raw.length / 2).map((_, i) => raw[2 * i] + 256 * raw[2 * i + 1]);
     attempt.confidence = bytes(attempt.confidence);
@@ -49,8 +51,8 @@
   const board = (puzzle, box) => {
     const cells = [];
     const columns = box.right - box.left + 1;
-    const [most, room] = puzzle.attempts.length > 1 ? [32, 288] : [44, 400];
-    const cell = Math.max(9, Math.min(most, Math.floor(Math.min(room, innerWidth - 50) / columns)));
+    const [widest, room] = puzzle.attempts.length > 1 ? [32, 288] : [44, 400];
+    const cell = Math.max(9, Math.min(widest, Math.floor(Math.min(room, innerWidth - 50) / columns)));
     const table = make("table", { class: "board", style: `--cell:${cell}px; --columns:${columns}` });
     if (picture.classes.length) table.classList.add("filled");
     if (isArc) table.classList.add("arc");
@@ -92,10 +94,10 @@
     return element;
   };
   const left = 34, right = 410, top = 22, bottom = 120;
-  const xOf = (step) => left + ((right - left) * step) / Math.max(steps, 1);
+  const xOf = (step) => left + ((right - left) * step) / Math.max(most ?? steps, 1);
   const yOf = (value) => bottom - (bottom - top) * value;
   const chart = (puzzle) => {
-    const ends = puzzle.attempts.map((a, i) => `attempt ${i + 1}: ${a.q_halt.at(-1).toFixed(3)}`).join(", ");
+    const ends = puzzle.attempts.map((a, i) => `attempt ${i + 1}: ${(a.q_halt.at(-1) ?? 0).toFixed(3)}`).join(", ");
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("viewBox", "0 0 420 146");
     svg.setAttribute("class", "chart");
@@ -106,8 +108,8 @@
       draw(svg, "line", { class: "axis", x1: left, x2: right, y1: yOf(value), y2: yOf(value) });
       draw(svg, "text", { x: left - 6, y: yOf(value) + 4, "text-anchor": "end" }, String(value));
     }
-    const every = Math.ceil(steps / 8);
-    for (let step = every; step <= steps; step += every)
+    const end = most ?? steps, every = Math.ceil(end / 8) || 1;
+    for (let step = every; step <= end; step += every)
       draw(svg, "text", { x: xOf(step), y: bottom + 16, "text-anchor": "middle" }, String(step));
     const order = puzzle.attempts.map((_, i) => i).sort((a, b) => (a === puzzle.winner) - (b === puzzle.winner));
     for (const i of order) {
@@ -128,40 +130,53 @@
 
   // The page.
   const shown = [];
-  const charts = [];
-  for (const [number, puzzle] of puzzles.entries()) {
-    puzzle.attempts.forEach(decode);
-    const box = bounds(puzzle);
-    const row = make("div", { class: "attempts" });
-    // A question that its answer does not contain stands beside it, and so does the truth.
-    if (isArc) row.append(still(puzzle, box, "Input", puzzle.question));
-    if (puzzle.truth) row.append(still(puzzle, box, "Truth", puzzle.truth));
-    puzzle.attempts.forEach((attempt, i) => {
-      const { table, cells } = board(puzzle, box);
-      const several = puzzle.attempts.length > 1;
-      const wins = several && i === puzzle.winner;
-      const name = several ? `Attempt ${i + 1}` : "Answer";
-      const caption = make("figcaption", {}, make("span", {}, name));
-      if (several && attempt.way) caption.firstChild.append(make("small", {}, ` ${attempt.way}`));
+  let charts = [];
+  const build = () => {
+    size = puzzles.length ? puzzles[0].question.length : 0;
+    shown.length = 0;
+    charts = [];
+    byId("puzzles").replaceChildren();
+    for (const [number, puzzle] of puzzles.entries()) {
+      puzzle.attempts.forEach(decode);
+      const box = bounds(puzzle);
+      const row = make("div", { class: "attempts" });
+      // A question that its answer does not contain stands beside it, and so does the truth.
+      if (isArc) row.append(still(puzzle, box, "Input", puzzle.question));
+      if (puzzle.truth) row.append(still(puzzle, box, "Truth", puzzle.truth));
+      puzzle.attempts.forEach((attempt, i) => {
+        const { table, cells } = board(puzzle, box);
+        const name = puzzle.attempts.length > 1 ? `Attempt ${i + 1}` : "Answer";
+        const badge = make("span", { class: "badge" });
+        const caption = make("figcaption", {}, make("span", {}, name), badge);
+        if (puzzle.attempts.length > 1 && attempt.way) caption.firstChild.append(make("small", {}, ` ${attempt.way}`));
+        const state = make("p", { class: "state" });
+        const figure = make("figure", {}, caption, table, state);
+        row.append(figure);
+        shown.push({ puzzle, attempt, cells, state, name, number: i, figure, table, badge });
+      });
+      const title = make("h2", { id: `puzzle-${number}` }, puzzle.name);
+      const section = make("section", { "aria-labelledby": `puzzle-${number}` }, title, row, make("div"));
+      byId("puzzles").append(section);
+    }
+    mark();
+  };
+  // What depends on all steps: the winner, the charts, how far the sliders go.
+  const mark = () => {
+    for (const { puzzle, attempt, name, number, figure, table, badge } of shown) {
+      const wins = steps > 0 && puzzle.attempts.length > 1 && number === puzzle.winner;
       const known = attempt.solved_after || !attempt.solved || puzzle.truth;
-      if (wins) caption.append(make("span", { class: "badge" }, known ? "★ winner" : "most confident"));
-      const state = make("p", { class: "state" });
+      badge.textContent = wins ? (known ? "★ winner" : "most confident") : "";
+      figure.classList.toggle("winner", wins);
       table.setAttribute("aria-label", `${puzzle.name}, ${name}${wins ? ", winner" : ""}`);
-      row.append(make("figure", wins ? { class: "winner" } : {}, caption, table, state));
-      shown.push({ puzzle, attempt, cells, state, name });
+    }
+    charts = puzzles.map((puzzle, number) => {
+      const { svg, line } = chart(puzzle);
+      byId("puzzles").children[number].lastChild.replaceWith(svg);
+      return line;
     });
-    const { svg, line } = chart(puzzle);
-    charts.push(line);
-    const title = make("h2", { id: `puzzle-${number}` }, puzzle.name);
-    const section = make("section", { "aria-labelledby": `puzzle-${number}` }, title, row);
-    section.append(svg);
-    byId("puzzles").append(section);
-  }
-  const attempts = puzzles[0].attempts.length;
-  byId("intro").textContent =
-    `${count(puzzles.length, "puzzle")}${attempts > 1 ? ` with ${attempts} attempts each` : ""}, ` +
-    `${count(steps, "supervision step")} of ${count(cycles, "H cycle")}.`;
-
+    byId("step").max = steps;
+    byId("cycle").max = cycles;
+  };
   const before = () => {
     if (now.step === 0) return null;
     if (now.unit === "step") return now.step === 1 ? -1 : frameOf(now.step - 1, cycles);
@@ -233,7 +248,7 @@
     if (next < 0) return goTo(0, cycles, unit);
     return goTo(Math.floor(next / cycles) + 1, (next % cycles) + 1, unit);
   };
-  const isLast = () => now.step === steps && now.cycle === cycles;
+  const isLast = () => now.step === steps && (steps === 0 || now.cycle === cycles);
   const pause = () => {
     clearInterval(timer);
     timer = null;
@@ -249,8 +264,6 @@
   const byHand = (act) => () => { if (timer) pause(); act(); };
 
   document.body.classList.toggle("filled", picture.classes.length > 0);
-  byId("step").max = steps;
-  byId("cycle").max = cycles;
   byId("step").addEventListener("input", byHand(() => goTo(Number(byId("step").value), cycles, "step")));
   byId("cycle").addEventListener("input", byHand(() => goTo(now.step, Number(byId("cycle").value), "cycle")));
   byId("play").addEventListener("click", toggle);
@@ -273,9 +286,26 @@
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const at = event.target;
     // What has keys of its own keeps them.
-    if (at.tagName === "SELECT" || at.type === "range") return;
+    if (at.tagName === "SELECT" || ["range", "number"].includes(at.type) || at.closest("#ask")) return;
     if (event.key === " " && !["BUTTON", "INPUT"].includes(at.tagName)) { event.preventDefault(); toggle(); return; }
     if (keys[event.key]) { event.preventDefault(); byHand(keys[event.key])(); }
   });
-  show();
-})();
+  const open = (opened) => {
+    if (timer) pause();
+    ({ steps, cycles, puzzles, most } = opened);
+    build();
+    goTo(steps, cycles, "step");
+  };
+  open(data);
+  goTo(0, cycles, "step");
+  return {
+    open,
+    /** Shows that there are more steps, the last of them if the last was on show. */
+    grow: (now_there) => {
+      const follows = !timer && isLast();
+      steps = now_there;
+      mark();
+      if (follows) goTo(steps, cycles, "step"); else show();
+    },
+  };
+};

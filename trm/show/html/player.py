@@ -4,18 +4,17 @@ The page is `player.html` with `player.css`, `player.js` and the traces put into
 """
 
 import base64
-import html
-import json
-import re
 from collections.abc import Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
 
 from trm.puzzles.kinds.kind import Picture
+from trm.show.html.page import make_page, read
 from trm.solving.attempt_traces import AttemptTrace, PuzzleTrace
+
+START = '\nstartPlayer(JSON.parse(document.getElementById("data").textContent));'
 
 
 def make_player(title: str, picture: Picture, names: Sequence[str], puzzles: Sequence[PuzzleTrace]) -> str:
@@ -23,18 +22,12 @@ def make_player(title: str, picture: Picture, names: Sequence[str], puzzles: Seq
     described = [_describe(name, puzzle) for name, puzzle in zip(names, puzzles, strict=True)]
     steps, cycles = puzzles[0].attempts[0].q_halt.shape
     data = {"picture": picture._asdict(), "steps": steps, "cycles": cycles, "puzzles": described}
-    parts = {
-        "title": html.escape(title),
-        "style": _read("player.css"),
-        "script": _read("player.js"),
-        "data": _json_in_html(data),
-    }
-    # In one go: what is put in is not searched for marks.
-    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], _read("player.html"))
-
-
-def _read(name: str) -> str:
-    return files("trm.show.html").joinpath(name).read_text(encoding="utf-8")
+    attempts = len(puzzles[0].attempts)
+    each = f" with {attempts} attempts each" if attempts > 1 else ""
+    intro = (
+        f"{_count(len(puzzles), 'puzzle')}{each}, {_count(steps, 'supervision step')} of {_count(cycles, 'H cycle')}."
+    )
+    return make_page(title, intro, data, read("player.js") + START, read("player.css"))
 
 
 def _describe(name: str, puzzle: PuzzleTrace) -> dict[str, Any]:
@@ -65,7 +58,5 @@ def _encode(array: Shaped[np.ndarray, "..."]) -> str:
     return base64.b64encode(array.tobytes()).decode()
 
 
-def _json_in_html(data: Any) -> str:
-    """Return JSON in which nothing can end the element that it stands in."""
-    text = json.dumps(data, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" + ("" if number == 1 else "s")

@@ -1,0 +1,23 @@
+"""The kernel of live pages is what its source says."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from trm.show.html.embedded import kernel
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "build_kernel.mjs"
+
+
+@pytest.mark.processes
+def test_the_kernel_is_compiled_from_its_source(tmp_path: Path):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs node")
+    # NODE_PATH says where packages are.
+    if subprocess.run([node, "-e", "require('wabt')"], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("needs the npm package wabt")
+    subprocess.run([node, SCRIPT, tmp_path / "kernel.wasm"], cwd=tmp_path, check=True)
+    assert (tmp_path / "kernel.wasm").read_bytes() == kernel()

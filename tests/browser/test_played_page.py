@@ -1,0 +1,33 @@
+"""`trm play` in headless Chromium: JAX thinks, the page shows each step, Ctrl-C ends it."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from conftest import DESK
+
+pytestmark = [pytest.mark.browser, pytest.mark.processes]
+
+PUZZLE = "3654.24...5..32.4..4..232....4.....5"
+
+
+def test_the_command_serves_a_page_that_thinks(open_page: Callable):
+    command = [sys.executable, "-m", "trm", "play", "sudoku-6x6", "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address, _, hint = process.stdout.readline().partition(": ")
+        assert hint == "open it in a browser; Ctrl-C ends it\n"
+        page = open_page(address, also=address + "think", **DESK)
+        page.locator("#clear").click()
+        page.locator("#editor td").first.click()
+        page.keyboard.type(PUZZLE)
+        page.locator("#attempts").fill("2")
+        page.locator("#think").click()
+        page.locator("#think", has_text="Think").wait_for()
+        assert "obey the rules, the first after step" in page.locator("#verdict").inner_text()
+        assert page.locator("#puzzles figure.winner strong.good").inner_text() == "solved"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, out, err) == (0, "ended\n", "")

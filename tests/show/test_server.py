@@ -1,0 +1,148 @@
+"""The server of live pages: it streams what JAX thinks, and refuses bad input and pages from elsewhere."""
+
+import base64
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import trm
+from trm.errors import InputError
+from trm.show.server import HOST, MOST_BYTES, PageServer
+from trm.solving.attempt_traces import trace_puzzles
+from trm.solving.trained_model import TrainedModel
+
+PUZZLE = "3654.24...5..32.4..4..232....4.....5"
+
+
+@pytest.fixture(scope="module")
+def model() -> TrainedModel:
+    return trm.load("sudoku-6x6").in_fast_dtype()
+
+
+@pytest.fixture(scope="module")
+def server(model: TrainedModel) -> Iterator[PageServer]:
+    opened = PageServer(model, "<p>page</p>", port=0, most_views=16)
+    thread = threading.Thread(target=opened.serve_forever, daemon=True)
+    thread.start()
+    yield opened
+    opened.shutdown()
+    opened.close()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def ask(server: PageServer, body: Any = None, path: str = "/think", **headers: str) -> tuple[int, str]:
+    """Post a body, or get a path without one; return status and text."""
+    connection = http.client.HTTPConnection(HOST, server.server_address[1], timeout=60)
+    sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    content = {} if sent is None else {"Content-Type": "application/json"}
+    connection.request("GET" if sent is None else "POST", path, sent, content | named)
+    response = connection.getresponse()
+    text = response.read().decode()
+    connection.close()
+    return response.status, text
+
+
+def test_it_streams_what_a_trace_says(server: PageServer, model: TrainedModel):
+    status, text = ask(server, {"puzzle": PUZZLE, "steps": 3, "stop": "never"})
+    assert status == 200
+    *steps, end = [json.loads(line) for line in text.splitlines()]
+    assert end == {"end": True}
+    assert [message["step"] for message in steps] == [1, 2, 3]
+    (traced,) = trace_puzzles(model, model.parse(PUZZLE).astype(np.int32)[None], steps=3)
+    (expected,) = traced.attempts
+    for number, message in enumerate(steps):
+        (attempt,) = message["attempts"]
+        tokens = np.frombuffer(base64.b64decode(attempt["tokens"]), "<u2").reshape(2, 36)
+        np.testing.assert_array_equal(tokens, expected.predictions[number])
+        np.testing.assert_allclose(attempt["q_halt"], expected.q_halt[number], atol=1e-5)
+        wrong = np.frombuffer(base64.b64decode(attempt["wrong"]), np.uint8).reshape(2, 36)
+        np.testing.assert_array_equal(wrong, expected.wrong[number])
+
+
+def test_views_are_undone_and_an_end_is_found(server: PageServer, model: TrainedModel):
+    question = model.parse(PUZZLE).tolist()
+    _, text = ask(server, {"puzzle": question, "steps": 16, "stop": "rules", "views": [0, 1, 2]})
+    *_, last, end = [json.loads(line) for line in text.splitlines()]
+    assert end == {"end": True}
+    solved = [attempt for attempt in last["attempts"] if attempt["solved"][-1]]
+    assert solved
+    tokens = np.frombuffer(base64.b64decode(solved[0]["tokens"]), "<u2").reshape(2, 36)
+    assert model.kind.solved(np.array([question]), tokens[-1:].astype(int))[0]
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({}, "puzzle: found None, expected text, or 36 tokens from 1 to 7"),
+        ({"puzzle": PUZZLE[1:]}, "found 35 cells"),
+        ({"puzzle": "33" + PUZZLE[2:]}, "puzzle: contradictory clues: two 3 in a row"),
+        ({"puzzle": [9] * 36}, "puzzle: found [9, 9"),
+        ({"puzzle": PUZZLE, "steps": 129}, "steps: found 129, expected 1 to 128"),
+        ({"puzzle": PUZZLE, "steps": True}, "steps: found True"),
+        ({"puzzle": PUZZLE, "noise": "much"}, "noise: found 'much'"),
+        ({"puzzle": PUZZLE, "noise": float("nan")}, "noise: found nan"),
+        ({"puzzle": PUZZLE, "seed": 10**400}, "seed: found 1000"),
+        ({"puzzle": PUZZLE, "views": [0] * 17}, "views: found [0, 0"),
+        ({"puzzle": PUZZLE, "views": [16]}, "views[0]: found 16, expected 0 to 15"),
+        ({"puzzle": PUZZLE, "stop": "never ever"}, "stop: found 'never ever'"),
+        ([PUZZLE], "request: found list, expected an object"),
+        (b"{", "request: Expecting property name"),
+        (b"[" * 60_000, "request: "),
+        (b'"' + b"x" * MOST_BYTES + b'"', f"expected at most {MOST_BYTES} bytes"),
+    ],
+)
+def test_bad_input_is_answered_by_one_line(server: PageServer, body: Any, says: str):
+    status, text = ask(server, body)
+    assert status == 400
+    assert text.startswith("error: ")
+    assert says in text
+    assert text.count("\n") == 1
+
+
+def test_only_its_own_page_may_ask(server: PageServer):
+    port = server.server_address[1]
+    body = {"puzzle": PUZZLE, "steps": 1}
+    assert ask(server, body, Origin=f"http://127.0.0.1:{port}")[0] == 200
+    for headers in (
+        {"Origin": "https://example.org"},
+        {"Origin": "null"},
+        {"Origin": f"http://localhost:{port}"},
+        {"Host": "example.org"},
+    ):
+        assert ask(server, body, **headers) == (403, "error: expected a request from a page of this server\n")
+    # What a form of another page can send without asking first.
+    status, text = ask(server, body, Content_Type="text/plain")
+    assert (status, "expected application/json" in text) == (400, True)
+    assert ask(server, path="/", Host="example.org")[0] == 403
+
+
+def test_it_serves_its_page_and_nothing_else(server: PageServer):
+    assert ask(server, path="/") == (200, "<p>page</p>")
+    assert ask(server, path="/../../etc/passwd")[0] == 404
+    assert ask(server, body={}, path="/other")[0] == 404
+
+
+def test_a_reader_that_leaves_stops_the_thinking(server: PageServer):
+    connection = http.client.HTTPConnection(HOST, server.server_address[1], timeout=60)
+    body = json.dumps({"puzzle": PUZZLE, "steps": 128, "stop": "never"})
+    connection.request("POST", "/think", body, {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    assert json.loads(response.readline())["step"] == 1
+    response.close()
+    connection.close()
+    # The next puzzle gets its turn, long before all steps of the first are made.
+    status, text = ask(server, {"puzzle": PUZZLE, "steps": 1, "stop": "never"})
+    assert (status, len(text.splitlines())) == (200, 2)
+
+
+def test_a_port_in_use_is_named(server: PageServer, model: TrainedModel):
+    port = server.server_address[1]
+    with pytest.raises(InputError, match=f"^--port: {port}: Address already in use"):
+        PageServer(model, "", port, 1)

@@ -1,0 +1,33 @@
+"""Pages made of files: parts put into `player.html`. Entry: `make_page`."""
+
+import html
+import json
+import re
+from importlib.resources import files
+from typing import Any
+
+
+def make_page(title: str, intro: str, data: Any, script: str, style: str, ask: str = "", policy: str = "") -> str:
+    """Return a page: `data` for its script, `ask` above the boards, `policy` behind what its scripts are allowed."""
+    parts = {
+        "title": html.escape(title),
+        "intro": html.escape(intro),
+        "style": style,
+        "script": script,
+        "data": _json_in_html(data),
+        "ask": ask,
+        "policy": policy,
+    }
+    # In one go: what is put in is not searched for marks.
+    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], read("player.html"))
+
+
+def read(*names: str) -> str:
+    """Return the text of files, one after the other."""
+    return "\n".join(files("trm.show.html").joinpath(name).read_text(encoding="utf-8") for name in names)
+
+
+def _json_in_html(data: Any) -> str:
+    """Return JSON in which nothing can end the element that it stands in."""
+    text = json.dumps(data, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
