@@ -29,6 +29,10 @@ COMMANDS = {
         "render:render_command",
         "Write a page that plays how a network reasons about puzzles, step by step.",
     ),
+    "inspect": (
+        "inspect:inspect_command",
+        "Write a page of how a network thinks about the puzzles of a set.",
+    ),
     "export": (
         "weights:export_command",
         "Write the weights of a checkpoint to a file, for this program or for the original.",
