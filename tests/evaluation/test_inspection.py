@@ -34,11 +34,10 @@ def puzzles() -> PuzzleSet:
 
 @pytest.fixture(scope="module")
 def found(puzzles: PuzzleSet) -> Inspection:
-    return trm.inspect("sudoku-6x6", puzzles, puzzles=66)
+    return trm.inspect("sudoku-6x6", puzzles, puzzles=500)
 
 
-def test_accuracy_is_that_of_an_evaluation(puzzles: PuzzleSet):
-    found = trm.inspect("sudoku-6x6", puzzles, puzzles=500)
+def test_accuracy_is_that_of_an_evaluation(found: Inspection, puzzles: PuzzleSet):
     assert sorted(found.examples) == list(range(70))
     report = trm.evaluate(trm.load("sudoku-6x6").in_fast_dtype(), puzzles)["all"]
     expected = [(step.accuracy.token, step.accuracy.exact) for step in report.by_compute]
@@ -64,7 +63,7 @@ def test_sizes_and_distances_by_hand(found: Inspection):
     logits = z_L[0] @ np.asarray(model.weights.model.lm_head, np.float64)
     right = (logits.argmax(axis=-1) == found.labels[:3]).mean(axis=-1)
     np.testing.assert_allclose(found.record.read_accuracy["z_L"][0, :3], right, atol=0.03)
-    assert found.record.sizes["z_H"].shape == (9, 66)
+    assert found.record.sizes["z_H"].shape == (9, 70)
 
 
 def test_the_last_cycles_are_the_steps(found: Inspection):
@@ -81,7 +80,7 @@ def test_an_early_cycle_is_a_step_of_fewer_cycles():
     model, other = (Reasoner(each, vocab_size=6, seq_len=16, key=jax.random.key(0)) for each in (config.model, short))
     inputs = np.asarray(jax.random.randint(jax.random.key(1), (3, 16), 0, 6))
     rows = jnp.ones((3, 16))
-    labels = np.asarray(other(inputs, rows, other.initial_latents(inputs.shape))[1].predictions)
+    labels = np.asarray(other(jnp.asarray(inputs), rows, other.initial_latents(inputs.shape))[1].predictions)
     weights = Weights(model, jnp.ones((1, 16)))
     got = record_cycles(weights, config, inputs, labels, np.zeros(3, np.int32), steps=2)
     assert got.exact[0, :, 0, 0].all()
@@ -110,13 +109,13 @@ def test_every_recursion_is_recorded(name: str):
 
 
 def test_influence_is_the_derivative_by_differences():
-    config = tiny_config(model={"mixer": "mlp", "H_cycles": 1, "L_cycles": 1, "L_layers": 1})
+    config = tiny_config(model={"mixer": "mlp", "positions": "none", "H_cycles": 1, "L_cycles": 1, "L_layers": 1})
     model = Reasoner(config.model, vocab_size=6, seq_len=9, key=jax.random.key(0))
     weights = Weights(model, jnp.ones((1, 16)))
     inputs = np.asarray(jax.random.randint(jax.random.key(1), (1, 9), 0, 6))
     (mixing,) = mixing_of(weights, config.model, inputs, np.zeros(1, np.int32))
     mlp = model.recursion.network.blocks[0].mixer.mlp
-    x, z = model.embed(inputs, jnp.ones((1, 16))), model.initial_latents(inputs.shape)
+    x, z = model.embed(jnp.asarray(inputs), jnp.ones((1, 16))), model.initial_latents(inputs.shape)
     first = z.z_L + (z.z_H + x)
     z_L = model.recursion.network(first)
     shares = []
@@ -182,8 +181,8 @@ def test_offsets_of_a_shift():
 
 
 def test_hardest_come_first(found: Inspection):
-    order = found.hardest(66)
-    assert sorted(order) == list(range(66))
+    order = found.hardest(70)
+    assert sorted(order) == list(range(70))
     wrong = ~found.exact[-1, order]
     assert wrong.tolist() == sorted(wrong.tolist(), reverse=True)
     steps = (~found.exact).sum(axis=0)[order][wrong.sum() :]

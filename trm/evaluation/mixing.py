@@ -51,6 +51,7 @@ def mixing_of(
     puzzle_identifiers: Integer[np.ndarray, " batch"],
 ) -> list[Mixing]:
     """Watch the mixers of all blocks during the first supervision step on a few puzzles."""
+    weights = jax.tree.map(jnp.asarray, weights)
     # Neither changes the numbers; both would hide what goes into a block.
     model = reconfigure(weights.model, dataclasses.replace(config, remat=False, fused_attention=False))
     names = {id(mixer): name for name, mixer in _mixers(model.recursion)}
@@ -64,7 +65,7 @@ def mixing_of(
         model,
         [watch(mixer) for _, mixer in _mixers(model.recursion)],
     )
-    rows = jnp.asarray(weights.puzzle_table)[jnp.asarray(puzzle_identifiers)]
+    rows = weights.puzzle_table[jnp.asarray(puzzle_identifiers)]
     # Without compilation every call of a block is a call of ours, in whatever loop of whatever recursion.
     with jax.disable_jit():
         watched(jnp.asarray(inputs, jnp.int32), rows, model.initial_latents(inputs.shape))

@@ -1,4 +1,4 @@
-"""The section on convergence: do the latents settle, and what does it say? Entry: `convergence_section`."""
+"""The section on convergence: whether the latents settle, and what that says. Entry: `convergence_section`."""
 
 from itertools import pairwise
 
