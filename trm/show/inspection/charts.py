@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+Real = float | int | np.floating
 NONE = "-"
 """What stands where there is no number."""
 STEP = "supervision step"
@@ -23,33 +24,33 @@ class Line(NamedTuple):
     """A line of a chart; its place among the lines chooses colour and dashes."""
 
     name: str
-    values: Sequence[float]
+    values: Sequence[Real]
     """nan: no point."""
-    band: tuple[Sequence[float], Sequence[float]] | None = None
+    band: tuple[Sequence[Real], Sequence[Real]] | None = None
     """Lower and upper ends of an interval at each point."""
 
 
 class Axis(NamedTuple):
     """The vertical axis of a chart."""
 
-    low: float
-    high: float
+    low: Real
+    high: Real
     logarithmic: bool = False
     percent: bool = False
 
-    def place(self, value: float) -> float:
+    def place(self, value: Real) -> float:
         """Return the height in the picture at which a value is drawn."""
         low, high, value = (math.log10(v) if self.logarithmic else v for v in (self.low, self.high, value))
         return BOTTOM - (BOTTOM - TOP) * (min(max(value, low), high) - low) / (high - low)
 
-    def ticks(self) -> list[float]:
+    def ticks(self) -> list[Real]:
         """Return where the axis is labelled."""
         if self.logarithmic:
             exponents = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
             return [10.0**exponent for exponent in exponents][:: 1 if len(exponents) < 7 else 2]
         return [self.low + (self.high - self.low) * i / 4 for i in range(5)]
 
-    def write(self, value: float) -> str:
+    def write(self, value: Real) -> str:
         """Write a value as it stands at the axis and in the table."""
         if self.logarithmic and 0 < value < 0.001:
             return f"{value:.0e}".replace("e-0", "e-")
@@ -59,7 +60,7 @@ class Axis(NamedTuple):
 SHARES = Axis(0.0, 1.0, percent=True)
 
 
-def fit_axis(values: Sequence[float], logarithmic: bool = False, percent: bool = False) -> Axis:
+def fit_axis(values: Sequence[Real], logarithmic: bool = False, percent: bool = False) -> Axis:
     """Return an axis that has room for positive values."""
     finite = [v for v in values if math.isfinite(v) and (v > 0 or not logarithmic)] or [1.0]
     if logarithmic:
@@ -73,16 +74,17 @@ def fit_axis(values: Sequence[float], logarithmic: bool = False, percent: bool =
 def line_chart(
     label: str,
     x_name: str,
-    x: Sequence[float],
+    x: Sequence[Real],
     lines: Sequence[Line],
     axis: Axis,
-    labels: Sequence[float] | None = None,
+    labels: Sequence[Real] | None = None,
 ) -> str:
     """Draw lines over x, with a legend above them where there are several; x is labelled at `labels`, or its values."""
-    first, last = min(x), max(x)
+    x = [float(value) for value in x]
+    first, last = x[0], x[-1]
     places = [_across(value, first, last) for value in x]
     parts = _frame(label, x_name, axis)
-    labels = x if labels is None else labels
+    labels = x if labels is None else [float(value) for value in labels]
     for value in labels[:: max(1, math.ceil(len(labels) / 10))]:
         parts.append(_text(_across(value, first, last), BOTTOM + 16, number(value), "middle"))
     for i, line in enumerate(lines):
@@ -108,7 +110,7 @@ def line_chart(
     return legend([line.name for line in lines]) + "".join([*parts, "</svg>"])
 
 
-def column_chart(label: str, x_name: str, edges: Sequence[str], groups: dict[str, Sequence[float]], axis: Axis) -> str:
+def column_chart(label: str, x_name: str, edges: Sequence[str], groups: dict[str, Sequence[Real]], axis: Axis) -> str:
     """Draw columns between edges, those of several groups side by side."""
     bins = len(edges) - 1
     width = (RIGHT - LEFT) / bins
@@ -175,11 +177,11 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
     )
 
 
-def figure(title: str, sees: str, drawing: str, numbers: str = "", wide: bool = False) -> str:
+def figure(title: str, sees: str, drawing: str, numbers: str = "") -> str:
     """Return a figure: its title, what one sees in it, the drawing, and its numbers folded up."""
     details = f"<details><summary>Numbers</summary>{numbers}</details>" if numbers else ""
     return (
-        f"<figure{' class=full' if wide else ''}><figcaption><h3>{html.escape(title)}</h3><p>{html.escape(sees)}</p>"
+        f"<figure><figcaption><h3>{html.escape(title)}</h3><p>{html.escape(sees)}</p>"
         f"</figcaption><div>{drawing}{details}</div></figure>"
     )
 
@@ -204,7 +206,7 @@ def legend(names: Sequence[str], columns: bool = False) -> str:
     return f'<ul class="legend">{items}</ul>'
 
 
-def percent(share: float) -> str:
+def percent(share: Real) -> str:
     """Write a share with one decimal, or none where it is whole."""
     if 0 < share < 0.0005:
         return "under 0.1 %"
@@ -216,7 +218,7 @@ def count(how_many: int, thing: str) -> str:
     return f"{how_many:,} {thing}{'' if how_many == 1 else 's'}"
 
 
-def number(value: float) -> str:
+def number(value: Real) -> str:
     """Write a number with three digits."""
     if not math.isfinite(value):
         return NONE
@@ -233,11 +235,11 @@ def _frame(label: str, x_name: str, axis: Axis) -> list[str]:
     return parts
 
 
-def _across(value: float, first: float, last: float) -> float:
+def _across(value: Real, first: Real, last: Real) -> float:
     return LEFT + 8 + (RIGHT - LEFT - 16) * (0.5 if first == last else (value - first) / (last - first))
 
 
-def _text(x: float, y: float, text: str, anchor: str) -> str:
+def _text(x: Real, y: Real, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{html.escape(text)}</text>'
 
 

@@ -134,7 +134,7 @@ def cycles_section(found: Inspection) -> str:
         head = ("step", *(f"H{h + 1} L{i + 1}" for h in range(high) for i in range(low)))
         rows = [(str(s + 1), *(percent(v) for v in per_step[s].ravel())) for s in range(steps)]
         numbers = table("Exact accuracy, by step and cycle", head, rows)
-        parts.append(figure("What the answer is after every cycle", sees, drawing, numbers, wide=True))
+        parts.append(figure("What the answer is after every cycle", sees, drawing, numbers))
     if found.record.read_accuracy:
         read = {name: values.mean(axis=1) for name, values in found.record.read_accuracy.items()}
         answer = found.accuracy.mean(axis=1)
