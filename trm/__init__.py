@@ -7,6 +7,7 @@
     config("sudoku_mlp", {...})          a checked configuration of an experiment
     train(config("sudoku_mlp"), "runs/sudoku", hooks=[...])
     evaluate("sudoku", "data/sudoku")    accuracy with intervals, one `Report` for each set
+    inspect("sudoku", "data/sudoku")     latents, halting, cycles and mixing of a sample, as arrays
     PuzzleSet.from_arrays(...)           a puzzle set from arrays of tokens
     InputError                           the exception for input that is not as expected
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trm.checkpoints.format import load_weights
     from trm.errors import InputError
     from trm.evaluation.evaluate import evaluate
+    from trm.evaluation.inspection import Inspection, inspect
     from trm.evaluation.report import Report
     from trm.model.weights import Weights
     from trm.puzzles.arrays import PuzzleSet
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Answer",
     "InputError",
+    "Inspection",
     "PuzzleSet",
     "Reasoning",
     "Report",
@@ -41,6 +44,7 @@ __all__ = [
     "__version__",
     "config",
     "evaluate",
+    "inspect",
     "load",
     "load_weights",
     "reason",
@@ -50,6 +54,7 @@ __all__ = [
 _MODULES = {
     "Answer": "trm.solving.trained_model",
     "InputError": "trm.errors",
+    "Inspection": "trm.evaluation.inspection",
     "PuzzleSet": "trm.puzzles.arrays",
     "Reasoning": "trm.solving.reason",
     "Report": "trm.evaluation.report",
@@ -57,6 +62,7 @@ _MODULES = {
     "Weights": "trm.model.weights",
     "config": "trm.training.experiment",
     "evaluate": "trm.evaluation.evaluate",
+    "inspect": "trm.evaluation.inspection",
     "load": "trm.solving.trained_model",
     "load_weights": "trm.checkpoints.format",
     "reason": "trm.solving.reason",

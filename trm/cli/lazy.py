@@ -41,6 +41,10 @@ COMMANDS = {
         "play:play_command",
         "Serve a page on this machine: type a Sudoku or draw a maze, and watch the network think.",
     ),
+    "inspect": (
+        "inspect:inspect_command",
+        "Write a page of how a network thinks about the puzzles of a set.",
+    ),
     "export": (
         "weights:export_command",
         "Write the weights of a checkpoint to a file, for this program or for the original.",

@@ -1,6 +1,6 @@
 """Softmax attention over arrays (*batch, position, head, head_size) in the compute dtype.
 
-Entry: `attend`, `rotate`, `rotate_on_grid`.
+Entry: `attend`, `attention_weights`, `rotate`, `rotate_on_grid`.
 """
 
 import math
@@ -98,17 +98,20 @@ _attend.defvjp(_attend_forward, _attend_backward)
 # As matrix products
 
 
-def _weights(q: Array, k: Array) -> Float[Array, "*batch head query key"]:
+def attention_weights(
+    q: Float[Array, "*batch query head head_size"], k: Float[Array, "*batch key head head_size"]
+) -> Float[Array, "*batch head query key"]:
+    """Return how much each position takes of each other, in float32; the sum over the keys is 1."""
     scores = product("...qhd,...khd->...hqk", q, k)
     return jax.nn.softmax(scores * q.shape[-1] ** -0.5, axis=-1)
 
 
 def _mix(q: Array, k: Array, v: Array) -> Array:
-    return rounded_product("...hqk,...khd->...qhd", _weights(q, k).astype(v.dtype), v)
+    return rounded_product("...hqk,...khd->...qhd", attention_weights(q, k).astype(v.dtype), v)
 
 
 def _mix_derivative(q: Array, k: Array, v: Array, cotangent: Array) -> tuple[Array, Array, Array]:
-    weights = _weights(q, k)
+    weights = attention_weights(q, k)
     grad_v = rounded_product("...hqk,...qhd->...khd", weights.astype(v.dtype), cotangent)
     grad_weights = product("...qhd,...khd->...hqk", cotangent, v)
     # Derivative of the softmax, then of the scale.

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from trm.model.attention import attend, rotate, rotate_on_grid
+from trm.model.attention import attend, attention_weights, rotate, rotate_on_grid
 from trm.model.norm import rms_norm
 from trm.model.precision import as_cast, linear, pack, plain_cast, product, rounded_product, unpack, weight_gradient
 
@@ -209,11 +209,21 @@ class Attention(Layer):
         self.plain = plain
 
     def __call__(self, x: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
+        q, k, v = self._project(x)
+        mixed = attend(q, k, v, self.fused, self.plain).reshape(*x.shape[:-1], -1)
+        return linear(mixed, self.out, rounded=True, plain=self.plain)
+
+    def weights(self, x: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch head query key"]:
+        """Return how much each position takes of each other. For looking at: a call does not store them."""
+        q, k, _ = self._project(x)
+        return attention_weights(q, k)
+
+    def _project(self, x: Float[Array, "*batch position hidden"]) -> tuple[Array, Array, Array]:
+        """Return queries, keys and values, (*batch, position, head, head_size), with their positions turned in."""
         qkv = linear(x, self.qkv, rounded=True, plain=self.plain)
         qkv = qkv.reshape(*qkv.shape[:-1], 3, self.num_heads, -1)
         q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]
         if self.rope_theta is not None:
             turn = rotate_on_grid if self.on_grid else rotate
             q, k = turn(q, self.rope_theta), turn(k, self.rope_theta)
-        mixed = attend(q, k, v, self.fused, self.plain).reshape(*x.shape[:-1], -1)
-        return linear(mixed, self.out, rounded=True, plain=self.plain)
+        return q, k, v

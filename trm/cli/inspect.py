@@ -1,0 +1,74 @@
+"""`trm inspect`: a page of how a model thinks about the puzzles of a set. Entry: `inspect_command`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from trm.checkpoints.card import describe_weights
+from trm.cli.options import CheckpointFile, OutFile, Overwrite, Raw, SolverSeed, Steps, refuse_existing
+from trm.evaluation.data import open_data
+from trm.evaluation.inspection import inspect, trace_examples
+from trm.parallel.programs import keep_programs
+from trm.puzzles.reading import read_puzzle_set
+from trm.show.console import print_lines, print_warning
+from trm.show.inspection.charts import number, percent
+from trm.show.inspection.page import make_page
+from trm.solving.trained_model import load
+from trm.storage.files import atomic_write
+
+
+def inspect_command(
+    checkpoint: CheckpointFile,
+    data: Annotated[
+        Path | None, typer.Option(help="Puzzle set.", show_default="the one that the checkpoint was trained on")
+    ] = None,
+    out: OutFile = Path("report.html"),
+    overwrite: Overwrite = False,
+    puzzles: Annotated[int, typer.Option(help="Puzzles to look at, drawn at random.", min=1)] = 300,
+    hardest: Annotated[int, typer.Option(help="Puzzles among them, the hardest, that a player shows.", min=1)] = 6,
+    split: Annotated[str, typer.Option(help="Split of the puzzle set.")] = "test",
+    trained_on: Annotated[
+        Path | None,
+        typer.Option(
+            help="Puzzle set that the model was trained on, to match the identifiers of --data by name.",
+            show_default="the one in its configuration, if it is still the same",
+        ),
+    ] = None,
+    raw: Raw = False,
+    steps: Steps = None,
+    seed: SolverSeed = None,
+) -> None:
+    """Write a page of how a network thinks about the puzzles of a set.
+
+    It shows accuracy after every supervision step and every cycle, where halting would stop, whether the latents
+    converge and what that says of the answer, which cells a cell looks at, how well q_halt knows what is right, and
+    plays the hardest puzzles. The page is one file, which needs no network.
+
+    Example: `trm inspect sudoku --data data/sudoku -o report.html`
+    """
+    refuse_existing(out, overwrite)
+    keep_programs()
+    metadata = read_puzzle_set(data, split).metadata if data else None
+    model = load(checkpoint, averaged=not raw, metadata=metadata)
+    opened = open_data(model, data, split, trained_on)
+    for line in (*model.notes, *opened.warnings):
+        print_warning(line)
+    found = inspect(model, opened.puzzles, puzzles=puzzles, steps=steps, seed=seed or 0)
+    chosen = found.hardest(hardest)
+    traces = trace_examples(model, found, chosen)
+    count = len(found.examples)
+    description = (
+        f"{count:,} of {opened.puzzles.examples:,} puzzles of {', '.join(opened.directories)} ({split}), "
+        f"{describe_weights(model.description)}"
+    )
+    picture = model.kind.picture(model.metadata.seq_len, model.metadata.vocab_size)
+    page = make_page(f"{checkpoint}: how it thinks", description, picture, found, chosen.tolist(), traces)
+    with atomic_write(out) as path:
+        path.write_text(page, encoding="utf-8")
+    stopped = found.stopped
+    print_lines(
+        f"{out}: {count:,} puzzles, {percent(found.exact[-1].mean())} right after {len(found.exact)} steps, "
+        f"{percent(stopped.exact.mean())} where halting stops, after {number(stopped.steps.mean())}; "
+        "open it in a browser"
+    )
