@@ -1,6 +1,7 @@
 """Inspections against evaluation, reasoning by hand, and mixers of which one knows what they take."""
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -52,7 +53,7 @@ def test_accuracy_is_that_of_an_evaluation(found: Inspection, puzzles: PuzzleSet
 
 def test_sizes_and_distances_by_hand(found: Inspection):
     model = trm.load("sudoku-6x6").in_fast_dtype()
-    latents = model.reason(found.inputs[:3]).latents
+    latents: Any = model.reason(found.inputs[:3]).latents
     z_L = np.asarray(latents.z_L, np.float64)
     for step in (1, 5):
         for puzzle in range(3):
@@ -114,14 +115,16 @@ def test_influence_is_the_derivative_by_differences():
     weights = Weights(model, jnp.ones((1, 16)))
     inputs = np.asarray(jax.random.randint(jax.random.key(1), (1, 9), 0, 6))
     (mixing,) = mixing_of(weights, config.model, inputs, np.zeros(1, np.int32))
-    mlp = model.recursion.network.blocks[0].mixer.mlp
-    x, z = model.embed(jnp.asarray(inputs), jnp.ones((1, 16))), model.initial_latents(inputs.shape)
+    recursion: Any = model.recursion
+    mlp = recursion.network.blocks[0].mixer.mlp
+    x = model.embed(jnp.asarray(inputs), jnp.ones((1, 16)))
+    z: Any = model.initial_latents(inputs.shape)
     first = z.z_L + (z.z_H + x)
-    z_L = model.recursion.network(first)
+    z_L = recursion.network(first)
     shares = []
     for h in (first, z.z_H + z_L):
         channels = np.asarray(h[0].T, np.float64)[:: -(-h.shape[-1] // 16)]
-        total = 0.0
+        total = np.zeros(())
         for channel in channels:
             columns = []
             for position in range(len(channel)):
@@ -196,7 +199,9 @@ def test_traces_are_of_the_chosen(found: Inspection):
     for index, trace in zip(chosen, traces, strict=True):
         np.testing.assert_array_equal(trace.question, found.inputs[index])
         np.testing.assert_array_equal(trace.attempts[0].predictions[:, -1], found.record.predictions[:, index])
-        np.testing.assert_array_equal(trace.attempts[0].solved[:, -1], found.exact[:, index])
+        solved = trace.attempts[0].solved
+        assert solved is not None
+        np.testing.assert_array_equal(solved[:, -1], found.exact[:, index])
 
 
 def test_no_labels(puzzles: PuzzleSet):

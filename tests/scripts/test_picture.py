@@ -38,4 +38,4 @@ def test_frames_are_the_cycles_until_it_is_solved():
     assert len(frames) == 5
     digits = [[text.text for text in frame.findall(f"{SVG}text")][:-1] for frame in frames]
     assert digits == [[], ["1"], ["1"], ["9"], ["9"]]
-    assert [frame.find(f"{SVG}text").get("class") for frame in frames[1:]] == ["w", "w", None, None]
+    assert [next(frame.iter(f"{SVG}text")).get("class") for frame in frames[1:]] == ["w", "w", None, None]

@@ -63,7 +63,7 @@ def inspect_at_random(name: str, puzzles: PuzzleSet, **model: Any) -> str:
     config = tiny_config(model={"H_cycles": 1, "L_cycles": 2, "L_layers": 1, **model}, halting={"halt_max_steps": 2})
     metadata = puzzles.metadata
     network = Reasoner(config.model, metadata.vocab_size, metadata.seq_len, key=jax.random.key(0))
-    table = np.zeros((metadata.num_puzzle_identifiers, config.model.puzzle_emb_ndim), np.float32)
+    table = np.zeros((metadata.num_puzzle_identifiers, config.model.row_size), np.float32)
     trained = trm.TrainedModel(Weights(network, table), Description("weights", config, metadata, 1, averaged=False))
     found = trm.inspect(trained, puzzles, puzzles=3)
     chosen = found.hardest(2)

@@ -1,5 +1,6 @@
 """TensorBoard and Weights & Biases: what they are told, read back from their files by hand, without their readers."""
 
+import importlib
 import json
 import os
 import shutil
@@ -203,9 +204,7 @@ def test_no_step_is_double_in_wandb(
 
 def wandb_points(run: Path) -> list[tuple[Point, float]]:
     """Read the logs of offline runs by their format: blocks of 32 KiB with parts of records."""
-    from wandb.proto import wandb_internal_pb2
-
-    messages: Any = wandb_internal_pb2
+    messages: Any = importlib.import_module("wandb.proto.wandb_internal_pb2")
 
     points = []
     for path in sorted(run.glob("wandb/offline-run-*/*.wandb")):

@@ -105,9 +105,20 @@ def inspect(
     for start in range(0, len(examples), size):
         # The last batch is filled up with its last puzzle: another size would be compiled anew.
         rows = np.minimum(np.arange(start, start + size), len(examples) - 1)
-        records.append(record(model.weights, model.config, *(array[rows] for array in batch), steps))
+        records.append(
+            record(
+                model.weights,
+                model.config,
+                batch.inputs[rows],
+                batch.labels[rows],
+                batch.puzzle_identifiers[rows],
+                steps,
+            )
+        )
     joined = jax.tree.map(lambda *parts: np.concatenate(parts, axis=1)[:, : len(examples)], *records)
-    cycles = record_cycles(model.weights, model.config, *(array[:size] for array in batch), steps)
+    cycles = record_cycles(
+        model.weights, model.config, batch.inputs[:size], batch.labels[:size], batch.puzzle_identifiers[:size], steps
+    )
     few = slice(0, MIXING_PUZZLES)
     mixing = mixing_of(model.weights, model.config.model, batch.inputs[few], batch.puzzle_identifiers[few])
     answer_latent = model.weights.model.recursion.answer_latent

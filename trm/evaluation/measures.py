@@ -60,10 +60,10 @@ def calibrate(
     # A probability on an edge belongs to the bin above it; 1 to the last.
     of_bin = np.minimum((probability.astype(np.float64) * bins).astype(np.int64), bins - 1)
     counts = np.bincount(of_bin, minlength=bins)
-    means = [
+    predicted, found = (
         np.bincount(of_bin, values, minlength=bins) / np.maximum(counts, 1)
         for values in (probability.astype(np.float64), right.astype(np.float64))
-    ]
+    )
     brier = float(np.mean((probability.astype(np.float64) - right) ** 2)) if len(right) else 0.0
-    error = float(np.sum(counts * np.abs(means[0] - means[1])) / max(counts.sum(), 1))
-    return Calibration(edges, counts, *means, brier, error)
+    error = float(np.sum(counts * np.abs(predicted - found)) / max(counts.sum(), 1))
+    return Calibration(edges, counts, predicted, found, brier, error)

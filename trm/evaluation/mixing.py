@@ -73,7 +73,7 @@ def mixing_of(
     for name, mixer in _mixers(model.recursion):
         if seen[name]:
             measure = _measure(mixer)
-            shares = sum(np.asarray(measure(h), np.float64) for h in seen[name]) / len(seen[name])
+            shares = np.mean([np.asarray(measure(jnp.asarray(h)), np.float64) for h in seen[name]], axis=0)
             method = "attention" if isinstance(mixer, AttentionMixer) else "influence"
             found.append(Mixing(name, method, shares.astype(np.float32), model.prefix_len))
     return found

@@ -40,10 +40,10 @@ class Axis(NamedTuple):
 
     def place(self, value: Real) -> float:
         """Return the height in the picture at which a value is drawn."""
-        low, high, value = (math.log10(v) if self.logarithmic else v for v in (self.low, self.high, value))
+        low, high, value = (math.log10(v) if self.logarithmic else float(v) for v in (self.low, self.high, value))
         return BOTTOM - (BOTTOM - TOP) * (min(max(value, low), high) - low) / (high - low)
 
-    def ticks(self) -> list[Real]:
+    def ticks(self) -> Sequence[Real]:
         """Return where the axis is labelled."""
         if self.logarithmic:
             exponents = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
@@ -236,7 +236,7 @@ def _frame(label: str, x_name: str, axis: Axis) -> list[str]:
 
 
 def _across(value: Real, first: Real, last: Real) -> float:
-    return LEFT + 8 + (RIGHT - LEFT - 16) * (0.5 if first == last else (value - first) / (last - first))
+    return LEFT + 8 + (RIGHT - LEFT - 16) * (0.5 if first == last else float((value - first) / (last - first)))
 
 
 def _text(x: Real, y: Real, text: str, anchor: str) -> str:
