@@ -1,0 +1,38 @@
+"""The API reference: a page for each module, made from docstrings and annotations with pdoc (extra `dev`).
+
+`python scripts/make_reference.py OUT` writes it into a folder; it ends with an error where pdoc warns.
+"""
+
+import pkgutil
+import sys
+import warnings
+from pathlib import Path
+
+import trm
+
+
+def make_reference(folder: Path) -> None:
+    """Write the reference into a folder. Raise whatever pdoc warns of."""
+    import pdoc
+    import pdoc.render
+
+    # Names of the package are imported when they are first used: pdoc looks for those that are there.
+    for name in trm.__all__:
+        setattr(trm, name, getattr(trm, name))
+    pdoc.render.configure(docformat="markdown", show_source=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        pdoc.pdoc("trm", *packages(), output_directory=folder)
+
+
+def packages() -> list[str]:
+    """Return the packages and modules of `trm`, without the command line: its reference is `--help`."""
+    found = (module.name for module in pkgutil.iter_modules(trm.__path__, "trm."))
+    return [name for name in found if name not in ("trm.cli", "trm.__main__", "trm.configs")]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    make_reference(Path(sys.argv[1]))
+    print(f"{sys.argv[1]}/index.html: the reference")
