@@ -16,10 +16,10 @@ from trm.storage.safetensors import read_safetensors, write_safetensors
 CASES = sorted(path.parent for path in GOLDEN.glob("*/case.json"))
 # A main case compares the same modules; these are its variants.
 SLOW = {
-    "train_trajectory_frozen": "train_trajectory",
+    "train_trajectory_frozen": "trm_att_step",
     "reference_failures": "trm_att_step",
     "trm_att_loss": "trm_att_step",
-    "trm_hier6_l4": "trm_hier6",
+    "trm_hier6_l4": "trm_singlez",
     "trm_puzzle_pad": "trm_att_step",
     "trm_no_puzzle": "trm_mlp_t",
     "trm_act_continue": "trm_singlez",

@@ -109,6 +109,7 @@ def test_every_recursion_is_recorded(name: str):
         np.testing.assert_allclose(each.shares.sum(axis=-1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_influence_is_the_derivative_by_differences():
     config = tiny_config(model={"mixer": "mlp", "positions": "none", "H_cycles": 1, "L_cycles": 1, "L_layers": 1})
     model = Reasoner(config.model, vocab_size=6, seq_len=9, key=jax.random.key(0))

@@ -174,6 +174,7 @@ def test_devices_that_are_not_there_and_bad_values(name: str, value: str, tmp_pa
     assert value in err
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_settings_of_the_environment_train_and_can_be_read(puzzle_dir: Path, tmp_path: Path):
     environment = {"JAX_ENABLE_X64": "1", "JAX_TRANSFER_GUARD": "disallow", "JAX_NUMPY_RANK_PROMOTION": "raise"}

@@ -98,6 +98,7 @@ def train(capsys: pytest.CaptureFixture, folder: Path, *options: str) -> None:
     assert code == 0, err
 
 
+@pytest.mark.slow
 def test_tensorboard_has_every_step_once_after_a_run_was_killed_and_resumed(
     whole: tuple[Path, Config], capsys: pytest.CaptureFixture, tmp_path: Path
 ):

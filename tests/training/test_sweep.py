@@ -33,6 +33,7 @@ def last_accuracy(run: Path) -> float:
     return [line["all/accuracy"] for line in lines if "all/accuracy" in line][-1]
 
 
+@pytest.mark.slow
 def test_seeds_and_values_after_an_interruption(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
