@@ -39,7 +39,7 @@ accuracy = outcome.reports["all"].metrics["exact_accuracy"]
 print(f"{accuracy:.1%} of {len(test.ratings)} unseen puzzles")
 
 # %% An answer: checked against the rules, with the network's own confidence
-model = trm.load(outcome.weights_path)
+model = trm.load(folder / "run" / "weights.safetensors")
 answer = model.solve(model.kind.format(splits["test"].sets["all"].inputs[0]))
 print(answer.text, answer.valid, answer.confidence, answer.steps)
 

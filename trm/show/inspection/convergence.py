@@ -29,11 +29,14 @@ def convergence_section(found: Inspection) -> str:
     by_latent = {name: np.median(values, axis=1) for name, values in found.record.distances.items()}
     answer = found.record.distances[found.answer_latent]
     moves = by_latent[found.answer_latent]
-    shrink = float(moves[-1] / max(moves[min(1, steps - 1)], 1e-12))
-    sees = (
-        f"In the last step the median {found.answer_latent} moves by {percent(moves[-1])} of its size, "
-        f"{number(shrink)} times what it moves in step 2: {'it settles' if shrink < 0.5 else 'it does not settle'}."
-    )
+    # What the first step moves is the way from the start, which is far from any answer.
+    first = 2 if steps > 2 else 1
+    sees = f"In the last step the median {found.answer_latent} moves by {percent(moves[-1])} of its size"
+    if steps > first:
+        shrink = float(moves[-1] / max(moves[first - 1], 1e-12))
+        settles = "it settles" if shrink < 0.5 else "it does not settle"
+        sees += f", {number(shrink)} times what it moves in step {first}: {settles}"
+    sees += "."
     axis = fit_axis([v for values in by_latent.values() for v in values.tolist()], logarithmic=True)
     lines = [Line(name, values.tolist()) for name, values in by_latent.items()]
     drawing = line_chart("Distance between successive steps", STEP, x, lines, axis)
