@@ -13,21 +13,37 @@ pytestmark = [pytest.mark.browser, pytest.mark.processes]
 PUZZLE = "3654.24...5..32.4..4..232....4.....5"
 
 
+HEARS_INTERRUPTS = """
+import signal
+import sys
+
+# A shell makes programs in the background deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from trm.__main__ import main
+
+main()
+"""
+
+
 def test_the_command_serves_a_page_that_thinks(open_page: Callable):
-    command = [sys.executable, "-m", "trm", "play", "sudoku-6x6", "--port", "0", "--no-browser"]
+    command = [sys.executable, "-c", HEARS_INTERRUPTS, "play", "sudoku-6x6", "--port", "0", "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        address, _, hint = process.stdout.readline().partition(": ")
-        assert hint == "open it in a browser; Ctrl-C ends it\n"
-        page = open_page(address, also=address + "think", **DESK)
-        page.locator("#clear").click()
-        page.locator("#editor td").first.click()
-        page.keyboard.type(PUZZLE)
-        page.locator("#attempts").fill("2")
-        page.locator("#think").click()
-        page.locator("#think", has_text="Think").wait_for()
-        assert "obey the rules, the first after step" in page.locator("#verdict").inner_text()
-        assert page.locator("#puzzles figure.winner strong.good").inner_text() == "solved"
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-        assert (process.returncode, out, err) == (0, "ended\n", "")
+        try:
+            assert process.stdout is not None
+            address, _, hint = process.stdout.readline().partition(": ")
+            assert hint == "open it in a browser; Ctrl-C ends it\n"
+            page = open_page(address, also=address + "think", **DESK)
+            page.locator("#clear").click()
+            page.locator("#editor td").first.click()
+            page.keyboard.type(PUZZLE)
+            page.locator("#attempts").fill("2")
+            page.locator("#think").click()
+            page.locator("#think", has_text="Think").wait_for()
+            assert "obey the rules, the first after step" in page.locator("#verdict").inner_text()
+            assert page.locator("#puzzles figure.winner strong.good").inner_text() == "solved"
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=60)
+            assert (process.returncode, out, err) == (0, "ended\n", "")
+        finally:
+            # A test that fails must not wait for a server that goes on.
+            process.kill()
