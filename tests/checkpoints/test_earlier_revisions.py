@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 
+from trm.checkpoints import description as description_module
 from trm.checkpoints.describe import describe
-from trm.checkpoints.description import FORMAT
+from trm.checkpoints.description import FORMAT, decode, encode
 from trm.checkpoints.format import load_weights
 from trm.checkpoints.tree import name_leaves
 from trm.configuration.reading import read_config
@@ -39,6 +40,20 @@ def test_weights_of_format_1_are_the_average_of_the_checkpoint():
     state, _ = load_state(OLD / "checkpoints" / "step_15.safetensors")
     jax.tree.map(np.testing.assert_array_equal, weights, jax.device_get(trained_weights(state)))
     assert description.identity == {}
+
+
+def test_a_later_format_reads_a_description_with_a_checksum(monkeypatch: pytest.MonkeyPatch):
+    _, description = load_weights(OLD / "weights.safetensors")
+    text = encode(description, {})
+
+    def migrate(values: dict) -> dict:
+        assert values["format"] == "trm 2"
+        return values | {"format": "trm 3", "chosen_on": "test"}
+
+    monkeypatch.setattr(description_module, "FORMAT", "trm 3")
+    monkeypatch.setattr(description_module, "READABLE", ("trm 2", "trm 3"))
+    monkeypatch.setattr(description_module, "migrate", migrate)
+    assert decode(text)[0].chosen_on == "test"
 
 
 def test_a_run_of_format_1_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -112,10 +112,11 @@ def decode(text: Mapping[str, str]) -> tuple[Description, dict[str, int]]:
             raise InputError(
                 f"format: found {found!r}, expected {FORMAT!r}, a file that trm wrote (`trm import` converts others)"
             )
-        values = migrate(values)
+        # Before `migrate` changes what was written.
         checksum = values.pop(_CHECKSUM, None)
         if checksum is not None and checksum != _text_checksum(values):
             raise InputError("metadata: found a damaged description: its checksum does not match")
+        values = migrate(values)
         return _parse(values), dict(values["arrays"])
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         if isinstance(error, InputError):

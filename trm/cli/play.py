@@ -24,7 +24,7 @@ def play_command(
     """Serve a page on this machine: type a Sudoku or draw a maze, and watch the network think.
 
     The page is that of `trm render --live`, but JAX does the thinking, on any device and with networks of any size.
-    Each supervision step is shown as soon as it is made. Nobody else can reach the page. Ctrl-C ends it.
+    Each supervision step is shown as soon as it is made. No other machine can reach the page. Ctrl-C ends it.
     """
     keep_programs()
     model = load(checkpoint)
