@@ -428,6 +428,15 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture):
         trm.load(tmp_path / "empty")
 
 
+def _encrypt(path: Path) -> None:
+    """Say of every file in a zip archive that it is encrypted: bit 0 of the flags in each header."""
+    data = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        for match in re.finditer(re.escape(signature), bytes(data)):
+            data[match.start() + flags] |= 1
+    path.write_bytes(data)
+
+
 def test_no_model_of_the_original(tmp_path: Path):
     other = {f"encoder.{i}": np.ones(2, np.float32) for i in range(9)}
     with pytest.raises(
@@ -437,6 +446,10 @@ def test_no_model_of_the_original(tmp_path: Path):
     assert len(str(caught.value).splitlines()) == 1
     (tmp_path / "a.npz").write_bytes((tmp_path / "a.npz").read_bytes()[:-30])
     with pytest.raises(InputError, match=r"a\.npz: not a"):
+        trm.load(tmp_path / "a.npz")
+    write(tmp_path / "a.npz", other)
+    _encrypt(tmp_path / "a.npz")
+    with pytest.raises(InputError, match=r"a\.npz: not a whole \.npz file: .* is encrypted"):
         trm.load(tmp_path / "a.npz")
     (tmp_path / "a.safetensors").write_bytes(gzip.compress(b"x"))
     with pytest.raises(InputError, match=r"a\.safetensors: not a whole safetensors file"):

@@ -257,6 +257,11 @@ def test_tensors_that_do_not_fit(spoil: Any, says: str, data: Path, tmp_path: Pa
     assert not out.exists()
 
 
+def _with_header(header: dict[str, Any]) -> bytes:
+    text = json.dumps(header).encode()
+    return struct.pack("<Q", len(text)) + text
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -264,6 +269,11 @@ def test_tensors_that_do_not_fit(spoil: Any, says: str, data: Path, tmp_path: Pa
         (struct.pack("<Q", 2**62) + b"{}", "not a whole safetensors file"),
         (b"", "not a whole safetensors file"),
         (b"{}", "not a whole safetensors file"),
+        # An array of nothing may have any other sizes.
+        (
+            _with_header({"a": {"dtype": "F32", "shape": [0, 2**62], "data_offsets": [0, 0]}}),
+            r"step_1: a: found shape \(0, 46",
+        ),
     ],
 )
 def test_safetensors_that_are_none(content: bytes, says: str, tmp_path: Path):

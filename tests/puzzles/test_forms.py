@@ -91,6 +91,7 @@ FORMS: dict[str, Callable[[Rows], str]] = {
     "count": lambda rows: "1\n" + "".join(rows),
     "JSON": lambda rows: json.dumps(numbers(rows)),
     "JSON, null": lambda rows: json.dumps([[cell or None for cell in row] for row in numbers(rows)]),
+    "JSON, NaN": lambda rows: json.dumps([[float(c or "nan") for c in row] for row in numbers(rows)]),
     "JSON, texts": lambda rows: json.dumps(rows),
     "JSON, flat": lambda rows: json.dumps([cell for row in numbers(rows) for cell in row]),
     "JSON object": lambda rows: json.dumps({"id": 1, "puzzle": "".join(rows)}, indent=1),
@@ -117,7 +118,7 @@ def test_every_form_of_a_sudoku(drawn: Drawn, form: str, blank: str, size_known:
     rows = make(drawn)
     plain = "".join(rows)
     text = FORMS[form](rows)
-    if form not in ("rating", "comments", "section", "name") and '"' not in text and "." in text:
+    if form not in ("rating", "comments", "section", "name", "JSON, NaN") and '"' not in text and "." in text:
         text = text.replace(".", blank)
     (found,) = SUDOKU.read(text, "x", len(plain) if size_known else None)
     assert SUDOKU.format(found.tokens) == plain
@@ -307,3 +308,21 @@ def test_problems():
     assert problem("1234341221434321") == "already solved: it has no blank False"
     # The first row lacks a 9 alone, which the column has.
     assert problem("12345678." + "........9" + "." * 63) == "has no solution True"
+
+
+def test_a_number_of_more_digits_than_python_reads():
+    long = "8" * 5000
+    for side in (9, 16):
+        with pytest.raises(InputError, match=r"^x: "):
+            SUDOKU.read(f"1,2,{long},\n" * side, "x", side * side)
+    with pytest.raises(InputError, match="columns"):
+        SUDOKU.read("a,b\n1,2\n", "x", 81, columns={"question": long})
+    # The form of OpenSudoku has its version before the cells.
+    with pytest.raises(InputError, match=r"^x: "):
+        SUDOKU.read(f'<opensudoku><game data="version: {long} 1|0|0|1|"/></opensudoku>', "x", 81)
+
+
+@pytest.mark.parametrize("cell", ["1e400", "-1e400", "Infinity", "1e30", "1.5"])
+def test_numbers_that_are_no_cells(cell: str):
+    with pytest.raises(InputError, match=r"^x: "):
+        SUDOKU.read(f"[[{cell}, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 4]]", "x", 16)

@@ -30,8 +30,8 @@ _DEEPEST = 20
 """Levels of containers in a file that are looked into."""
 
 
-_DAMAGES = (OSError, ValueError, NotImplementedError, zipfile.BadZipFile)
-"""What a damaged zip archive raises: in its directory, in names that are no text, in ways of compression."""
+_DAMAGES = (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
+"""What a damaged zip archive raises: in its directory, in names that are no text, in compression, in encryption."""
 
 
 @dataclass(frozen=True)

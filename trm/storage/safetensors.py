@@ -67,7 +67,11 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
     arrays = {}
     for name, tensor in tensors:
         dtype = _dtype(path, name, tensor["dtype"])
-        arrays[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+        try:
+            arrays[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+        except ValueError as error:  # An empty array may have a shape of any numbers, such as (0, 2^62).
+            shape = tuple(tensor["shape"])
+            raise InputError(f"{path}: {name}: found shape {shape}, expected one that NumPy can hold") from error
     # The library gives the text metadata only through an open file; it stands in the header that it has checked.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return arrays, header.get("__metadata__", {})

@@ -103,12 +103,13 @@ def _with_delimiter(
 
 def _as_chosen(first: list[str], chosen: Mapping[str, str], delimiter: str) -> Layout | None:
     header = [field.strip() for field in first]
+    numbers = [str(number) for number in range(1, len(first) + 1)]
     places: dict[str, int] = {}
     for role, name in chosen.items():
         if name in header:
             places[role] = header.index(name)
-        elif name.isdecimal() and 1 <= int(name) <= len(first):
-            places[role] = int(name) - 1
+        elif name in numbers:
+            places[role] = numbers.index(name)
         else:
             return None
     named = any(name in header for name in chosen.values())

@@ -1,6 +1,7 @@
 """Nested values: JSON, XML, and lists as programs print them, taken apart into texts. Entry: `read_nested`."""
 
 import json
+import math
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
@@ -79,7 +80,7 @@ def _read_xml(text: str, where: str) -> list[Any]:
 
 def _of_open_sudoku(value: str) -> str:
     """Return the clues of a game under way: `version: N`, then value, notes and whether it may be edited, by cell."""
-    match = re.match(r"\s*version:\s*(\d+)\s+(.*)", value, re.DOTALL)
+    match = re.match(r"\s*version:\s*(\d{1,9})\s+(.*)", value, re.DOTALL)
     if not match:
         return value
     fields = match[2].strip().rstrip("|").split("|")
@@ -205,7 +206,12 @@ def _text_of(value: list[Any]) -> str:
 def _is_cell(value: Any) -> bool:
     if isinstance(value, str):
         return len(value.strip()) <= 2
-    return value is None or (isinstance(value, int | float) and value == int(value) and abs(value) < 100)
+    return _is_nothing(value) or (isinstance(value, int | float) and abs(value) < 100 and value == int(value))
+
+
+def _is_nothing(value: Any) -> bool:
+    """Return whether a value is null or NaN, which tables of NumPy and pandas have for a blank."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _scalar(value: Any) -> str:
@@ -214,6 +220,6 @@ def _scalar(value: Any) -> str:
 
 def _row(cells: list[Any]) -> str:
     """Write a row; what is nothing is a dot."""
-    texts = [c.strip() if isinstance(c, str) else "" if c is None else str(int(c)) for c in cells]
+    texts = [c.strip() if isinstance(c, str) else "" if _is_nothing(c) else str(int(c)) for c in cells]
     texts = [text or "." for text in texts]
     return ("" if all(len(text) == 1 for text in texts) else ",").join(texts)

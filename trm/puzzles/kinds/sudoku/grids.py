@@ -15,7 +15,7 @@ from trm.puzzles.kinds.sudoku.layouts import (
     stack,
     wrapped,
 )
-from trm.puzzles.kinds.sudoku.rows import BLANKS, cells_of, sort_lines, unframed
+from trm.puzzles.kinds.sudoku.rows import BLANKS, cells_of, is_number, sort_lines, unframed
 from trm.puzzles.kinds.sudoku.rules import SIDES
 from trm.puzzles.kinds.text import name_cell
 from trm.puzzles.text.entries import Board, Entry, numbered, with_answers
@@ -65,7 +65,7 @@ def _ambiguous(where: str, readings: Iterable[str]) -> InputError:
 
 
 def _fits(board: Board, n: int) -> bool:
-    return all(int(cell) <= n for cell in board if cell.isdecimal())
+    return all(is_number(cell, n) for cell in board if cell.isdecimal())
 
 
 def _answers(question: Board, answer: Board) -> bool:

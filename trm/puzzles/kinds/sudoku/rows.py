@@ -48,12 +48,17 @@ def unframed(text: str) -> str:
     return text if text.isascii() else text.translate(_FRAME)
 
 
+def is_number(token: str, most: int) -> bool:
+    """Return whether a token is a whole number of at most `most`. Python refuses to read one of 4,300 digits."""
+    return token.isdecimal() and len(token.lstrip("0")) <= len(str(most)) and int(token) <= most
+
+
 def is_cell(token: str, n: int) -> bool:
     """Return whether a token is one cell: a digit, a number, a blank, or candidates such as 1249."""
     if len(token) == 1:
         return token in cells_of(n)
     if n > 9:
-        return token.isdecimal() and int(token) <= n
+        return is_number(token, n)
     # Candidates are a blank, and so is a digit that a player has set (`u5`).
     return token.lower() in _NOTHING or re.fullmatch(r"u\d", token) is not None or _are_candidates(token)
 
