@@ -5,12 +5,12 @@ import datetime
 import json
 import math
 import statistics
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import check_mistake, run_trm
+from html_page import read_page
 
 from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
@@ -74,6 +74,19 @@ def test_a_seed_that_is_behind_shortens_the_mean(tmp_path: Path):
     np.testing.assert_array_equal(line.x, [100, 200])
 
 
+def test_a_seed_that_has_just_begun(tmp_path: Path):
+    runs = [read_history(make_run(tmp_path / f"{i}", i, 0.6, steps)) for i, steps in enumerate((300, 2, 40))]
+    # Of 300 steps a point is the mean of 3. The run with two steps has none, and is not waited for.
+    (line,) = make_panels(runs[:2], ["train/exact_accuracy"])[0].lines
+    np.testing.assert_array_equal(line.x, np.arange(3, 301, 3))
+    assert "seeds" not in line.label
+    assert np.isnan(line.half).all()
+    (line,) = make_panels(runs, ["train/exact_accuracy"])[0].lines
+    np.testing.assert_array_equal(line.x, np.arange(3, 40, 3))
+    np.testing.assert_allclose(line.mean, 0.6 * (line.x - 1) / 300)
+    assert line.label.endswith(", 2 seeds")
+
+
 def test_puzzles_and_hours(tmp_path: Path):
     history = read_history(make_run(tmp_path / "run", 0, 0.6))
     steps = np.array([1, 100, 200, 300])
@@ -91,22 +104,6 @@ def test_validation_puzzles_come_before_the_test_set(tmp_path: Path):
     np.testing.assert_array_equal(drawn.mean, [0.125])
 
 
-class Texts(HTMLParser):
-    """The texts of a page, and what it asks for."""
-
-    def __init__(self, page: str):
-        super().__init__()
-        self.texts: list[str] = []
-        self.asks: list[str] = []
-        self.feed(page)
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data.strip())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.asks += [value for name, value in attrs if name in ("src", "href") and value and value[0] != "#"]
-
-
 def test_pictures_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     runs = [make_run(tmp_path / f"plain-seed-{i}", i, 0.5 + i / 10) for i in range(2)]
@@ -116,11 +113,13 @@ def test_pictures_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture):
         code, said, err = run_trm(capsys, "plot", *runs, "-o", out, "--x", "hours")
         assert (code, said) == (0, f"{out}: 3 runs, 3 panels\n"), err
         assert out.read_bytes().startswith(begins)
-    page = Texts((tmp_path / "curves.html").read_text())
+    page = read_page((tmp_path / "curves.html").read_text())
+    texts = [text.strip() for text in page.texts]
     # In each of three panels, and in the table.
-    assert page.texts.count("plain, 2 seeds") == page.texts.count("<other> & more") == 6
-    assert "exact accuracy, evaluations" in page.texts
-    assert not page.asks
+    assert texts.count("plain, 2 seeds") == texts.count("<other> & more") == 6
+    assert "exact accuracy, evaluations" in texts
+    asked = [attributes.get(name) for _, attributes in page.tags for name in ("src", "href")]
+    assert all(value.startswith("#") for value in asked if value)
     assert "url(http" not in (tmp_path / "curves.html").read_text()
 
 

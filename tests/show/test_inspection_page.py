@@ -1,7 +1,6 @@
 """The page of an inspection: its numbers, its form, and that it asks for nothing."""
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import GOLDEN, check_mistake, run_trm, tiny_config
+from html_page import read_page
 
 import trm
 from trm.checkpoints.description import Description
@@ -23,39 +23,6 @@ from trm.show.inspection.charts import Axis, Line, column_chart, fit_axis, heat_
 from trm.show.inspection.page import make_page
 
 NAME = "</script><img src=x onerror=alert(1)>&"
-VOID = {"meta", "input", "img", "link", "br"}
-
-
-class _Page(HTMLParser):
-    """Collects the tags of a page and requires that they are closed in order."""
-
-    def __init__(self):
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict]] = []
-        self.texts: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-
-def read(text: str) -> _Page:
-    page = _Page()
-    page.feed(text)
-    page.close()
-    assert not page.open
-    return page
 
 
 def inspect_at_random(name: str, puzzles: PuzzleSet, **model: Any) -> str:
@@ -77,7 +44,7 @@ def page(splits: dict[str, PuzzleSet]) -> str:
 
 
 def test_the_page_is_whole(page: str):
-    found = read(page)
+    found = read_page(page)
     titles = [text for text in found.texts if text in ("Does it converge?", "Inside a step", "The hardest puzzles")]
     assert len(titles) == 3
     assert "img" not in [tag for tag, _ in found.tags]
@@ -91,18 +58,18 @@ def test_the_page_is_whole(page: str):
 
 
 def test_the_page_asks_for_nothing(page: str):
-    found = read(page)
+    found = read_page(page)
     (frame,) = [attributes for tag, attributes in found.tags if tag == "iframe"]
     names = [name for _, attributes in found.tags for name in attributes]
     assert not {"src", "href", "srcset"} & set(names)
-    assert read(frame["srcdoc"]).tags
+    assert read_page(frame["srcdoc"]).tags
     assert not re.findall(r"url\(|@import", page)
 
 
 @pytest.mark.parametrize("name", ["maze", "arc"])
 def test_boards_of_thirty_by_thirty(name: str):
     puzzles = read_puzzle_set(GOLDEN / f"{name}_small" / "dataset", "test")
-    found = read(inspect_at_random(name, puzzles))
+    found = read_page(inspect_at_random(name, puzzles))
     assert any("around it" in (attributes.get("aria-label") or "") for _, attributes in found.tags)
 
 
@@ -150,4 +117,4 @@ def test_the_command(puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFix
     )
     assert (code, err) == (0, "")
     assert printed.startswith(f"{out}: 8 puzzles, ")
-    assert "sudoku-6x6: how it thinks" in read(out.read_text(encoding="utf-8")).texts
+    assert "sudoku-6x6: how it thinks" in read_page(out.read_text(encoding="utf-8")).texts

@@ -3,13 +3,12 @@
 import base64
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from conftest import check_mistake, run_trm
+from html_page import read_page
 
 import trm
 from trm.puzzles.kinds.kind import Picture
@@ -19,34 +18,6 @@ from trm.solving.attempt_traces import PuzzleTrace, trace_puzzles
 
 PUZZLE = "3654.24...5..32.4..4..232....4.....5"
 NAME = "</script><img src=x onerror=alert(1)>&\u2028"
-VOID = {"meta", "input", "img", "link", "br"}
-
-
-class _Page(HTMLParser):
-    """Collects the tags of a page, requires that they are closed in order, and keeps the text of each script."""
-
-    def __init__(self):
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict]] = []
-        self.scripts: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_startendtag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open[-1:] == ["script"]:
-            self.scripts[-1] += data
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +32,7 @@ def page(traced: list[PuzzleTrace]) -> str:
 
 
 def test_the_page_is_whole_and_has_the_traces(page: str, traced: list[PuzzleTrace]):
-    parser = _Page()
-    parser.feed(page)
-    parser.close()
-    assert not parser.open
+    parser = read_page(page)
     assert "img" not in [tag for tag, _ in parser.tags]
     data, script = parser.scripts
     assert "addEventListener" in script
@@ -83,8 +51,7 @@ def test_the_page_is_whole_and_has_the_traces(page: str, traced: list[PuzzleTrac
 
 
 def test_the_page_asks_for_nothing(page: str):
-    parser = _Page()
-    parser.feed(page)
+    parser = read_page(page)
     assert not [name for _, attributes in parser.tags for name in attributes if name in ("src", "href", "srcset")]
     # The name of the vocabulary of SVG is no address that is asked.
     assert set(re.findall(r"https?://[^\"' ]+", page)) == {"http://www.w3.org/2000/svg"}
@@ -109,8 +76,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture):
     code, printed, err = run_trm(capsys, "render", "sudoku-6x6", PUZZLE, PUZZLE, "--steps", 3, "-o", out)
     assert (code, err) == (0, "")
     assert printed == f"{out}: 2 of 2 puzzles solved; open it in a browser\n"
-    parser = _Page()
-    parser.feed(out.read_text(encoding="utf-8"))
+    parser = read_page(out.read_text(encoding="utf-8"))
     found = json.loads(parser.scripts[0])
     assert [puzzle["name"] for puzzle in found["puzzles"]] == ["Puzzle 1", "Puzzle 2"]
     assert found["steps"] == 3

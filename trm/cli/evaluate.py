@@ -12,6 +12,9 @@ from trm.checkpoints.card import describe_weights
 from trm.cli.options import (
     CheckpointFiles,
     Devices,
+    EvaluatedSet,
+    EvaluatedSplit,
+    IdentifiersOf,
     Noise,
     NoiseTime,
     NoisyLatents,
@@ -39,17 +42,9 @@ from trm.storage.files import atomic_write, check_writable
 
 def evaluate_command(
     checkpoints: CheckpointFiles,
-    data: Annotated[
-        Path | None, typer.Option(help="Puzzle set.", show_default="the one that the checkpoint was trained on")
-    ] = None,
-    split: Annotated[str, typer.Option(help="Split of the puzzle set.")] = "test",
-    trained_on: Annotated[
-        Path | None,
-        typer.Option(
-            help="Puzzle set that the model was trained on, to match the identifiers of --data by name.",
-            show_default="the one in its configuration, if it is still the same",
-        ),
-    ] = None,
+    data: EvaluatedSet = None,
+    split: EvaluatedSplit = "test",
+    trained_on: IdentifiersOf = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Puzzles at a time.", show_default="as in training", min=1)
     ] = None,

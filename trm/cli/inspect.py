@@ -6,7 +6,18 @@ from typing import Annotated
 import typer
 
 from trm.checkpoints.card import describe_weights
-from trm.cli.options import CheckpointFile, OutFile, Overwrite, Raw, SolverSeed, Steps, refuse_existing
+from trm.cli.options import (
+    CheckpointFile,
+    EvaluatedSet,
+    EvaluatedSplit,
+    IdentifiersOf,
+    OutFile,
+    Overwrite,
+    Raw,
+    SolverSeed,
+    Steps,
+    refuse_existing,
+)
 from trm.evaluation.data import open_data
 from trm.evaluation.inspection import inspect, trace_examples
 from trm.parallel.programs import keep_programs
@@ -20,21 +31,13 @@ from trm.storage.files import atomic_write
 
 def inspect_command(
     checkpoint: CheckpointFile,
-    data: Annotated[
-        Path | None, typer.Option(help="Puzzle set.", show_default="the one that the checkpoint was trained on")
-    ] = None,
+    data: EvaluatedSet = None,
     out: OutFile = Path("report.html"),
     overwrite: Overwrite = False,
     puzzles: Annotated[int, typer.Option(help="Puzzles to look at, drawn at random.", min=1)] = 300,
     hardest: Annotated[int, typer.Option(help="Puzzles among them, the hardest, that a player shows.", min=1)] = 6,
-    split: Annotated[str, typer.Option(help="Split of the puzzle set.")] = "test",
-    trained_on: Annotated[
-        Path | None,
-        typer.Option(
-            help="Puzzle set that the model was trained on, to match the identifiers of --data by name.",
-            show_default="the one in its configuration, if it is still the same",
-        ),
-    ] = None,
+    split: EvaluatedSplit = "test",
+    trained_on: IdentifiersOf = None,
     raw: Raw = False,
     steps: Steps = None,
     seed: SolverSeed = None,
@@ -43,7 +46,7 @@ def inspect_command(
 
     It shows accuracy after every supervision step and every cycle, where halting would stop, whether the latents
     converge and what that says of the answer, which cells a cell looks at, how well q_halt knows what is right, and
-    plays the hardest puzzles. The page is one file, which needs no network.
+    plays the hardest puzzles. The page is one file that works offline.
 
     Example: `trm inspect sudoku --data data/sudoku -o report.html`
     """

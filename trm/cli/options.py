@@ -56,6 +56,18 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Until the end, print
 
 # Puzzles
 
+EvaluatedSet = Annotated[
+    Path | None, typer.Option("--data", help="Puzzle set.", show_default="the one that the checkpoint was trained on")
+]
+EvaluatedSplit = Annotated[str, typer.Option("--split", help="Split of the puzzle set.")]
+IdentifiersOf = Annotated[
+    Path | None,
+    typer.Option(
+        "--trained-on",
+        help="Puzzle set that the model was trained on, to match the identifiers of --data by name.",
+        show_default="the one in its configuration, if it is still the same",
+    ),
+]
 TrainedOn = Annotated[
     Path | None,
     typer.Option(

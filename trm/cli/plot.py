@@ -18,7 +18,8 @@ ENDINGS = (".svg", ".png", ".html")
 def plot_command(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Run folders; a run may still go on.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Picture or page to write: .svg, .png or .html. It is replaced.")
+        Path,
+        typer.Option("--out", "-o", help="Picture or page to write: .svg, .png or .html. An old one is replaced."),
     ] = Path("curves.svg"),
     x: Annotated[Unit, typer.Option("--x", help="What curves are drawn over.")] = "steps",
     metric: Annotated[

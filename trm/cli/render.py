@@ -60,10 +60,10 @@ def render_command(
     """Write a page that plays how a network reasons about puzzles, step by step.
 
     It shows the answer after every supervision step and every H cycle: what changed, what is wrong, how sure the
-    network is of each cell and of all. The page is one file, which needs no network. A name that ends in .svg, .png or
+    network is of each cell and of all. The page is one file that works offline. A name that ends in .svg, .png or
     .gif gives a picture of the winning attempt instead (PNG and GIF: extra `pictures`).
 
-    With --live the page has the network in it, of Sudokus or mazes: it answers what one types or draws, without a
+    With --live the network itself is in the page, of Sudokus or mazes: it answers what one types or draws, without a
     server. --steps and --views are what it proposes.
 
     Examples: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`,

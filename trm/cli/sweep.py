@@ -29,12 +29,13 @@ def sweep_command(
             "--out", "-o", help="Folder of the runs.", show_default="runs/NAME-sweep, of the configuration's name"
         ),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="Runs with different seeds, of each experiment.", min=1)] = 3,
+    seeds: Annotated[int, typer.Option(help="Seeds for each experiment.", min=1)] = 3,
     settings: Settings = None,
     grid: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="SECTION.KEY=VALUE,VALUE", help="An experiment for each value; with several, for all combinations."
+            metavar="SECTION.KEY=VALUE,VALUE",
+            help="Values of a key to try; repeated: all combinations.",
         ),
     ] = None,
     devices: Devices = None,
@@ -44,9 +45,9 @@ def sweep_command(
 ) -> int:
     """Train a configuration with several seeds, and print mean and interval of its score.
 
-    The score is `train.best_metric`, after the last step and at its best, with the 95 % interval of the mean by
-    Student's t. Called again it skips the runs that are finished and goes on with the one under way. A run whose
-    numbers are not finite is left out, and the exit code is 1.
+    For each experiment it prints `train.best_metric` twice, after the last step and at its best: the mean over the
+    seeds, with the 95 % interval of the mean by Student's t. Called again it skips the runs that are finished and goes
+    on with the one under way. A run whose numbers are not finite is left out, and the exit code is 1.
 
     Example: `trm sweep sudoku_mlp --seeds 3 --grid optimizer.lr=1e-4,3e-4 --set data.path=data/sudoku`
     """

@@ -31,7 +31,6 @@ from trm.training.start_from import WarmStart
 from trm.training.tracking.choose import make_trackers
 from trm.training.tracking.profile import Profile
 from trm.training.tracking.progress import Show
-from trm.training.tracking.wandb import WandbTracker
 
 
 def train_command(
@@ -111,11 +110,7 @@ def train_command(
             if is_first():
                 _print_estimate(experiment, mesh)
             return 0
-        names = ",".join(track or []).split(",") if track else []
-        # One run there, whether it is named once or twice.
-        hooks = make_trackers([name for name in names if wandb is None or name != "wandb"], out, experiment)
-        if wandb is not None:
-            hooks.append(WandbTracker(out, experiment, wandb))
+        hooks = make_trackers(track or (), out, experiment, wandb)
         said: list[str] = []
         if profile:
             # The live view is on the screen: the line comes after it.

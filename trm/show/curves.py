@@ -111,26 +111,37 @@ def _lines(groups: Sequence[tuple[str, list[History]]], metric: str, unit: Unit)
         else:
             names = list(dict.fromkeys(name for run in runs for name in run.evaluations(metric)))
         for name in names:
-            having = [run for run in runs if name in run.curves]
-            if not having:
+            curves = [(run, run.curves[name]) for run in runs if name in run.curves]
+            if not curves:
                 continue
+            width = _width([curve for _, curve in curves])
+            # A run that has just begun would leave no step that all have.
+            curves = [(run, curve) for run, curve in curves if curve.steps[-1] >= width]
             of_set = name.removesuffix(f"/{metric}")
-            more = (f" {of_set}" if len(names) > 1 else "") + (f", {len(having)} seeds" if len(having) > 1 else "")
-            yield _line(label + more, having, [run.curves[name] for run in having], unit, place)
+            more = (f" {of_set}" if len(names) > 1 else "") + (f", {len(curves)} seeds" if len(curves) > 1 else "")
+            line = _line(label + more, curves, width, unit, place)
+            if len(line.x):
+                yield line
 
 
-def _line(label: str, runs: Sequence[History], curves: Sequence[Curve], unit: Unit, place: int) -> Line:
+def _width(curves: Sequence[Curve]) -> int:
+    """Return the number of steps that a point stands for: the same for all curves that a mean is of."""
+    many = max(len(curve.steps) for curve in curves) > MOST_POINTS
+    return math.ceil(max(int(curve.steps[-1]) for curve in curves) / MOST_POINTS) if many else 1
+
+
+def _line(label: str, curves: Sequence[tuple[History, Curve]], width: int, unit: Unit, place: int) -> Line:
     """Return the mean over runs at the steps that all of them have."""
-    pieces = [_in_pieces(curve, max(int(other.steps[-1]) for other in curves)) for curve in curves]
+    pieces = [_in_pieces(curve, width) for _, curve in curves]
     steps = sorted(set.intersection(*(set(piece) for piece in pieces)))
     values = np.array([[piece[step] for step in steps] for piece in pieces])
-    x = np.array([run.at(np.array(steps), unit) for run in runs]).mean(axis=0)
+    x = np.array([run.at(np.array(steps, np.int64), unit) for run, _ in curves]).mean(axis=0)
     return Line(label, x, *mean_interval(values), place)
 
 
-def _in_pieces(curve: Curve, last: int) -> dict[int, float]:
-    """Return values by step. Of more than can be seen each stands for a piece of the run, whose mean it is."""
-    width = math.ceil(last / MOST_POINTS) if len(curve.steps) > MOST_POINTS else 1
+def _in_pieces(curve: Curve, width: int) -> dict[int, float]:
+    """Return values by step: each is the mean of a piece of the run, of so many steps, up to that step."""
+    last = int(curve.steps[-1])
     pieces: dict[int, list[float]] = {}
     for step, value in zip(curve.steps.tolist(), curve.values.tolist(), strict=True):
         pieces.setdefault(math.ceil(step / width) * width, []).append(value)

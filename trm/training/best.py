@@ -1,18 +1,26 @@
 """The best weights of a run so far, and when to stop waiting for better ones.
 
-Entry: `Best`, stored with every checkpoint as `Description.best`; `load_best` for the weights.
+Entry: `Best`, stored with every checkpoint as `Description.best`; `as_score`; `load_best` for the weights.
 """
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
+import numpy as np
 
 from trm.checkpoints.format import load_weights
 from trm.configuration.schema import TrainConfig
 from trm.model.weights import Weights
 from trm.parallel.processes import arrays_of_first
+
+T = TypeVar("T", float, np.ndarray)
+
+
+def as_score(metric: str, value: T) -> T:
+    """Return a value of a metric so that larger is better: minus a loss."""
+    return -value if metric.endswith("loss") else value
 
 
 class Best(NamedTuple):

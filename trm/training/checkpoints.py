@@ -6,6 +6,7 @@
 Entry: `save_checkpoint`, `load_newest`, `newest_checkpoint`, `list_checkpoints`.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -51,11 +52,10 @@ def save_checkpoint(run: Path, state: TrainState, description: Description, keep
     """Write a checkpoint and remove all but the newest `keep`. With several processes all must call it."""
     save_state(run / "checkpoints" / f"step_{description.step}.safetensors", state, description)
     if is_first():
-        try:
+        # The new one is in place. What cannot be removed now is removed after the next.
+        with contextlib.suppress(OSError):
             for old in list_checkpoints(run)[:-keep]:
                 old.unlink(missing_ok=True)
-        except OSError as error:
-            raise InputError(f"{run / 'checkpoints'}: cannot remove old checkpoints: {error.strerror}") from error
 
 
 def load_newest(run: Path) -> Loaded | None:

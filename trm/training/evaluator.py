@@ -16,6 +16,7 @@ from trm.evaluation.report import Predictions, Report
 from trm.model.weights import Weights
 from trm.puzzles.arrays import PuzzleSet
 from trm.supervision.batch import Batch
+from trm.training.best import as_score
 from trm.training.signals import StopRequest
 
 
@@ -34,7 +35,7 @@ class Evaluation(NamedTuple):
         score = self.passed.get(metric)
         if score is None:
             score = float(np.mean([report.metrics[metric] for report in self.reports.values()]))
-        return -score if metric.endswith("loss") else score
+        return as_score(metric, score)
 
     def lines(self, step: int) -> Iterator[dict[str, Any]]:
         """Yield the lines of the metrics file."""

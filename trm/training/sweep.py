@@ -18,6 +18,7 @@ from trm.checkpoints.describe import describe
 from trm.configuration.reading import read_config
 from trm.configuration.schema import Config
 from trm.errors import InputError
+from trm.training.best import as_score
 from trm.training.experiment import config as read_experiment
 from trm.training.resume import check_same_experiment
 from trm.training.run import Outcome
@@ -128,7 +129,7 @@ def _scores(trial: Trial) -> dict[str, Any]:
     curves = history.evaluations(metric)
     if chosen := [curve for name, curve in curves.items() if not name.startswith("test/")]:
         mean = _mean_curve(chosen)
-        at = int(np.argmin(mean.values) if metric.endswith("loss") else np.argmax(mean.values))
+        at = int(np.argmax(as_score(metric, mean.values)))
         found |= {"final": float(mean.values[-1]), "best": float(mean.values[at]), "best_step": int(mean.steps[at])}
     on_test = [curve.values[-1] for name, curve in history.curves.items() if re.match(rf"test/.*/{metric}$", name)]
     return found | ({"test": float(np.mean(on_test))} if on_test else {})

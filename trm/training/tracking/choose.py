@@ -20,10 +20,19 @@ TRACKERS.add("tensorboard", TensorboardTracker)
 TRACKERS.add("wandb", WandbTracker)
 
 
-def make_trackers(names: Sequence[str], run: Path, config: Config) -> list[Tracker]:
-    """Return the trackers of names, each of which may be several with commas; raise InputError for unknown ones."""
+def make_trackers(names: Sequence[str], run: Path, config: Config, wandb_project: str | None = None) -> list[Tracker]:
+    """Return the trackers of names, each of which may be several with commas; raise InputError for unknown ones.
+
+    `wandb_project` is a project of Weights & Biases, which is then logged to, named or not.
+    """
+    wanted = dict.fromkeys(part.strip() for text in names for part in text.split(","))
+    if wandb_project is not None:
+        wanted["wandb"] = None
     made = []
-    for name in dict.fromkeys(part.strip() for text in names for part in text.split(",")):
+    for name in wanted:
+        if name == "wandb" and wandb_project is not None:
+            made.append(WandbTracker(run, config, wandb_project))
+            continue
         tracker = TRACKERS[name](run, config)
         if not isinstance(tracker, Tracker):
             raise InputError(f"--track: found {name!r}, expected something with `log(metrics)` and `close()`")
