@@ -1,7 +1,8 @@
 """`python scripts/fuzz TARGET --inputs N`: read mutated inputs; every one must end well or in an InputError.
 
-Counted as faults: another exception, a reader that dies, one that takes more than five seconds, and one that needs more
-than a gigabyte. A fault's input is kept in the folder `--keep`. With `--coverage`, atheris mutates by coverage.
+Counted as faults: another exception, a reader that dies, one that takes more than five seconds of the processor, or a
+minute in all, and one that needs more than a gigabyte. A fault's input is kept in the folder `--keep`. With
+`--coverage`, atheris mutates by coverage.
 """
 
 import random
@@ -27,6 +28,8 @@ from fuzz.targets import TARGETS, Target
 from trm.errors import InputError
 
 SECONDS = 5
+"""Of the processor: other work on the machine makes no reader a slow one."""
+WALL_SECONDS = 60
 BYTES = 1 << 30
 
 
@@ -70,7 +73,7 @@ def fuzz(target: Target, inputs: int, seed: int, keep: Path) -> Counter[str]:
     """Read mutated inputs; return how many ended in which way, and keep those of faults."""
     rng, seeds = random.Random(seed), target.seeds()
     counts: Counter[str] = Counter()
-    signal.signal(signal.SIGALRM, _hang)
+    _call_at_alarms(_hang)
     with tempfile.TemporaryDirectory() as folder:
         for data in seeds:
             # What is good is read; and what the readers need is imported before the memory is limited.
@@ -91,7 +94,8 @@ def ending_of(read: Callable[[Path], object], data: bytes, folder: Path) -> tupl
     """Return how the reading of an input ends: read, InputError, or the name of the fault, with its traceback."""
     path = folder / "input"
     path.write_bytes(data)
-    signal.alarm(SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.alarm(WALL_SECONDS)
     try:
         read(path)
         ending, told = "read", ""
@@ -102,10 +106,16 @@ def ending_of(read: Callable[[Path], object], data: bytes, folder: Path) -> tupl
     except (Exception, Hang) as error:  # All that a user must not see.
         ending, told = type(error).__name__, traceback.format_exc()
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
         for left in folder.glob("input*"):
             left.unlink()
     return ending, told
+
+
+def _call_at_alarms(handler: Callable[..., None]) -> None:
+    for alarm in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(alarm, handler)
 
 
 def _hang(*_: object) -> None:
@@ -132,7 +142,7 @@ def _with_atheris(name: str, target: Target, inputs: int, keep: Path) -> None:
         if ending not in ("read", "InputError"):
             raise RuntimeError(told)
 
-    signal.signal(signal.SIGALRM, _hang)
+    _call_at_alarms(_hang)
     atheris.Setup(["fuzz", f"-runs={inputs}", f"-artifact_prefix={keep / name}/", str(corpus)], one_input)
     atheris.Fuzz()
 

@@ -86,6 +86,8 @@ MLP = ["model.mixer=mlp", "model.positions=none"]
             ["train.random_start_std: found 2.0, which has no effect with random_st"],
         ),
         (["train.random_start_std=2", "train.random_starts=0.5"], 9_000, []),
+        (["train.anchor_errors=0.1"], 9_000, ["train.anchor_errors: found 0.1, which has no effect with anchors 0"]),
+        (["train.anchor_errors=0.1", "train.anchors=0.5"], 9_000, []),
         (
             ["halting.act_enabled=false", "halting.halt_exploration_prob=0.2"],
             9_000,

@@ -282,6 +282,31 @@ def test_safetensors_that_are_none(content: bytes, says: str, tmp_path: Path):
         read_state_dict(tmp_path / "step_1")
 
 
+@pytest.mark.parametrize("archived", [True, False])
+@pytest.mark.parametrize("name", ["GLOBAL", "STACK_GLOBAL"])
+def test_a_class_with_a_name_of_many_letters(name: str, archived: bool, tmp_path: Path):
+    """PyTorch alone would search its own message for minutes."""
+    torch = pytest.importorskip("torch")
+    path, long = tmp_path / "a.pt", b"x" * 200_000
+    data = b"\x80\x02c" + long + b"\n" + long + b"\n."
+    if name == "STACK_GLOBAL":
+        text = b"X" + struct.pack("<I", len(long)) + long
+        data = b"\x80\x04" + text + text + b"\x93."
+    torch.save({"a": torch.zeros(2)}, path, _use_new_zipfile_serialization=archived)
+    if archived:
+        with zipfile.ZipFile(path) as archive:
+            files = {entry: archive.read(entry) for entry in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for entry, content in files.items():
+                archive.writestr(entry, data if entry.endswith("/data.pkl") else content)
+    else:
+        path.write_bytes(b"".join(pickle.dumps(number, 2) for number in (1, 2, 3)) + data)
+    with pytest.raises(
+        InputError, match=r"a\.pt: not a state dict of torch\.save: found a class whose name has 400,001"
+    ):
+        read_state_dict(path)
+
+
 @pytest.mark.parametrize("length", [0x80, 0x280, 0x580])
 def test_safetensors_that_begin_like_a_pickle(length: int, tmp_path: Path):
     """The first byte is the lowest of the header's length."""

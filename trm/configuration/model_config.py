@@ -6,7 +6,7 @@ Which sizes a recursion uses, it knows itself: `trm.model.recursions.check_model
 import dataclasses
 from typing import Literal
 
-from trm.configuration.ranges import Count, Positive, PositiveInt, check_ranges, require
+from trm.configuration.ranges import BelowOne, Count, Positive, PositiveInt, check_ranges, require
 from trm.errors import InputError
 
 
@@ -52,6 +52,8 @@ class ModelConfig:
     differentiated_cycles: PositiveInt = 1
     """H cycles, the last of a supervision step, that training differentiates, 1 to H_cycles. 1 is the method of arXiv
     2510.04871; memory and time of the backward pass grow with it."""
+    damping: BelowOne = 0.0
+    """Share of the old latent that a pass keeps, with recursion "equilibrium"; 0.05 in arXiv 2605.21488."""
     puzzle_emb_ndim: Count | None = None
     """Numbers in a puzzle-embedding row; unset: hidden_size, or 0 with state "digits"; 0: no puzzle embedding and no
     prefix."""

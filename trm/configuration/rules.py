@@ -44,6 +44,8 @@ def _schedule(rules: OptimizerConfig, steps: int) -> Iterator[str]:
 def _run(rules: TrainConfig, steps: int) -> Iterator[str]:
     if not rules.random_starts:
         yield from _in_vain(rules, "random_start_std", "with random_starts 0")
+    if not rules.anchors:
+        yield from _in_vain(rules, "anchor_errors", "with anchors 0")
     intervals = rules.epochs // rules.eval_interval
     evaluations = max(1, math.ceil(rules.epochs / rules.eval_interval) - rules.min_eval_interval)
     if rules.min_eval_interval and rules.min_eval_interval >= intervals:

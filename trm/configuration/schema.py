@@ -166,6 +166,14 @@ class TrainConfig:
     answer is found from anywhere and a solver may start again elsewhere (arXiv 2605.21488). Evaluation starts none."""
     random_start_std: Positive = 1.0
     """Standard deviation of these latents."""
+    anchors: Probability = 0.0
+    """Share of sequences that training starts from their own answer with wrong cells in it, to which they must return,
+    so that answers become points where the latents rest. Source: Fixed-Point-Reasoner-Structures, 2026."""
+    anchor_errors: Probability = 0.2
+    """Share of the cells of these answers that take the token of another cell of the answer."""
+    path_noise: NotNegative = 0.0
+    """Standard deviation of normal noise that training adds to a latent after each pass, with recursion "equilibrium";
+    0.01 in arXiv 2605.21488."""
     curriculum: tuple[Stage, ...] = ()
     """Stages [until, H_cycles, L_cycles] in which training runs other numbers of cycles than the model has, each until
     that share of all steps (arXiv 2511.08653). Evaluation runs those of the model."""
@@ -196,6 +204,12 @@ class TrainConfig:
             "microbatches",
             self.microbatches,
             f"a divisor of global_batch_size {self.global_batch_size}",
+        )
+        require(
+            self.random_starts + self.anchors <= 1,
+            "anchors",
+            self.anchors,
+            f"at most 1 - random_starts {self.random_starts}",
         )
         before = 0.0
         for stage in self.curriculum:

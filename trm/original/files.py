@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from trm.errors import InputError
+from trm.original.pickles import refuse_long_names
 from trm.storage.files import atomic_write
 from trm.storage.safetensors import read_safetensors, write_safetensors
 
@@ -136,8 +137,11 @@ def _open_torch(path: Path) -> TensorFile:
     torch = _import_torch(path)
     _refuse_bombs(path)
     try:
+        refuse_long_names(path)
         with torch.serialization.safe_globals(_numpy_globals()):
             values = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:  # Damaged bytes raise anything.
         raise InputError(f"{path}: not a state dict of torch.save: {_reason(error)}") from error
     tensors: dict[str, Any] = {}

@@ -45,11 +45,8 @@ class Carry(eqx.Module):
 
     def refill(self, model: Reasoner, fresh: Batch, starts: Starts | None = None) -> "Carry":
         """Give every halted slot the row of `fresh` at its place. Rows at the places of other slots are lost."""
-        initial = model.initial_latents(fresh.inputs.shape)
-        if starts is not None:
-            initial = start_latents(initial, starts)
         return Carry(
-            latents=select(self.halted, initial, self.latents),
+            latents=select(self.halted, start_latents(model, fresh, starts), self.latents),
             steps=jnp.where(self.halted, 0, self.steps),
             halted=jnp.zeros_like(self.halted),
             batch=select(self.halted, fresh, self.batch),

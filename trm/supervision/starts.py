@@ -1,4 +1,7 @@
-"""Random starts: sequences that training starts from other latents than the initial ones (arXiv 2605.21488).
+"""Starts: sequences that training starts from other latents than the initial ones.
+
+Random starts (arXiv 2605.21488) make an answer reachable from anywhere; anchors, starts at an answer with errors in it,
+make answers points to return to (Fixed-Point-Reasoner-Structures, 2026).
 
 Entry: `draw_starts`, `start_latents`.
 """
@@ -6,10 +9,12 @@ Entry: `draw_starts`, `start_latents`.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt32
 
 from trm.configuration.schema import TrainConfig
+from trm.model.reasoner import Reasoner
 from trm.model.recursions import Latents
+from trm.supervision.batch import Batch
 
 
 class Starts(eqx.Module):
@@ -17,28 +22,61 @@ class Starts(eqx.Module):
 
     random: Bool[Array, " batch"]
     """Whether the slot starts from random latents."""
+    anchored: Bool[Array, " batch"]
+    """Whether the slot starts from its own answer with errors; never with `random`."""
     keys: UInt32[Array, "batch 2"]
-    """What they are drawn from: a key for each slot, so that they are the same on any number of devices."""
+    """What all this is drawn from: a key for each slot, so that it is the same on any number of devices."""
     std: float = eqx.field(static=True)
+    errors: float | None = eqx.field(static=True)
+    """Share of wrong cells in an answer; None where no slot is anchored."""
 
 
 def draw_starts(key: PRNGKeyArray, batch: int, config: TrainConfig) -> Starts | None:
     """Draw the starts of one training step; None where every sequence has the initial latents."""
-    if not config.random_starts:
+    if not config.random_starts and not config.anchors:
         return None
-    random_key, latents_key = jax.random.split(key)
-    random = jax.random.uniform(random_key, (batch,)) < config.random_starts
-    return Starts(random, jax.random.key_data(jax.random.split(latents_key, batch)), config.random_start_std)
+    which_key, latents_key = jax.random.split(key)
+    drawn = jax.random.uniform(which_key, (batch,))
+    random = drawn < config.random_starts
+    anchored = ~random & (drawn < config.random_starts + config.anchors)
+    keys = jax.random.key_data(jax.random.split(latents_key, batch))
+    return Starts(random, anchored, keys, config.random_start_std, config.anchor_errors if config.anchors else None)
 
 
-def start_latents(initial: Latents, starts: Starts) -> Latents:
-    """Replace the initial latents of the slots that start elsewhere."""
+def start_latents(model: Reasoner, fresh: Batch, starts: Starts | None) -> Latents:
+    """Return the latents that sequences start from: the initial ones, random ones, or an answer with errors."""
+    initial = model.initial_latents(fresh.inputs.shape)
+    if starts is None:
+        return initial
     keys = jax.random.wrap_key_data(starts.keys)
     leaves, structure = jax.tree.flatten(initial)
 
     def start(number: int, latent: Array) -> Array:
         draw = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), latent.shape[1:]))
         drawn = (starts.std * draw(keys)).astype(latent.dtype)
-        return jnp.where(starts.random.reshape(-1, *[1] * (latent.ndim - 1)), drawn, latent)
+        return _where(starts.random, drawn, latent)
 
-    return jax.tree.unflatten(structure, [start(number, latent) for number, latent in enumerate(leaves)])
+    z = jax.tree.unflatten(structure, [start(number, latent) for number, latent in enumerate(leaves)])
+    errors = starts.errors
+    if errors is None:
+        return z
+    own = jax.vmap(lambda key: jax.random.fold_in(key, len(leaves)))(keys)
+    # What has no label is padding.
+    answers = jax.vmap(lambda key, answer: _with_errors(key, answer, errors))(own, jnp.maximum(fresh.labels, 0))
+    name, prefix = model.recursion.answer_latent, model.prefix_len
+    embedded = model.embed(answers, jnp.zeros((len(answers), 0)))
+    latent = getattr(z, name)
+    # The prefix stands for no cell.
+    anchor = jnp.concatenate([latent[..., :prefix, :], embedded[..., prefix:, :]], axis=-2)
+    return eqx.tree_at(lambda z: getattr(z, name), z, _where(starts.anchored, anchor, latent))
+
+
+def _with_errors(key: PRNGKeyArray, answer: Int[Array, " seq_len"], share: float) -> Int[Array, " seq_len"]:
+    """Give a share of the cells the token of another cell, drawn at random: a token that answers have."""
+    where_key, source_key = jax.random.split(key)
+    wrong = jax.random.uniform(where_key, answer.shape) < share
+    return jnp.where(wrong, jax.random.permutation(source_key, answer), answer)
+
+
+def _where(slots: Bool[Array, " batch"], new: Array, old: Array) -> Array:
+    return jnp.where(slots.reshape(-1, *[1] * (old.ndim - 1)), new, old)

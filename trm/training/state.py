@@ -18,6 +18,8 @@ from trm.checkpoints.tree import fill
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.reasoner import Reasoner, trainable
+from trm.model.recursions import RECURSIONS
+from trm.model.recursions.equilibrium import Equilibrium
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT
 from trm.puzzles.kinds.registry import kind_of
@@ -61,7 +63,7 @@ def abstract_state(config: Config, metadata: Metadata) -> TrainState:
 
 def _initial_state(config: Config, metadata: Metadata) -> TrainState:
     model_key, _ = keys_of(config)
-    _check_kind(config, metadata)
+    _check(config, metadata)
     batch, seq_len = config.train.global_batch_size, metadata.seq_len
     model = Reasoner(config.model, metadata.vocab_size, seq_len, key=model_key)
     params = eqx.filter(model, trainable(model))
@@ -77,10 +79,15 @@ def _initial_state(config: Config, metadata: Metadata) -> TrainState:
     )
 
 
-def _check_kind(config: Config, metadata: Metadata) -> None:
+def _check(config: Config, metadata: Metadata) -> None:
     kind = kind_of(metadata)
     if config.model.state == "digits" and not kind.has_digits:
         raise InputError(f"model.state: found 'digits' for puzzles of kind {kind.name!r}, expected 'cells'")
+    if config.train.path_noise and not issubclass(RECURSIONS[config.model.recursion], Equilibrium):
+        raise InputError(
+            f"train.path_noise: found {config.train.path_noise} with model.recursion {config.model.recursion!r}, "
+            "expected 0, or recursion 'equilibrium'"
+        )
 
 
 def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:

@@ -19,10 +19,11 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 from jax.sharding import Mesh, NamedSharding
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PyTree, UInt32
 
 from trm.configuration.schema import Config
 from trm.model.reasoner import Reasoner, trainable
+from trm.model.recursions.equilibrium import Equilibrium, PathNoise
 from trm.parallel.mesh import AXIS, REPLICATED, SPLIT, cut, varying
 from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import Batch, Window
@@ -96,7 +97,10 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
         # Drawn for the global batch, then split with it: the same on any number of devices.
         key, size = jax.random.fold_in(draws_key, step), len(batch.inputs)
         starts = draw_starts(jax.random.fold_in(key, 0), size, config.train)
-        draws = _Draws(draw_min_halt_steps(key, size, config.halting), starts)
+        noise_keys = None
+        if config.train.path_noise:
+            noise_keys = jax.random.key_data(jax.random.split(jax.random.fold_in(key, 1), size))
+        draws = _Draws(draw_min_halt_steps(key, size, config.halting), starts, noise_keys)
         carry, (grads, metrics) = gradients(state.model, state.puzzle_table, state.carry, batch, draws)
 
         params, constants = eqx.partition(state.model, trainable(state.model))
@@ -140,6 +144,7 @@ class _Draws(NamedTuple):
 
     min_halt_steps: Int[Array, " batch"]
     starts: Starts | None
+    noise_keys: UInt32[Array, "batch 2"] | None
 
 
 class _Gradients(NamedTuple):
@@ -169,22 +174,28 @@ def _gradients(
     identifiers = carry.batch.puzzle_identifiers
     rows = table[identifiers]
 
-    def loss(params_and_rows, carry: Carry, min_halt_steps: Array):
+    def loss(params_and_rows, carry: Carry, min_halt_steps: Array, noise_keys: Array | None):
         params, rows = params_and_rows
         model = as_run(eqx.combine(params, constants))
+        if noise_keys is not None:
+            assert isinstance(model.recursion, Equilibrium)
+            noisy = model.recursion.with_noise(PathNoise(noise_keys, config.train.path_noise))
+            model = eqx.tree_at(lambda model: model.recursion, model, noisy)
         loss, (carry, _, metrics) = supervision_step(model, rows, carry, config, min_halt_steps)
         return loss / config.train.global_batch_size, (carry, metrics)
 
-    def differentiate(rows: Array, carry: Carry, min_halt_steps: Array):
-        (dense, rows), (carry, metrics) = jax.grad(loss, has_aux=True)((params, rows), carry, min_halt_steps)
+    def differentiate(rows: Array, carry: Carry, min_halt_steps: Array, noise_keys: Array | None):
+        (dense, rows), (carry, metrics) = jax.grad(loss, has_aux=True)(
+            (params, rows), carry, min_halt_steps, noise_keys
+        )
         return (rows, carry), (dense, metrics)
 
     count, seq_len = carry.batch.inputs.shape
     pieces = pieces_of(config, seq_len, count, platform, model.digits)
     if pieces == 1:
-        (rows, carry), sums = differentiate(rows, carry, draws.min_halt_steps)
+        (rows, carry), sums = differentiate(rows, carry, draws.min_halt_steps, draws.noise_keys)
     else:
-        (rows, carry), sums = _in_pieces(differentiate, pieces, rows, carry, draws.min_halt_steps)
+        (rows, carry), sums = _in_pieces(differentiate, pieces, rows, carry, draws.min_halt_steps, draws.noise_keys)
 
     # One collective: everything that is summed travels as one vector.
     flat, unravel = ravel_pytree(sums)

@@ -102,7 +102,7 @@ RECURSIONS = Registry[type[Recursion]]("model.recursion", Recursion)
 
 SIZES = ("H_layers", "L_layers", "H_cycles", "L_cycles")
 UNUSED_VALUES: Mapping[str, Any] = MappingProxyType(
-    dict.fromkeys(SIZES, 0) | {"unroll": False, "differentiated_cycles": 1}
+    dict.fromkeys(SIZES, 0) | {"unroll": False, "differentiated_cycles": 1, "damping": 0.0}
 )
 """Keys of the model that a recursion may leave unread, with the only value that such a key may have."""
 

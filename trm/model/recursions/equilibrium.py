@@ -1,0 +1,71 @@
+"""Equilibrium Reasoners (arXiv 2605.21488): the passes of TRM, damped, and in training with noise after each."""
+
+from dataclasses import field
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, PRNGKeyArray, UInt32
+
+from trm.configuration.schema import ModelConfig
+from trm.model.recursions.base import RECURSIONS, Hidden, Latent, MakeNetwork, OneNetwork, TwoLatents, repeat
+from trm.model.recursions.trm import TRM
+
+
+class PathNoise(eqx.Module):
+    """Normal noise that is added to a latent after each pass."""
+
+    keys: UInt32[Array, "batch 2"]
+    """What it is drawn from: a key for each sequence, so that the noise is the same on any number of devices."""
+    std: float = eqx.field(static=True)
+
+
+class _OnTheWay(TwoLatents):
+    """Latents between two passes, and the keys of the noise that is to come."""
+
+    keys: UInt32[Array, "batch 2"]
+
+
+@RECURSIONS.register("equilibrium")
+class Equilibrium(TRM):
+    """TRM whose passes go a part of the way: `z + (1 - damping) (network(z + ...) - z) + noise`.
+
+    With `damping` 0 and without noise it is TRM, to the bit.
+    """
+
+    settings = (*OneNetwork.settings, "damping")
+    damping: float = eqx.field(static=True)
+    noise: PathNoise | None = field(default=None)
+    """Noise of the next call; None, the value of all models that are stored: no noise."""
+
+    def __init__(self, config: ModelConfig, make_network: MakeNetwork, *, key: PRNGKeyArray):
+        super().__init__(config, make_network, key=key)
+        self.damping, self.noise = config.damping, None
+
+    def with_noise(self, noise: PathNoise) -> "Equilibrium":
+        """Return the recursion with noise for its next call; each call needs noise of other keys."""
+        return eqx.tree_at(lambda recursion: recursion.noise, self, noise, is_leaf=lambda leaf: leaf is None)
+
+    def __call__(self, x: Hidden, z: TwoLatents) -> TwoLatents:
+        if self.noise is None:
+            return super().__call__(x, z)
+        z = super().__call__(x, _OnTheWay(z.z_H, z.z_L, self.noise.keys))
+        return TwoLatents(z_H=z.z_H, z_L=z.z_L)
+
+    def h_cycle(self, x: Hidden, z: TwoLatents) -> TwoLatents:
+        injected = z.z_H + x
+        z = repeat(lambda z: self._refine(z, "z_L", injected), z, self.L_cycles, self.unroll)
+        return self._refine(z, "z_H", z.z_L)
+
+    def _refine(self, z: TwoLatents, name: str, injected: Latent) -> TwoLatents:
+        old = getattr(z, name)
+        new = self.network(old + injected)
+        if self.damping:
+            new = old + (1 - self.damping) * (new - old)
+        changed = {"z_H": z.z_H, "z_L": z.z_L, name: new}
+        if not isinstance(z, _OnTheWay):
+            return TwoLatents(**changed)
+        assert self.noise is not None
+        keys, now = jax.vmap(jax.random.split, out_axes=1)(jax.random.wrap_key_data(z.keys))
+        drawn = jax.vmap(lambda key: jax.random.normal(key, new.shape[1:]))(now)
+        changed[name] = new + (self.noise.std * drawn).astype(new.dtype)
+        return _OnTheWay(**changed, keys=jax.random.key_data(keys))

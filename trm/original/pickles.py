@@ -1,0 +1,55 @@
+"""Pickles, looked at without running them. Entry: `refuse_long_names`.
+
+PyTorch searches the message of an error for patterns, in a time that grows with the square of the length of the names
+in it: a damaged file with a name of 100,000 letters would keep it busy for minutes.
+"""
+
+import io
+import pickletools
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from trm.errors import InputError
+
+_LONGEST_NAME = 1000
+_PICKLES = 4
+"""Pickles that stand before the storages in a file without an archive: a number, a version, sizes, the object."""
+
+
+def refuse_long_names(path: Path) -> None:
+    """Raise InputError for a file of `torch.save` whose pickle names something by over a thousand letters."""
+    for stream in _pickles(path):
+        strings = ["", ""]
+        try:
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name == "GLOBAL":
+                    name = str(argument)
+                elif opcode.name == "STACK_GLOBAL":
+                    name = " ".join(strings)
+                else:
+                    if isinstance(argument, str):
+                        strings = [strings[1], argument]
+                    continue
+                if len(name) > _LONGEST_NAME:
+                    raise InputError(
+                        f"{path}: not a state dict of torch.save: found a class whose name has {len(name):,} letters"
+                    )
+        except InputError:
+            raise
+        except Exception:  # Damaged bytes raise anything. PyTorch says what is wrong with them.
+            return
+
+
+def _pickles(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            file.seek(0)
+            for _ in range(_PICKLES):
+                yield file
+            return
+        with zipfile.ZipFile(file) as archive:
+            for name in archive.namelist():
+                if name.endswith("/data.pkl"):
+                    yield io.BytesIO(archive.read(name))
