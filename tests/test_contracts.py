@@ -125,9 +125,8 @@ FAST = (
     ("trm", "adam_atan2", "cells"),
     ("trm", SIGN_DESCENT, "cells"),
     (MIXED, "muon", "cells"),
-    ("hrm", "adam_atan2", "cells"),
 )
-"""Each optimiser, each state, and the recursions that differ most; golden cases hold the others."""
+"""Each optimiser, each state, and a recursion of a user's; golden cases hold the others."""
 
 
 def _fast_or_slow(recursion: str, optimizer: str, model_state: str) -> Any:

@@ -83,6 +83,7 @@ def test_commands_in_the_text_exist(readme: Path):
         assert not unknown, f"{readme}: {text}: {unknown}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("readme", WITH_PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_blocks_run(readme: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The blocks of a README run one after another in one program; one that begins with `# NAME.py` is that file."""

@@ -199,6 +199,7 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
     assert "12 attempts, 72 supervision steps" in out
 
 
+@pytest.mark.slow
 def test_solve_mazes(tmp_path: Path, capsys: pytest.CaptureFixture):
     metadata = maze_build.metadata_of(4, 6)
     state = fetch(make_state(tiny_config(), metadata, make_mesh(1)))

@@ -91,6 +91,7 @@ def test_report_agrees_with_inference(weights: Weights, splits: dict[str, Puzzle
     assert early.metrics["accuracy"] != pytest.approx(report.metrics["accuracy"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(len(jax.devices()) < 4, reason="needs four devices")
 def test_devices_and_batch_sizes_agree(weights: Weights, splits: dict[str, PuzzleSet]):
     # Two steps: a random network amplifies rounding from one step to the next.

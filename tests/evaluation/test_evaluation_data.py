@@ -100,6 +100,7 @@ def test_puzzles_without_an_embedding(model: trm.TrainedModel, tmp_path: Path):
         open_data(model, write_set(tmp_path / "new", "ad"))
 
 
+@pytest.mark.slow
 def test_files_without_fingerprints(model: trm.TrainedModel, own: Path, tmp_path: Path):
     """An earlier format goes on, and says that nothing was compared; names that are given are used."""
     earlier = with_description(model, identity={})
@@ -112,6 +113,7 @@ def test_files_without_fingerprints(model: trm.TrainedModel, own: Path, tmp_path
     assert answers(earlier, other, trained_on=own) == answers(model, other)
 
 
+@pytest.mark.slow
 def test_one_identifier_is_always_the_same(splits: dict[str, trm.PuzzleSet], puzzle_dir: Path):
     metadata = splits["test"].metadata
     state = fetch(make_state(CONFIG, metadata, make_mesh(1)))

@@ -50,6 +50,7 @@ def test_agrees_with_the_evaluation_of_all_steps(weights: Weights, splits: dict[
     assert sum(count for _, count in difficulties) == 10
 
 
+@pytest.mark.slow
 def test_candidates_are_counted_one_by_one(
     weights: Weights, splits: dict[str, PuzzleSet], monkeypatch: pytest.MonkeyPatch
 ):

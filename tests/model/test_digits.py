@@ -42,6 +42,11 @@ MODELS = {
     for recursion in RECURSIONS.names()
 }
 
+OTHERS = [name for name in RECURSIONS.names() if name != "trm"]
+CASES = [
+    pytest.param(model, id=name, marks=[pytest.mark.slow] if name in OTHERS else []) for name, model in MODELS.items()
+]
+
 
 def config_of(**model: Any) -> ModelConfig:
     return tiny_config(model=NO_PREFIX | model).model
@@ -81,7 +86,7 @@ def test_shapes(side: int):
     assert outputs.predictions.min() >= 2
 
 
-@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
+@pytest.mark.parametrize("model", CASES)
 def test_a_relabelling_permutes_latents_and_logits(model: dict[str, Any]):
     side = 4
     network = make_model(side, **model)
@@ -107,6 +112,7 @@ def with_halting_weights(model: Reasoner) -> Reasoner:
     return jax.tree.unflatten(jax.tree.structure(model), leaves)
 
 
+@pytest.mark.slow
 def test_two_digits_change_places_to_the_bit():
     """Of two numbers the sum is the same in either order: nothing but that order could tell two digits apart."""
     model = Reasoner(config_of(**MLP), 4, 4, key=KEY)
@@ -126,6 +132,7 @@ def test_an_answer_for_every_digit_from_weights_of_none():
             np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trained_on", [4, 6])
 def test_weights_of_small_boards_answer_large_ones(trained_on: int):
     config = config_of(**ATTENTION)

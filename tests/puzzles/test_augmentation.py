@@ -47,6 +47,7 @@ def all_rearrangements() -> Counter[bytes]:
     return found
 
 
+@pytest.mark.slow
 def test_all_symmetries_are_drawn_equally_often():
     """That is what a stored set comes to when it has endlessly many augmentations."""
     expected, found = all_rearrangements(), draw_rows(one_puzzle(), batches=400)

@@ -91,6 +91,7 @@ def test_generated_puzzles_have_one_solution_and_no_spare_clue(size: int, count:
                 assert len(sudoku_generator.solve(without, limit=2).boards) == 2
 
 
+@pytest.mark.slow
 def test_generator_is_a_function_of_its_seed_alone():
     one = [p.question.tolist() for p in sudoku_generator.generate_many(4, 70, seed=5)]
     two = [p.question.tolist() for p in sudoku_generator.generate_many(4, 70, seed=5, processes=2)]

@@ -24,6 +24,7 @@ def test_kills_at_random_moments(tmp_path: Path):
     assert (record.figures["kills"], record.figures["differences"]) == (4, 0)
 
 
+@pytest.mark.slow
 def test_two_runs_that_differ_are_told_apart(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)})
     for name in ("one", "other"):

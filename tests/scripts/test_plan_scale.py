@@ -124,6 +124,7 @@ def test_batches_that_devices_can_share():
     assert [shared_batch(768, devices) for devices in (8, 64, 512)] == [768, 768, 1024]
 
 
+@pytest.mark.slow
 def test_the_exchange_does_not_grow_with_the_devices():
     """One sum of the gradients and a few metrics, and one gather of as many rows as the batch has puzzles."""
     config = with_batch(tiny_config(), 8)
@@ -137,6 +138,7 @@ def test_the_exchange_does_not_grow_with_the_devices():
     assert two.all_gather_bytes == 8 * 4 * (config.model.row_size + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_the_command(tmp_path: Path):
     """As a program of its own: for eight devices, more than the tests have. No recorded step is of this network."""

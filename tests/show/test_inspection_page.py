@@ -66,6 +66,7 @@ def test_the_page_asks_for_nothing(page: str):
     assert not re.findall(r"url\(|@import", page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["maze", "arc"])
 def test_boards_of_thirty_by_thirty(name: str):
     puzzles = read_puzzle_set(GOLDEN / f"{name}_small" / "dataset", "test")
@@ -105,6 +106,7 @@ def test_words():
     assert "&lt;b&gt;" in table("<b>", ["a"], [["b"]])
 
 
+@pytest.mark.slow
 def test_the_command(puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     check_mistake(capsys, ["inspect", "sudoku-6x6", "--data", str(puzzle_dir)], "vocab_size: found 6, expected 8")
     out = tmp_path / "page.html"

@@ -140,6 +140,7 @@ def test_solved_puzzles_cost_nothing_more(weights: Weights, inputs: np.ndarray, 
     assert (found.attempts == 1).all()
 
 
+@pytest.mark.slow
 def test_noise_when_there_are_no_more_views(weights: Weights, inputs: np.ndarray, monkeypatch: pytest.MonkeyPatch):
     """Attempt 1 begins from the initial latents with noise on each of them, drawn from the puzzle's own key."""
     monkeypatch.setattr(module, "START_NOISE", 3.0)

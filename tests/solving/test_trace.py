@@ -43,7 +43,9 @@ def test_steps_are_those_of_reason(model: TrainedModel):
     assert (found.confidence <= 1).all()
 
 
-@pytest.mark.parametrize("name", RECURSIONS.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "trm" else [pytest.mark.slow]) for name in RECURSIONS.names()]
+)
 def test_the_last_cycle_is_the_step(name: str):
     sizes = {key: value for key, value in unused_sizes(name).items()}
     sizes |= {"H_layers": 1} if "H_layers" in RECURSIONS[name].settings else {}

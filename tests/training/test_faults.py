@@ -138,6 +138,7 @@ def test_a_disk_that_stays_full_ends_in_one_line(whole: tuple[Config, Path], ful
     assert_same(run, folder)
 
 
+@pytest.mark.slow
 def test_a_signal_while_the_disk_is_full(whole: tuple[Config, Path], full_disk: Any, tmp_path: Path):
     config, folder = whole
     run = tmp_path / "run"
@@ -189,6 +190,7 @@ def test_a_save_that_failed_is_tried_again_before_the_next_evaluation(
     assert 18 <= steps[0] <= 21
 
 
+@pytest.mark.slow
 def test_two_interrupts_end_at_once_and_lose_no_checkpoint(whole: tuple[Config, Path], tmp_path: Path):
     config, folder = whole
     run = tmp_path / "run"

@@ -273,6 +273,7 @@ def test_an_interrupt_while_the_program_starts():
     assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "error: interrupted\n")
 
 
+@pytest.mark.slow
 def test_neutral_settings_may_change_when_a_run_goes_on(whole: tuple[Config, Path], puzzle_dir: Path, tmp_path: Path):
     config, folder = whole
     run = shutil.copytree(folder, tmp_path / "run")

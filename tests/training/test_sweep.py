@@ -139,6 +139,7 @@ def test_a_profile_of_some_steps(tiny: Path, tmp_path: Path, capsys: pytest.Capt
     assert {4, 5, 6} <= steps <= {4, 5, 6, 7}
 
 
+@pytest.mark.slow
 def test_a_run_that_is_too_short_for_a_profile(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     run = tmp_path / "run"
     settings = ["--set", "train.epochs=3", "--set", "train.global_batch_size=40"]

@@ -134,6 +134,7 @@ def test_a_queue_is_dealt_out_to_devices_and_pieces_as_to_one(splits: dict[str, 
     assert_equal_but_for_rounding(one, many, 6)
 
 
+@pytest.mark.slow
 def test_cycles_of_a_stage_are_those_of_a_model_that_has_them(splits: dict[str, PuzzleSet]):
     shallow, metrics = run_steps(tiny_config(model={"H_cycles": 1, "L_cycles": 1}), splits["train"], 1, steps=2)
     staged, metrics_of_staged = run_steps(tiny_config(), splits["train"], 1, steps=2, cycles=(1, 1))
@@ -232,6 +233,7 @@ def test_frozen_weights_leave_only_the_puzzle_table_to_train(splits: dict[str, P
     assert (before.puzzle_table != after.puzzle_table).all()
 
 
+@pytest.mark.slow
 def test_average_equals_the_weights_before_its_start(splits: dict[str, PuzzleSet]):
     config = tiny_config(optimizer={"ema_rate": 0.9, "ema_start_step": 3})
     states = [run_steps(config, splits["train"], 1, steps)[0] for steps in (2, 3)]

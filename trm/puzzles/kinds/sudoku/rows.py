@@ -3,6 +3,7 @@
 A cell is a digit, a number, or a blank. What a character means depends on the side of the board.
 """
 
+import functools
 import re
 from typing import Literal, NamedTuple
 
@@ -35,6 +36,7 @@ class Line(NamedTuple):
     """The cells of a row, as one, or of whole boards."""
 
 
+@functools.cache
 def cells_of(n: int) -> str:
     """Return the characters that are cells of a board with this side."""
     letters = "" if n <= 9 else LETTERS[: n if n >= 16 else n - 9]
