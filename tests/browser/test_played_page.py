@@ -32,7 +32,7 @@ def test_the_command_serves_a_page_that_thinks(open_page: Callable):
             assert process.stdout is not None
             address, _, hint = process.stdout.readline().partition(": ")
             assert hint == "open it in a browser; Ctrl-C ends it\n"
-            page = open_page(address, also=address + "think", **DESK)
+            page = open_page(address, also=(address.replace("/?", "/think?"),), **DESK)
             page.locator("#clear").click()
             page.locator("#editor td").first.click()
             page.keyboard.type(PUZZLE)
