@@ -62,7 +62,7 @@ def play_command(
         views = min(MOST_ATTEMPTS, model.kind.most_views(model.metadata.seq_len) or math.inf)
         asked = Boards(model.in_fast_dtype(), int(views))
     server = PageServer(asked, page, port)
-    print_lines(f"{server.address}: open it in a browser; Ctrl-C ends it")
+    print_lines(f"open {server.address} in a browser; Ctrl-C ends it")
     if open_browser:
         webbrowser.open(server.address_once)
     try:
