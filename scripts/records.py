@@ -78,6 +78,7 @@ class Recorder:
         settings: Sequence[str] = (),
         seed: int | None = None,
         command: str = "",
+        note: str = "",
         **case: Any,
     ) -> Record:
         """Append a record at once, so that a later failure does not lose it; return it.
@@ -95,6 +96,7 @@ class Recorder:
             date=datetime.now().astimezone().isoformat(timespec="seconds"),
             versions=self._versions,
             command=command or command_line(sys.argv),
+            note=note,
         )
         if self._json_out:
             with self._json_out.open("a", encoding="utf-8") as file:
@@ -103,11 +105,12 @@ class Recorder:
 
 
 def command_line(argv: Sequence[str]) -> str:
-    """Return the command that was typed, without `--json`, which changes no figure."""
+    """Return the command that was typed, without `--json` and `--note`, which change no figure."""
     arguments = list(argv[1:])
-    if "--json" in arguments:
-        at = arguments.index("--json")
-        del arguments[at : at + 2]
+    for option in ("--json", "--note"):
+        if option in arguments:
+            at = arguments.index(option)
+            del arguments[at : at + 2]
     program = Path(argv[0])
     program = program.parent if program.name == "__main__.py" else program
     return shlex.join(["python", f"scripts/{program.name}", *arguments])

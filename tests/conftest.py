@@ -141,8 +141,8 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Yield a function that opens an address; at the end no page has complained or asked for anything else."""
     contexts, said, asked, opened, allowed = [], [], [], [], set()
 
-    def open_one(address: str, also: str = "", **options: Any) -> Any:
-        allowed.add(also)
+    def open_one(address: str, also: tuple[str, ...] = (), **options: Any) -> Any:
+        allowed.update(also)
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
         page.set_default_timeout(60_000)

@@ -146,6 +146,16 @@ def _differ_by(group: Sequence[Record]) -> str:
     return ", ".join(names)
 
 
+def _with_kernel(webassembly: bool, cell: Cell) -> Cell:
+    """Return a cell of the record with WebAssembly, or of the one without."""
+
+    def chosen(group: Sequence[Record]) -> str:
+        found = [record for record in group if record.case["webassembly"] == webassembly]
+        return cell(found) if found else ""
+
+    return chosen
+
+
 def _of_last(cell: Cell) -> Cell:
     """Return a cell of the record with most attempts."""
     return lambda group: cell([max(group, key=lambda record: record.case["attempts"])])
@@ -359,6 +369,17 @@ TABLES = {
             Column("refused in one line", figure("refused", "{:,}")),
             Column("faults", figure("faults", "{:,}")),
         ),
+    ),
+    "pages": Table(
+        "pages",
+        (
+            Column("model", _once(lambda group: f"`{group[0].case['model']}`")),
+            Column("page, MB", _once(figure("page_mb"))),
+            Column("seconds per supervision step", _with_kernel(True, figure("seconds_per_step", "{:.2g}"))),
+            Column("without WebAssembly", _with_kernel(False, figure("seconds_per_step", "{:.2g}"))),
+            Column("browser", _once(figure("browser"))),
+        ),
+        row=lambda record: record.case["model"],
     ),
     "saving": Table(
         "saving",

@@ -30,9 +30,9 @@ def test_the_command_serves_a_page_that_thinks(open_page: Callable):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
-            address, _, hint = process.stdout.readline().partition(": ")
-            assert hint == "open it in a browser; Ctrl-C ends it\n"
-            page = open_page(address, also=address + "think", **DESK)
+            word, address, hint = process.stdout.readline().split(" ", 2)
+            assert (word, hint) == ("open", "in a browser; Ctrl-C ends it\n")
+            page = open_page(address, also=(address.replace("/?", "/think?"),), **DESK)
             page.locator("#clear").click()
             page.locator("#editor td").first.click()
             page.keyboard.type(PUZZLE)

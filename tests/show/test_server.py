@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pytest
 
 import trm
 from trm.errors import InputError
+from trm.show.jobs import Boards
 from trm.show.server import HOST, MOST_BYTES, PageServer
 from trm.solving.attempt_traces import trace_puzzles
 from trm.solving.trained_model import TrainedModel
@@ -26,7 +28,7 @@ def model() -> TrainedModel:
 
 @pytest.fixture(scope="module")
 def server(model: TrainedModel) -> Iterator[PageServer]:
-    opened = PageServer(model, "<p>page</p>", port=0, most_views=16)
+    opened = PageServer(Boards(model, most_views=16), "<p>page</p>", port=0)
     thread = threading.Thread(target=opened.serve_forever, daemon=True)
     thread.start()
     yield opened
@@ -36,8 +38,11 @@ def server(model: TrainedModel) -> Iterator[PageServer]:
     assert not thread.is_alive()
 
 
-def ask(server: PageServer, body: Any = None, path: str = "/think", **headers: str) -> tuple[int, str]:
+def ask(
+    server: PageServer, body: Any = None, path: str = "/think", token: str | None = None, **headers: str
+) -> tuple[int, str]:
     """Post a body, or get a path without one; return status and text."""
+    path += f"?token={server.token if token is None else token}"
     connection = http.client.HTTPConnection(HOST, server.server_address[1], timeout=60)
     sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -123,8 +128,31 @@ def test_only_its_own_page_may_ask(server: PageServer):
     assert ask(server, path="/", Host="example.org")[0] == 403
 
 
+@pytest.mark.parametrize("token", ["", "x", "\xe4", "x" * 43])
+def test_nobody_may_ask_without_the_token(server: PageServer, token: str):
+    says = "error: expected ?token=TOKEN, as in the address that trm play printed\n"
+    assert ask(server, {"puzzle": PUZZLE, "steps": 1}, token=quote(token)) == (403, says)
+    assert ask(server, path="/", token=quote(token)) == (403, says)
+    assert server.address.endswith(f"/?token={server.token}")
+    assert len(server.token) >= 43
+
+
+def test_what_a_browser_is_started_with_opens_the_page_once(server: PageServer):
+    connection = http.client.HTTPConnection(HOST, server.server_address[1], timeout=60)
+    once = server.address_once
+    connection.request("GET", once[once.index("/?") :])
+    response = connection.getresponse()
+    assert (response.status, response.headers["Location"]) == (303, server.address)
+    connection.close()
+    used = once.partition("=")[2]
+    assert ask(server, path="/", token=used)[0] == 403
+    # It never lets anyone think.
+    assert ask(server, {"puzzle": PUZZLE}, token=server.address_once.partition("=")[2])[0] == 403
+
+
 def test_it_serves_its_page_and_nothing_else(server: PageServer):
     assert ask(server, path="/") == (200, "<p>page</p>")
+    assert ask(server, body={}, path="/tasks")[0] == 404
     assert ask(server, path="/../../etc/passwd")[0] == 404
     assert ask(server, body={}, path="/other")[0] == 404
 
@@ -132,7 +160,7 @@ def test_it_serves_its_page_and_nothing_else(server: PageServer):
 def test_a_reader_that_leaves_stops_the_thinking(server: PageServer):
     connection = http.client.HTTPConnection(HOST, server.server_address[1], timeout=60)
     body = json.dumps({"puzzle": PUZZLE, "steps": 128, "stop": "never"})
-    connection.request("POST", "/think", body, {"Content-Type": "application/json"})
+    connection.request("POST", f"/think?token={server.token}", body, {"Content-Type": "application/json"})
     response = connection.getresponse()
     assert json.loads(response.readline())["step"] == 1
     response.close()
@@ -145,4 +173,4 @@ def test_a_reader_that_leaves_stops_the_thinking(server: PageServer):
 def test_a_port_in_use_is_named(server: PageServer, model: TrainedModel):
     port = server.server_address[1]
     with pytest.raises(InputError, match=f"^--port: {port}: Address already in use"):
-        PageServer(model, "", port, 1)
+        PageServer(Boards(model, 1), "", port)

@@ -2,40 +2,69 @@
 
 import math
 import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from trm.cli.options import CheckpointFile
+from trm.cli.options import CheckpointFile, TrainedOn
+from trm.cli.read_puzzles import PuzzleCommand, read_questions
+from trm.cli.solve_arc import read_names, read_tasks
+from trm.errors import InputError
 from trm.parallel.programs import keep_programs
+from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES, Task, read_test_puzzles
 from trm.show.console import print_lines, print_warning
+from trm.show.html.embedded import KINDS
 from trm.show.html.live import MOST_ATTEMPTS, make_live_page
+from trm.show.html.tasks import make_task_page
+from trm.show.jobs import Boards, Tasks
 from trm.show.server import PageServer
-from trm.solving.trained_model import load
+from trm.solving.trained_model import TrainedModel, load
 
 PORT = 8642
 
 
 def play_command(
     checkpoint: CheckpointFile = "sudoku",
+    puzzles: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PUZZLE...",
+            help="Examples on the page: puzzles or files of them; with ARC tasks as JSON.",
+            show_default="generated ones; with ARC the tasks to be solved in the puzzle set",
+        ),
+    ] = None,
+    data: TrainedOn = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: any that is free.", min=0, max=65535)] = PORT,
     open_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Serve a page on this machine: type a Sudoku or draw a maze, and watch the network think.
+    """Serve a page on this machine: type a Sudoku, draw a maze or choose an ARC task, and watch the network think.
 
     The page is that of `trm render --live`, but JAX does the thinking, on any device and with networks of any size.
-    Each supervision step is shown as soon as it is made. No other machine can reach the page. Ctrl-C ends it.
+    Each supervision step is shown as soon as it is made. No other machine can reach the page, and other users of this
+    one need the token in its address. Ctrl-C ends it.
     """
     keep_programs()
     model = load(checkpoint)
     for line in model.notes:
         print_warning(line)
-    page = make_live_page(f"{checkpoint}: watch it think", model, embed=False)
-    views = min(MOST_ATTEMPTS, model.kind.most_views(model.metadata.seq_len) or math.inf)
-    server = PageServer(model.in_fast_dtype(), page, port, int(views))
-    print_lines(f"{server.address}: open it in a browser; Ctrl-C ends it")
+    title = f"{checkpoint}: watch it think"
+    if model.kind.solved_from == "tasks":
+        asked = Tasks(model.in_fast_dtype(), read_names(model, data), _read_listed(model, puzzles or [], data))
+        page = make_task_page(title, model, asked.describe(asked.listed))
+    elif model.kind.name not in KINDS:
+        raise InputError(f"{checkpoint}: found a model of {model.kind.name}, expected one of {', '.join(KINDS)} or arc")
+    elif data:
+        raise InputError(f"--data: found a model of {model.kind.name}, expected one of ARC")
+    else:
+        examples = [found.tokens for puzzle in puzzles or [] for found in read_questions(puzzle, model)]
+        page = make_live_page(title, model, examples, embed=False)
+        views = min(MOST_ATTEMPTS, model.kind.most_views(model.metadata.seq_len) or math.inf)
+        asked = Boards(model.in_fast_dtype(), int(views))
+    server = PageServer(asked, page, port)
+    print_lines(f"open {server.address} in a browser; Ctrl-C ends it")
     if open_browser:
-        webbrowser.open(server.address)
+        webbrowser.open(server.address_once)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
@@ -43,3 +72,16 @@ def play_command(
         print_lines("ended")
     finally:
         server.close()
+
+
+def _read_listed(model: TrainedModel, sources: list[str], data: Path | None) -> list[Task]:
+    """Return the tasks in the sources or, without any, those that the puzzle sets are evaluated on."""
+    if sources:
+        return [task for source in sources for task in read_tasks(source)]
+    directories = [str(data)] if data else model.config.data.train_paths
+    known = [directory for directory in directories if (Path(directory) / TEST_PUZZLES).is_file()]
+    return [task for directory in known for task in read_test_puzzles(directory)]
+
+
+COMMAND_CLASS = PuzzleCommand
+"""Class of the command, which `trm.cli.lazy` looks for."""

@@ -82,16 +82,27 @@ def identifiers_of(tasks: Sequence[Task], names: Sequence[str], views: int | Non
 
     Raises InputError for a task without a name among them, and for more views than a task has augmentations.
     """
-    known: dict[str, list[int]] = defaultdict(list)
-    for identifier, name in enumerate(names):
-        known[name.split(SEPARATOR)[0]].append(identifier)
+    known = identifiers_by_task(names)
     for task in tasks:
         seen = known.get(task.name, [])
-        if not seen:
-            raise InputError(
-                f"task {task.name}: found no puzzle embedding of it, expected a task that the model was trained on: "
-                f"build a puzzle set that has it and fine-tune (configuration arc_finetune_embeddings)"
-            )
+        check_trained_on(task.name, seen)
         if views is not None and views > len(seen):
             raise InputError(f"views: found {views}, expected at most {len(seen)}, as there are of task {task.name}")
     return [known[task.name][:views] for task in tasks]
+
+
+def identifiers_by_task(names: Sequence[str]) -> dict[str, list[int]]:
+    """Return the identifiers of each task, its augmentations included, by its name."""
+    known: dict[str, list[int]] = defaultdict(list)
+    for identifier, name in enumerate(names):
+        known[name.split(SEPARATOR)[0]].append(identifier)
+    return dict(known)
+
+
+def check_trained_on(task: str, identifiers: Sequence[int]) -> None:
+    """Raise InputError for a task without identifiers."""
+    if not identifiers:
+        raise InputError(
+            f"task {task}: found no puzzle embedding of it, expected a task that the model was trained on: "
+            f"build a puzzle set that has it and fine-tune (configuration arc_finetune_embeddings)"
+        )

@@ -1,7 +1,11 @@
-"""Traces of ARC tasks: attempts at each test input through augmentations of its task. Entry: `trace_tasks`."""
+"""Traces of ARC tasks: attempts at each test input through augmentations of its task.
 
-from collections.abc import Sequence
+Entry: `trace_tasks`; `stream_test` for each step as it is made.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Integer
@@ -10,11 +14,12 @@ from trm.parallel.environment import settled
 from trm.puzzles.kinds.arc.augmentations import SEPARATOR, Augmentation, parse_name
 from trm.puzzles.kinds.arc.frames import crop, to_frame
 from trm.puzzles.kinds.arc.grids import ARC_SIDE, END, PAD, Grid
-from trm.puzzles.kinds.arc.tasks import Task
+from trm.puzzles.kinds.arc.tasks import Pair, Task
 from trm.puzzles.kinds.dihedral import inverse
+from trm.puzzles.kinds.kind import PuzzleKind
 from trm.solving.arc import identifiers_of
-from trm.solving.attempt_traces import PuzzleTrace, judge_attempt
-from trm.solving.trace import Trace, trace
+from trm.solving.attempt_traces import AttemptTrace, PuzzleTrace, judge_attempt
+from trm.solving.trace import Trace, trace, trace_by_step
 from trm.solving.trained_model import TrainedModel
 
 
@@ -29,19 +34,57 @@ def trace_tasks(
     """
     found, titles = [], []
     for task, identifiers in zip(tasks, identifiers_of(tasks, names, views), strict=True):
-        augmentations = [parse_name(names[identifier])[1] for identifier in identifiers]
         tests = [pair for pair in task.pairs if pair.is_test]
         for number, pair in enumerate(tests, start=1):
-            seen = np.stack([to_frame(augmentation.apply(pair.input)) for augmentation in augmentations])
-            rows = np.array(identifiers, np.int32)
-            undone = _undo(trace(model.weights, model.config, seen.astype(np.int32), rows, steps), augmentations)
-            question, truth = _place(pair.input), _place(pair.output) if pair.known else None
-            attempts = (judge_attempt(model.kind, question, truth, undone, i) for i in range(len(augmentations)))
-            ways = ["as it is" if SEPARATOR not in names[row] else "augmentation" for row in identifiers]
-            judged = tuple(replace(a, way=way) for a, way in zip(attempts, ways, strict=True))
-            found.append(PuzzleTrace(question, truth, judged))
+            asked = _ask(pair, identifiers, names)
+            traced = trace(model.weights, model.config, asked.inputs, asked.identifiers, steps)
+            found.append(PuzzleTrace(asked.question, asked.truth, tuple(_judge(model.kind, asked, traced))))
             titles.append(f"{task.name}: test input {number} of {len(tests)}")
     return found, titles
+
+
+def stream_test(
+    model: TrainedModel, test: Pair, identifiers: Sequence[int], names: Sequence[str], steps: int
+) -> Iterator[list[AttemptTrace]]:
+    """Yield attempts at a test input after each supervision step: traces of that step alone.
+
+    Each is through the augmentation of one identifier of its task. `names` are those of all puzzle identifiers.
+    """
+    asked = _ask(test, identifiers, names)
+    latents = model.weights.model.initial_latents(asked.inputs.shape)
+    for found in trace_by_step(model.weights, model.config, asked.inputs, asked.identifiers, steps, latents):
+        yield _judge(model.kind, asked, found)
+
+
+class _Asked(NamedTuple):
+    """A test input, as each of some augmentations of its task sees it."""
+
+    question: Integer[np.ndarray, " 900"]
+    truth: Integer[np.ndarray, " 900"] | None
+    inputs: Integer[np.ndarray, "batch 900"]
+    identifiers: Integer[np.ndarray, " batch"]
+    augmentations: list[Augmentation]
+    ways: list[str]
+    """What sets each attempt apart, in words."""
+
+
+def _ask(test: Pair, identifiers: Sequence[int], names: Sequence[str]) -> _Asked:
+    augmentations = [parse_name(names[identifier])[1] for identifier in identifiers]
+    inputs = np.stack([to_frame(augmentation.apply(test.input)) for augmentation in augmentations])
+    return _Asked(
+        _place(test.input),
+        _place(test.output) if test.known else None,
+        inputs.astype(np.int32),
+        np.array(identifiers, np.int32),
+        augmentations,
+        ["as it is" if SEPARATOR not in names[identifier] else "augmentation" for identifier in identifiers],
+    )
+
+
+def _judge(kind: PuzzleKind, asked: _Asked, found: Trace) -> list[AttemptTrace]:
+    undone = _undo(found, asked.augmentations)
+    attempts = (judge_attempt(kind, asked.question, asked.truth, undone, i) for i in range(len(asked.ways)))
+    return [replace(attempt, way=way) for attempt, way in zip(attempts, asked.ways, strict=True)]
 
 
 def _place(grid: Grid) -> Integer[np.ndarray, " 900"]:

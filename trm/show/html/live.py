@@ -26,9 +26,9 @@ STEPS = 16
 """Supervision steps that a page proposes, at most."""
 EXAMPLES = 8
 """Generated puzzles on a page that was given none."""
-_START = """
+START = """
 const pageData = JSON.parse(document.getElementById("data").textContent);
-startLive(pageData, startPlayer({ ...pageData, steps: 0, most: 0, puzzles: [] }));"""
+startLive(pageData, startPlayer({{ ...pageData, steps: 0, most: 0, puzzles: [] }}), {asker});"""
 _HELP = {
     "sudoku": "Choose a cell and type, or paste a Sudoku, row by row.",
     "maze": "Choose wall, free, start or goal and draw, or paste a maze, row by row.",
@@ -83,7 +83,7 @@ def make_live_page(
         title,
         f"The network runs {where}.",
         data,
-        read("player.js", "rules.js", "live.js") + _START,
+        read("player.js", "rules.js", "live.js", "editor.js") + START.format(asker="makeBoards"),
         read("player.css", "live.css"),
         ask,
         " 'wasm-unsafe-eval'; worker-src blob:" if embed else "; connect-src 'self'",

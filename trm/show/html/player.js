@@ -1,6 +1,7 @@
 "use strict";
 // The player: boards of attempts, sliders, keys and charts. `startPlayer` shows traces; what it returns shows others in their
-// place (`open`), or more steps of the same (`grow`). An axis is as long as `most` steps, where more are to come.
+// place (`open`), or more steps of the same (`grow`), or a board alone (`draw`). An axis is as long as `most` steps, where more
+// are to come.
 const startPlayer = (data) => {
   let { picture, steps, cycles, puzzles, most } = data;
   let size = 0;
@@ -33,7 +34,7 @@ const startPlayer = (data) => {
   // The part of a board that is drawn: of ARC only what has colours at some time.
   const isArc = picture.classes.includes("arc-0");
   const bounds = (puzzle) => {
-    const width = picture.width, height = size / width;
+    const width = picture.width, height = puzzle.question.length / width;
     if (!isArc) return { top: 0, left: 0, bottom: height - 1, right: width - 1 };
     const box = { top: height, left: width, bottom: 0, right: 0 };
     const use = (tokens) => tokens.forEach((token, cell) => {
@@ -48,11 +49,11 @@ const startPlayer = (data) => {
     return box;
   };
 
-  const board = (puzzle, box) => {
+  // Cells are at least and at most so wide, and a board fits into the room.
+  const board = (box, { least = 9, most, room }) => {
     const cells = [];
     const columns = box.right - box.left + 1;
-    const [widest, room] = puzzle.attempts.length > 1 ? [32, 288] : [44, 400];
-    const cell = Math.max(9, Math.min(widest, Math.floor(Math.min(room, innerWidth - 50) / columns)));
+    const cell = Math.max(least, Math.min(most, Math.floor(Math.min(room, innerWidth - 50) / columns)));
     const table = make("table", { class: "board", style: `--cell:${cell}px; --columns:${columns}` });
     if (picture.classes.length) table.classList.add("filled");
     if (isArc) table.classList.add("arc");
@@ -73,16 +74,20 @@ const startPlayer = (data) => {
     return { table, cells };
   };
 
-  const still = (puzzle, box, name, tokens) => {
-    const { table, cells } = board(puzzle, box);
+  const sizesOf = (puzzle) => (puzzle.attempts.length > 1 ? { most: 32, room: 288 } : { most: 44, room: 400 });
+
+  const drawStill = (box, label, tokens, sizes) => {
+    const { table, cells } = board(box, sizes);
     for (const { td, index, edges } of cells) {
       td.className = `${picture.classes[tokens[index]] || ""} ${edges} still`;
       td.firstChild.textContent = picture.characters[tokens[index]] ?? "?";
       td.setAttribute("aria-label", picture.names[tokens[index]] ?? "?");
     }
-    table.setAttribute("aria-label", `${puzzle.name}, ${name}`);
-    return make("figure", {}, make("figcaption", {}, name), table);
+    table.setAttribute("aria-label", label);
+    return table;
   };
+  const still = (puzzle, box, name, tokens) => make("figure", {}, make("figcaption", {}, name),
+    drawStill(box, `${puzzle.name}, ${name}`, tokens, sizesOf(puzzle)));
 
   // Charts of q_halt over the steps.
   const SVG = "http://www.w3.org/2000/svg";
@@ -130,21 +135,23 @@ const startPlayer = (data) => {
 
   // The page.
   const shown = [];
-  let charts = [];
+  let charts = [], boxes = [];
   const build = () => {
     size = puzzles.length ? puzzles[0].question.length : 0;
     shown.length = 0;
     charts = [];
+    boxes = [];
     byId("puzzles").replaceChildren();
     for (const [number, puzzle] of puzzles.entries()) {
       puzzle.attempts.forEach(decode);
       const box = bounds(puzzle);
+      boxes.push(JSON.stringify(box));
       const row = make("div", { class: "attempts" });
       // A question that its answer does not contain stands beside it, and so does the truth.
       if (isArc) row.append(still(puzzle, box, "Input", puzzle.question));
       if (puzzle.truth) row.append(still(puzzle, box, "Truth", puzzle.truth));
       puzzle.attempts.forEach((attempt, i) => {
-        const { table, cells } = board(puzzle, box);
+        const { table, cells } = board(box, sizesOf(puzzle));
         const name = puzzle.attempts.length > 1 ? `Attempt ${i + 1}` : "Answer";
         const badge = make("span", { class: "badge" });
         const caption = make("figcaption", {}, make("span", {}, name), badge);
@@ -165,7 +172,7 @@ const startPlayer = (data) => {
     for (const { puzzle, attempt, name, number, figure, table, badge } of shown) {
       const wins = steps > 0 && puzzle.attempts.length > 1 && number === puzzle.winner;
       const known = attempt.solved_after || !attempt.solved || puzzle.truth;
-      badge.textContent = wins ? (known ? "★ winner" : "most confident") : "";
+      badge.textContent = wins ? puzzle.badge ?? (known ? "★ winner" : "most confident") : "";
       figure.classList.toggle("winner", wins);
       table.setAttribute("aria-label", `${puzzle.name}, ${name}${wins ? ", winner" : ""}`);
     }
@@ -300,11 +307,14 @@ const startPlayer = (data) => {
   goTo(0, cycles, "step");
   return {
     open,
+    /** Returns a board of tokens, as large as what is on it. */
+    draw: (label, tokens, sizes) => drawStill(bounds({ question: tokens, attempts: [] }), label, tokens, sizes),
     /** Shows that there are more steps, the last of them if the last was on show. */
     grow: (now_there) => {
       const follows = !timer && isLast();
       steps = now_there;
-      mark();
+      // An answer of ARC may have another size than the one before it.
+      if (puzzles.some((puzzle, i) => JSON.stringify(bounds(puzzle)) !== boxes[i])) build(); else mark();
       if (follows) goTo(steps, cycles, "step"); else show();
     },
   };
