@@ -302,7 +302,7 @@ MISTAKES = [
     wrong(
         "generate", "{empty}/x.csv", "--size", 4, "--clues", 16, says="--clues: found 16, expected fewer than the 16"
     ),
-    wrong("generate", "{text}/x.csv", says="text.txt is no folder that may be written to"),
+    wrong("generate", "{text}/x.csv", says="text.txt is not a writable folder"),
     wrong("sudoku", NEW, "--size", 6, says="--size: found no --generate beside it"),
     wrong("sudoku", NEW, "--processes", 2, says="--processes: found no --generate beside it"),
     wrong("maze", NEW, "--train", "{mazes}", "--test", "{mazes}", "--unique", says="--unique: found no --generate"),

@@ -97,7 +97,10 @@ MLP = ["model.mixer=mlp", "model.positions=none"]
         (
             ["halting.halt_max_steps=1", "halting.q_continue=learned", "loss.step_decay=0.5"],
             9_000,
-            ["halting.q_continue: found 'learned', which has no effect in a single step", "loss.step_decay: found 0.5"],
+            [
+                "halting.q_continue: found 'learned', which has no effect with halt_max_steps 1",
+                "loss.step_decay: found 0.5",
+            ],
         ),
         (["optimizer.freeze_weights=true", "optimizer.beta1=0.5"], 9_000, ["optimizer.beta1: found 0.5, which has no"]),
         (["optimizer.freeze_weights=true"], 9_000, []),

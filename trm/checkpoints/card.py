@@ -1,4 +1,4 @@
-"""What weights are, in words: for the terminal and for the page of a model on the Hugging Face hub.
+"""Weights described in words: for the terminal and for the card of a model on the Hugging Face hub.
 
 Entry: `describe_weights`, `model_card`.
 """
@@ -10,7 +10,7 @@ from trm.storage.hub import SCHEME
 
 
 def describe_weights(description: Description) -> str:
-    """Say in one phrase what weights are: averaged or raw, after which step, and what chose them."""
+    """Describe weights in one phrase: averaged or raw, the training steps, and the set that chose them."""
     which = "moving average" if description.averaged else "raw weights"
     chosen = {
         "": "",
@@ -21,7 +21,7 @@ def describe_weights(description: Description) -> str:
 
 
 def model_card(repository: str, file: str, description: Description, parameters: int) -> str:
-    """Write what weights are and how to use them as Markdown, from their description."""
+    """Write a model card as Markdown: what the weights are and how to use them."""
     metadata = description.metadata
     kind = kind_of(metadata).name
     versions = ", ".join(f"{name} {version}" for name, version in description.versions.items())

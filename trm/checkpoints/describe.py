@@ -12,14 +12,14 @@ def is_ours(path: str | Path) -> bool:
     """Return whether a file is a safetensors file with a description of ours."""
     try:
         return KEY in read_header(path).text
-    except InputError:  # Another format, or damaged: its reader says what is wrong with it.
+    except InputError:  # The file has another format or is damaged; its reader reports which.
         return False
 
 
 def describe(path: str | Path) -> tuple[Description, dict[str, tuple[str, tuple[int, ...]]]]:
-    """Read what a file says of itself, and the dtype and shape of each of its arrays, without the numbers.
+    """Read the description of a file, and the dtype and shape of each of its arrays, without the numbers.
 
-    The file is found as by `load_weights`.
+    `path` is as for `load_weights`. Raises InputError, naming the file, when it is missing, damaged or not ours.
     """
     path = weights_path(str(path))
     header = read_header(path)

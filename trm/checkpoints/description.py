@@ -1,6 +1,6 @@
-"""What a file of ours says of itself, as JSON in its text metadata: configuration, puzzle set, step, checksums.
+"""The description of a checkpoint file, JSON in its text metadata: configuration, puzzle set, step, checksums.
 
-Entry: `Description`, `encode`, `decode`. A file of an earlier format is brought up to date by `migrate`.
+Entry: `Description`, `encode`, `decode`. `migrate` converts the description of an earlier format.
 """
 
 import dataclasses
@@ -25,11 +25,11 @@ FORMAT = "trm 2"
 """Name and version of the layout. A reader takes this one and those that `migrate` knows."""
 READABLE = ("trm 1", FORMAT)
 KEY = "trm"
-"""Key of the text metadata. A single one: the library writes several in any order, and equal states must make equal
-files."""
+"""Key of the text metadata. There is only one: the library writes several in any order, and equal states must give
+equal files."""
 
 PACKAGES = ("trm", "jax", "equinox", "optax", "numpy")
-"""Packages whose versions a file records: what may change its numbers."""
+"""Packages whose versions a file records: another version may change the numbers."""
 
 _BEST = ("score", "step", "evaluations_since")
 _CHECKSUM = "checksum"
@@ -42,27 +42,28 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _installed() -> tuple[tuple[str, str], ...]:
-    # Once: a long run outlives changes of its environment, and saves all the same.
+    # Read once: packages may be changed or removed during a long run, which must still save.
     return tuple((name, version(name)) for name in PACKAGES)
 
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What a checkpoint says of itself."""
+    """The description of a checkpoint or of weights."""
 
     kind: Kind
     """checkpoint: a whole training state, from which a run resumes; weights: the network and the puzzle table alone."""
     config: Config
     metadata: Metadata
-    """Of the puzzle set that was trained on."""
+    """Metadata of the training set."""
     step: int
     """Training steps made."""
     versions: dict[str, str] = dataclasses.field(default_factory=_versions)
     """Versions of the packages that wrote the file."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
-    """Evaluations so far that decide about the best weights and the early stop; empty before the first."""
+    """State of the best weights and of the early end: score and step of the best evaluation, evaluations since; empty
+    before the first."""
     identity: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Fingerprints of the puzzle set that was trained on (`trm.puzzles.identity`); empty where they are not known."""
+    """Fingerprints of the training set (`trm.puzzles.identity`); empty where they are not known."""
     chosen_on: ChosenOn = ""
     """The split whose evaluation chose these weights; empty: they are the last of a run, or a whole state."""
     averaged: bool | None = None
@@ -95,7 +96,7 @@ def encode(description: Description, arrays: Mapping[str, np.ndarray]) -> dict[s
         "evaluation_due": description.evaluation_due,
         "arrays": {name: array_checksum(name, array) for name, array in sorted(arrays.items())},
     }
-    # As it will be read, or numbers that JSON writes otherwise would not match.
+    # The checksum is of the values as a reader gets them: JSON changes some, such as tuples.
     values = json.loads(json.dumps(values))
     return {KEY: json.dumps(values | {_CHECKSUM: _text_checksum(values)})}
 
@@ -103,7 +104,7 @@ def encode(description: Description, arrays: Mapping[str, np.ndarray]) -> dict[s
 def decode(text: Mapping[str, str]) -> tuple[Description, dict[str, int]]:
     """Return the description in a file's text metadata, and the checksum of each array; none in an earlier format.
 
-    Raises InputError, naming the field, for what `encode` did not write, and for a description that was damaged.
+    Raises InputError, naming the field, for what `encode` did not write, and for a damaged description.
     """
     try:
         values = json.loads(text.get(KEY, "{}"))
@@ -112,7 +113,7 @@ def decode(text: Mapping[str, str]) -> tuple[Description, dict[str, int]]:
             raise InputError(
                 f"format: found {found!r}, expected {FORMAT!r}, a file that trm wrote (`trm import` converts others)"
             )
-        # Before `migrate` changes what was written.
+        # The checksum is of what was written, which `migrate` changes.
         checksum = values.pop(_CHECKSUM, None)
         if checksum is not None and checksum != _text_checksum(values):
             raise InputError("metadata: found a damaged description: its checksum does not match")
@@ -125,7 +126,7 @@ def decode(text: Mapping[str, str]) -> tuple[Description, dict[str, int]]:
 
 
 def migrate(values: dict[str, Any]) -> dict[str, Any]:
-    """Bring the description of an earlier format up to date.
+    """Convert the description of an earlier format to the present one.
 
     "trm 1" (revisions up to d54c609): no fingerprints, no checksums, and weights that were called averaged whenever the
     configuration had a moving average.
@@ -146,7 +147,7 @@ def array_checksum(name: str, array: np.ndarray) -> int:
 def check_arrays(arrays: Mapping[str, np.ndarray], checksums: Mapping[str, int]) -> None:
     """Raise InputError naming the first array whose checksum does not match; without checksums nothing is checked."""
     for name, expected in checksums.items():
-        # One that is missing is for `fill` to name.
+        # `fill` reports a missing array.
         if name in arrays and array_checksum(name, arrays[name]) != expected:
             raise InputError(f"{name}: found damaged numbers: their checksum does not match")
 

@@ -1,7 +1,7 @@
-"""Checkpoints: any tree of arrays to and from a safetensors file that appears whole or not at all and says what it is.
+"""Checkpoints: trees of arrays in safetensors files with a description, written whole or not at all.
 
 Every array is stored under its path in the tree (`model.recursion.network.blocks.0.mlp.down`), bit for bit, with a
-checksum. The text metadata holds a `Description`, so that a file alone is enough to rebuild what it was made of.
+checksum. The text metadata holds a `Description`, so that the file alone is enough to rebuild the tree.
 
 Entry: `save`, `load_weights`; `read_checkpoint` for the arrays of a training state (`trm.training.state`).
 """
@@ -22,9 +22,9 @@ from trm.storage.safetensors import read_safetensors, write_safetensors
 
 
 def save(path: str | Path, tree: Any, description: Description, *, bfloat16: bool = False) -> None:
-    """Write a tree of arrays; with `bfloat16` float32 arrays are rounded to it, in half the space.
+    """Write a tree of arrays; `bfloat16` rounds float32 arrays to that dtype, which halves the file.
 
-    With several processes all must call it, and the first one writes. Raises InputError when it cannot be written.
+    With several processes all must call `save`; process 0 writes. Raises InputError when the file cannot be written.
     """
     on_host = fetch_on_first(tree)
     if on_host is None:
@@ -53,9 +53,9 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], Descriptio
 def load_weights(path: str | Path, averaged: bool = True) -> tuple[Weights, Description]:
     """Read the weights out of a file of either kind, as host arrays; `path` may be any name that `weights_path` knows.
 
-    Of a checkpoint it takes the moving average where there is one, unless `averaged` is false. Weights that were
-    rounded to bfloat16 are float32 again. Raises InputError for a file of neither kind, and of averaged weights alone
-    when the others are asked for.
+    From a checkpoint it takes the moving average where there is one, unless `averaged` is false. Weights stored as
+    bfloat16 become float32. Raises InputError for a file of neither kind, and for a file of averaged weights when
+    `averaged` is false.
     """
     path = weights_path(str(path))
     arrays, description = read_checkpoint(path)
@@ -74,17 +74,17 @@ def load_weights(path: str | Path, averaged: bool = True) -> tuple[Weights, Desc
 
 
 def _weights_of_state(arrays: dict[str, np.ndarray], averaged: bool) -> dict[str, np.ndarray]:
-    """Return the arrays of the weights in a training state, under the names that they have in a file of weights."""
+    """Return the arrays of the weights in a training state, under their names in a weights file."""
     weights = {name: array for name, array in arrays.items() if name.startswith("model.") or name == "puzzle_table"}
     if averaged:
-        # What is not trained has no average.
+        # Arrays that are not trained have no average.
         average = {f"model.{name.removeprefix('ema.')}": a for name, a in arrays.items() if name.startswith("ema.")}
         weights |= average
     return weights
 
 
 def _check_size(config: ModelConfig, arrays: int) -> None:
-    """Refuse a file that claims more layers than it has arrays, before they are built one by one."""
+    """Raise InputError for a file that claims more layers than it has arrays, before they are built one by one."""
     layers = max(config.H_layers, config.L_layers)
     if layers > arrays:
         raise InputError(f"found {arrays} arrays, expected those of {layers} layers")

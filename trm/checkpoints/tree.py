@@ -35,12 +35,12 @@ def fill(where: str, like: T, arrays: Mapping[str, np.ndarray]) -> T:
                 f"expected {jnp.dtype(leaf.dtype).name} {leaf.shape}"
             )
     if extra := sorted(arrays.keys() - expected.keys()):
-        raise InputError(f"{where}: {extra[0]}: found an array that the configuration in the file has no place for")
+        raise InputError(f"{where}: {extra[0]}: found an array that a model of the file's configuration does not have")
     return jax.tree.unflatten(jax.tree.structure(like), [arrays[name] for name in expected])
 
 
 def widen(arrays: Mapping[str, np.ndarray], like: Any) -> dict[str, np.ndarray]:
-    """Return the arrays; those that were rounded to bfloat16 and are float32 in `like` are float32 again."""
+    """Return the arrays; convert bfloat16 arrays that are float32 in `like` to float32."""
     expected = name_leaves(like)
 
     def was_rounded(name: str, array: np.ndarray) -> bool:
@@ -50,5 +50,5 @@ def widen(arrays: Mapping[str, np.ndarray], like: Any) -> dict[str, np.ndarray]:
 
 
 def to_bfloat16(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Round float32 arrays to bfloat16: half the space."""
+    """Round float32 arrays to bfloat16, which takes half the space."""
     return {name: a.astype(ml_dtypes.bfloat16) if a.dtype == np.float32 else a for name, a in arrays.items()}

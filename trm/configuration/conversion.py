@@ -1,6 +1,6 @@
 """Values of configuration files, converted to the types of the schema. Entry: `check_tables`.
 
-What can be understood is converted: 1e5 is 100000 epochs, 1 is a rate of 1.0, a list becomes a tuple.
+A value of another type is converted where its meaning is clear: 1e5 to the integer 100000, 1 to 1.0, a list to a tuple.
 """
 
 import difflib
@@ -19,7 +19,7 @@ SECTIONS: dict[str, type] = get_type_hints(Config)
 
 
 def check_tables(tables: Any) -> dict[str, dict[str, Any]]:
-    """Return tables with values of the types of the schema; raise InputError naming the key where one cannot be."""
+    """Convert the values of tables to the types of the schema; raise InputError for one that does not fit."""
     if not isinstance(tables, Mapping):
         raise InputError(f"configuration: found {show(tables)}, expected tables of sections")
     checked: dict[str, dict[str, Any]] = {}
@@ -44,7 +44,7 @@ class _MisfitError(Exception):
 
 
 def _convert(value: Any, hint: Any) -> Any:
-    """Return a value as one of a type: lists become tuples, which can be compared and hashed."""
+    """Convert a value to a type. Lists become tuples, which can be compared and hashed."""
     origin, members = get_origin(hint), get_args(hint)
     if origin is Literal:
         if isinstance(value, str) and value in members:
@@ -91,7 +91,7 @@ def _finite(value: int | float) -> float:
 
 
 def _unicode(text: Any) -> str:
-    """Return text that a file can hold; a shell hands on bytes that are none as lone surrogates."""
+    """Return the text if a file can hold it. A command line's bytes that are not Unicode arrive as lone surrogates."""
     if not isinstance(text, str) or any("\ud800" <= character <= "\udfff" for character in text):
         raise _MisfitError("text in Unicode")
     return text

@@ -18,19 +18,19 @@ from trm.configuration.ranges import Range
 from trm.configuration.schema import Config
 
 OWN_CLASS = r"^[\w.]+:\w+$"
-"""Pattern of a thing of the user's own, `package.module:Name`."""
+"""Pattern of a name of the user's own code, `package.module:Name`."""
 
 
 def json_schema(registered: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the JSON schema of a configuration file.
 
-    `registered` are the registered names of keys that hold one, by `section.key`.
+    `registered` gives, by `section.key`, the registered names that the key takes.
     """
     sections = {name: _section(name, kind, registered) for name, kind in get_type_hints(Config).items()}
     base = {
         "type": "string",
-        "description": "Name of a bundled configuration, or path of a file relative to this one, whose values this "
-        "file takes over where it gives none of its own.",
+        "description": "Bundled configuration by name, or a file by its path relative to this one. Its values apply to "
+        "the keys that this file does not set.",
     }
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
@@ -66,7 +66,7 @@ def _section(name: str, kind: Any, registered: Mapping[str, Sequence[str]]) -> d
     for field in dataclasses.fields(kind):
         names = registered.get(f"{name}.{field.name}")
         accepted = _type(hints[field.name]) if names is None else _registered(names)
-        # A key that is unset has no default that a file could give.
+        # TOML has no null: a key that is unset by default has no default in the schema.
         default = {} if field.default is None else {"default": _plain(field.default)}
         properties[field.name] = {**accepted, **default, "description": texts[field.name]}
     summary = " ".join((kind.__doc__ or "").split())

@@ -1,6 +1,6 @@
 """The section `model` of a configuration: the network and its recursion. Entry: `ModelConfig`.
 
-Which sizes a recursion uses, it knows itself: `trm.model.recursions.check_model`.
+Each recursion states which sizes it uses; `trm.model.recursions.check_model` checks them.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ class ModelConfig:
     """Recursion: which latents are refined by which network, and how often. A name that `trm.model.recursions`
     registers, or a class of your own as `package.module:Class`."""
     state: Literal["cells", "digits"] = "cells"
-    """What has a latent vector: each cell, or each digit at each cell, with weights that all digits share, so that a
-    relabelling of the digits changes nothing else. For Sudoku; it has no prefix. Source: DEC of Fixed-Point-Reasoner-
-    Structures, 2026."""
+    """Unit that has a latent vector. cells: each cell. digits: each digit at each cell, with weights that all digits
+    share, so that relabelling the digits of a puzzle relabels its answer and changes nothing else; for Sudoku, without
+    a prefix (DEC of Fixed-Point-Reasoner-Structures, 2026)."""
     hidden_size: PositiveInt = 512
     """Width of the latents: numbers per position. Source: original."""
     num_heads: PositiveInt = 8
@@ -28,27 +28,27 @@ class ModelConfig:
     expansion: Positive = 4.0
     """Width of the SwiGLU over its input width, before the factor 2/3 and rounding up."""
     inner_multiple: PositiveInt = 256
-    """The inner width of every SwiGLU is rounded up to a multiple of this. 256 is the original's; with small hidden
-    sizes it makes a step two to three times dearer."""
+    """The inner width of every SwiGLU is rounded up to a multiple of this. Source of 256: original. With a small
+    hidden_size 256 makes a step two to three times slower."""
     mixer: Literal["attention", "mlp"] = "attention"
-    """What mixes positions: self-attention, or a SwiGLU over the position axis (arXiv 2510.04871, section 4.5)."""
+    """Mixing of positions: self-attention, or a SwiGLU over the position axis (arXiv 2510.04871, section 4.5)."""
     fused_attention: bool = False
-    """Whether attention is a kernel of cuDNN on an NVIDIA GPU (bfloat16 only): position x position is not written to
-    memory, and the numbers are the same within rounding. On other devices nothing changes."""
+    """Whether attention on an NVIDIA GPU is the fused kernel of cuDNN (bfloat16 only), which does not write the matrix
+    position x position to memory. The numbers stay the same within rounding. No effect on other devices."""
     gate: Literal["silu", "norm"] = "silu"
     """Gate of every SwiGLU: `silu(g) * v`, or `sigmoid(g) * rms(g * v)` (arXiv 2601.19085)."""
     positions: Literal["rope", "rope_grid", "learned", "none"] = "rope"
-    """How positions are told apart: rotary embeddings in attention (arXiv 2104.09864); the same with one half for the
-    row and the other for the column of a square board, without a prefix; a learned vector added to each position's
-    embedding; or not at all."""
+    """Position encoding. rope: rotary embeddings in attention (arXiv 2104.09864); rope_grid: rotary embeddings, one
+    half for the row and the other for the column of a square board, without a prefix; learned: a learned vector added
+    to each position's embedding; none: no encoding."""
     H_layers: Count = 0
-    """Blocks of the network that refines the answer, where it has one of its own (hrm, transformers_baseline)."""
+    """Blocks of the network of the answer latent, in recursions with a second network (hrm, transformers_baseline)."""
     L_layers: Count = 2
-    """Blocks of the network that refines the reasoning, and the answer too where that has no network of its own."""
+    """Blocks of the network of the reasoning latent; in recursions with one network, of that network."""
     H_cycles: Count = 3
-    """H cycles of a supervision step: how often the answer is refined."""
+    """H cycles in a supervision step: updates of the answer latent."""
     L_cycles: Count = 6
-    """L cycles of an H cycle: how often the reasoning latent is refined before the answer is."""
+    """L cycles in an H cycle: updates of the reasoning latent before the answer latent's."""
     differentiated_cycles: PositiveInt = 1
     """H cycles, the last of a supervision step, that training differentiates, 1 to H_cycles. 1 is the method of arXiv
     2510.04871; memory and time of the backward pass grow with it."""
@@ -58,27 +58,29 @@ class ModelConfig:
     """Numbers in a puzzle-embedding row; unset: hidden_size, or 0 with state "digits"; 0: no puzzle embedding and no
     prefix."""
     puzzle_emb_len: Count = 16
-    """Prefix positions that hold the puzzle-embedding row, zero-padded; 0: as few as hold it. Source: original."""
+    """Prefix positions that hold the puzzle-embedding row, zero-padded; 0: the fewest that hold it. Source:
+    original."""
     register: bool = False
-    """Whether a learned vector is the only prefix position, which the halting head reads, in place of a puzzle
-    embedding (arXiv 2601.19085)."""
+    """Whether the prefix is one learned vector, which the halting head reads, instead of a puzzle embedding (arXiv
+    2601.19085)."""
     rope_theta: Positive = 10000.0
     """Base of the wavelengths of rotary positions (arXiv 2104.09864)."""
     rms_norm_eps: Positive = 1e-5
     """Number added to the mean square under the root of the RMS norm. Source: original."""
     forward_dtype: Literal["float32", "bfloat16", "auto"] = "bfloat16"
-    """Type of latents and of the operands of matrix products; weights and optimiser stay float32. auto: bfloat16 on a
-    GPU, a TPU and a CPU that has units for it, else float32; a run records which."""
+    """Compute dtype: of latents and of the operands of matrix products. Weights and optimiser state stay float32. auto:
+    bfloat16 on a GPU, a TPU and a CPU with bfloat16 units, else float32; a run records the choice."""
     remat: bool = False
-    """Whether the backward pass computes each network again instead of keeping what it needs: less memory, the same
-    numbers within rounding, about a fifth more time."""
+    """Whether the backward pass recomputes the activations of each network instead of storing them: less memory, the
+    same numbers within rounding, about a fifth more time."""
     unroll: bool = False
-    """Whether the L cycles are compiled one after another, not as a loop: what the backward pass needs is not copied
-    into stacks and out, a sixth of what a GPU moves in training, for more memory and compile time."""
+    """Whether the L cycles are compiled one after another instead of as a loop. The residuals of the backward pass are
+    then not copied into stacks and out, which saves a sixth of a GPU's memory traffic in training and takes more memory
+    and compile time."""
     plain_derivatives: bool = False
-    """Whether all derivatives are JAX's own, for analysis: `jax.jvp`, `jax.jacfwd` and second derivatives work, and
-    pass through the latents from one supervision step to the next. Values stay the same. Reverse mode then takes more
-    memory and, in bfloat16, two to four times the time."""
+    """Whether JAX differentiates everything by its own rules, for analysis: `jax.jvp`, `jax.jacfwd` and second
+    derivatives work, and derivatives pass through the latents from one supervision step to the next. Values stay the
+    same. Reverse mode takes more memory and, in bfloat16, two to four times the time."""
 
     def __post_init__(self):
         check_ranges(self)

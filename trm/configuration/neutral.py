@@ -1,4 +1,4 @@
-"""Neutral keys: how numbers are computed, not which. They may differ from those of the training run.
+"""Neutral keys: they change how numbers are computed, not the numbers, and may differ from those of the training run.
 
 Entry: `NEUTRAL`, `with_neutral_settings`.
 """

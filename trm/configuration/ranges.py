@@ -10,12 +10,12 @@ from typing import Annotated, Any, get_args, get_type_hints
 from trm.errors import InputError
 
 LARGEST_INT = 2**31 - 1
-"""Largest value of an integer key that states no other: steps and sizes are 32-bit integers on devices."""
+"""Largest value of an integer key without a limit of its own: steps and sizes are 32-bit integers on devices."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """An interval of numbers. `brackets` are those of mathematics: "[" and "]" include the end, "(" and ")" do not."""
+    """An interval of numbers. `brackets` as in mathematics: "[" and "]" include the end, "(" and ")" exclude it."""
 
     low: int | float
     high: int | float
@@ -58,7 +58,7 @@ def check_ranges(section: Any) -> None:
 
 
 def require(holds: bool, name: str, found: Any, expected: str) -> None:
-    """Raise InputError for what was found under a key, unless the condition holds."""
+    """Raise InputError for the value found under a key unless the condition holds."""
     if not holds:
         raise InputError(f"{name}: found {show(found)}, expected {expected}")
 
@@ -70,10 +70,10 @@ def require_default(section: Any, name: str, when: str) -> None:
 
 
 def show(value: Any) -> str:
-    """Return a value as a message shows it: on one line, of bounded length, whatever it is."""
+    """Format any value for a message: one line of at most 160 characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):
-        # An integer of more digits than Python prints; a list in a list in a list.
+        # An integer with more digits than Python prints, or lists nested too deeply.
         text = f"an {type(value).__name__} too large to print"
     return text if len(text) <= 160 else f"{text[:157]}..."

@@ -26,7 +26,7 @@ Settings = Sequence[str] | Mapping[str, Any]
 SETTINGS = "settings"
 """Source of a value that a setting (`--set`) gave."""
 DEFAULT = "default"
-"""Source of a value that is nowhere given."""
+"""Source of a value that no layer gives."""
 
 
 class Layer(NamedTuple):
@@ -42,20 +42,20 @@ def read_config(path: str | Path, settings: Settings = ()) -> Config:
     """Read a TOML file with its base, and apply settings.
 
     Raises InputError, naming file and key, for a missing or malformed file, an unknown key, a wrong type, a value out
-    of range, an impossible combination, or bases in a circle.
+    of range, an impossible combination, or a file that is its own base through others.
     """
     return build(read_layers(path, settings), str(path))
 
 
 def read_layers(path: str | Path, settings: Settings = ()) -> list[Layer]:
-    """Read a TOML file, its bases before it and the settings after it."""
+    """Read a TOML file: its bases come before it, the settings after it. Raises as `read_config` does."""
     return [*_read_files(Path(path), ()), Layer(SETTINGS, _parse_settings(settings))]
 
 
 def build(layers: Sequence[Layer], path: str) -> Config:
     """Build the configuration of a stack of layers.
 
-    An error names the source of the key that is wrong, or `path` where several keys are.
+    An error names the source of the wrong key; for a wrong combination of keys it names `path`.
     """
     merged: dict[str, dict[str, Any]] = {}
     for layer in layers:
@@ -90,7 +90,7 @@ def config_from_tables(tables: Any, settings: Settings = ()) -> Config:
 
 
 def config_to_tables(config: Config) -> dict[str, dict[str, Any]]:
-    """Return the values of a configuration by section and key, unset ones left out; `config_from_tables` undoes it."""
+    """Return the values of a configuration by section and key, without unset keys. Inverse: `config_from_tables`."""
     return {
         section: {key: value for key, value in table.items() if value is not None}
         for section, table in dataclasses.asdict(config).items()
@@ -98,7 +98,7 @@ def config_to_tables(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def config_to_toml(config: Config) -> str:
-    """Write every value of a configuration as TOML, without a base; `read_config` undoes it."""
+    """Write every value of a configuration as TOML, without a base. Inverse: `read_config`."""
     lines = []
     for section, table in config_to_tables(config).items():
         lines += [f"[{section}]", *(f"{key} = {toml_value(value)}" for key, value in table.items()), ""]
@@ -107,7 +107,7 @@ def config_to_toml(config: Config) -> str:
 
 def toml_value(value: Any) -> str:
     """Return a value of a configuration as TOML."""
-    # A TOML basic string, boolean, number or array is written as JSON writes it, but for one control character.
+    # TOML and JSON write strings, booleans, numbers and arrays alike, but for one control character.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -115,7 +115,7 @@ def toml_value(value: Any) -> str:
 
 
 def _read_files(path: Path, above: tuple[Path, ...]) -> list[Layer]:
-    """Read a file and its bases, the deepest first; `above` are the files whose base it is."""
+    """Read a file and its bases, the deepest first; `above` are the files that build on it."""
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -146,7 +146,7 @@ def _base_path(path: Path, base: Any, above: tuple[Path, ...]) -> Path:
 
 
 def _reason(error: Exception) -> str:
-    return "found brackets in brackets, too deep" if isinstance(error, RecursionError) else str(error)
+    return "found brackets nested too deeply" if isinstance(error, RecursionError) else str(error)
 
 
 # Settings

@@ -1,4 +1,4 @@
-"""Registry: things of one kind by name, to which users add their own. Entry: `Registry`.
+"""Registry: recursions, optimisers or puzzle kinds by name, open to users' own. Entry: `Registry`.
 
 A recursion and an optimiser are registered in the file that defines them, a puzzle kind in `puzzles/kinds/registry.py`.
 A configuration names them, or names a user's own as `package.module:Attribute`.
@@ -18,12 +18,12 @@ Thing = TypeVar("Thing")
 
 
 class Registry(Generic[T]):
-    """Things of one kind by name; `registry["package.module:Attribute"]` imports one that is not registered."""
+    """Entries of one kind by name; `registry["package.module:Attribute"]` imports one that is not registered."""
 
     what: str
-    """Configuration key, or kind of thing, that messages begin with: "model.recursion"."""
+    """Beginning of messages: the key or option that takes a name, such as "model.recursion"."""
     base: type | None
-    """Class that everything registered is an instance or a subclass of; None: not checked."""
+    """Class that every entry is an instance or a subclass of; None: not checked."""
 
     def __init__(self, what: str, base: type | None = None):
         self.what = what
@@ -40,17 +40,17 @@ class Registry(Generic[T]):
         return decorate
 
     def add(self, name: str, thing: T) -> None:
-        """Register a thing under a name; raise ValueError where the name is another's."""
+        """Register an entry under a name; raise ValueError when the name is taken or contains a colon."""
         if ":" in name:
             raise ValueError(f"{self.what}: found a colon in the name {name!r}, expected none")
-        # A cell of a notebook that is run again defines the same class again.
+        # A notebook cell that runs again defines the same class again.
         if name in self._things and _origin(self._things[name]) != _origin(thing):
             raise ValueError(f"{self.what}: found {name!r} registered twice, first for {self._things[name]!r}")
         self._require_base(name, thing)
         self._things[name] = thing
 
     def __getitem__(self, name: str) -> T:
-        """Return the thing of a name, or import it as `package.module:Attribute`; raise InputError for an unknown one.
+        """Return the entry of a name, or import `package.module:Attribute`; raise InputError for an unknown name.
 
         An import runs the module. The current folder is searched first, as by `python -m`.
         """
@@ -102,5 +102,5 @@ def _short(name: str) -> str:
 
 
 def _origin(thing: Any) -> Any:
-    """Return what stays the same where the code that defines a thing runs again."""
+    """Return what two definitions of the same entry have in common."""
     return getattr(thing, "__qualname__", type(thing).__qualname__)

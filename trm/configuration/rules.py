@@ -1,4 +1,4 @@
-"""Settings without effect: what a run will not use although a configuration sets it. Entry: `warnings_of`."""
+"""Settings without effect: keys that a configuration sets and a run does not use. Entry: `warnings_of`."""
 
 import math
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ def warnings_of(config: Config, total_steps: int) -> list[str]:
 
 
 def _schedule(rules: OptimizerConfig, steps: int) -> Iterator[str]:
-    """Yield what is longer than the run, defaults included: the defaults are made for runs of 10,000 steps and more."""
+    """Yield a line for each interval longer than the run. Defaults count: they suit runs of 10,000 steps and more."""
     if rules.lr_warmup_steps > steps:
         share = steps / rules.lr_warmup_steps
         yield (
@@ -37,15 +37,15 @@ def _schedule(rules: OptimizerConfig, steps: int) -> Iterator[str]:
     if length > averaged:
         yield (
             f"ema_rate: found {rules.ema_rate}, an average over about {length:,.0f} steps, longer than the "
-            f"{averaged:,} steps that it gets: {rules.ema_rate**averaged:.0%} of it are the weights it starts from"
+            f"{averaged:,} steps averaged: {rules.ema_rate**averaged:.0%} of the average is its first weights"
         )
 
 
 def _run(rules: TrainConfig, steps: int) -> Iterator[str]:
     if not rules.random_starts:
-        yield from _in_vain(rules, "random_start_std", "with random_starts 0")
+        yield from _without_effect(rules, "random_start_std", "with random_starts 0")
     if not rules.anchors:
-        yield from _in_vain(rules, "anchor_errors", "with anchors 0")
+        yield from _without_effect(rules, "anchor_errors", "with anchors 0")
     intervals = rules.epochs // rules.eval_interval
     evaluations = max(1, math.ceil(rules.epochs / rules.eval_interval) - rules.min_eval_interval)
     if rules.min_eval_interval and rules.min_eval_interval >= intervals:
@@ -70,36 +70,40 @@ def _run(rules: TrainConfig, steps: int) -> Iterator[str]:
 
 def _model(model: ModelConfig) -> Iterator[str]:
     if model.mixer == "mlp":
-        yield from _in_vain(model, "num_heads rope_theta", "with mixer 'mlp'")
+        yield from _without_effect(model, "num_heads rope_theta", "with mixer 'mlp'")
     elif not model.positions.startswith("rope"):
-        yield from _in_vain(model, "rope_theta", f"with positions {model.positions!r}")
+        yield from _without_effect(model, "rope_theta", f"with positions {model.positions!r}")
     if not model.row_size:
-        yield from _in_vain(model, "puzzle_emb_len", "without puzzle embeddings (puzzle_emb_ndim 0)")
+        yield from _without_effect(model, "puzzle_emb_len", "without puzzle embeddings (puzzle_emb_ndim 0)")
     if model.L_cycles == 1:
-        yield from _in_vain(model, "unroll", "with L_cycles 1")
+        yield from _without_effect(model, "unroll", "with L_cycles 1")
 
 
 def _halting(halting: HaltingConfig) -> Iterator[str]:
     if not halting.act_enabled:
-        yield from _in_vain(halting, "halt_exploration_prob", "with act_enabled false")
+        yield from _without_effect(halting, "halt_exploration_prob", "with act_enabled false")
     elif halting.halt_max_steps == 1:
-        yield from _in_vain(halting, "halt_exploration_prob act_enabled q_continue act_inference", "in a single step")
+        yield from _without_effect(
+            halting, "halt_exploration_prob act_enabled q_continue act_inference", "with halt_max_steps 1"
+        )
 
 
 def _across(config: Config) -> Iterator[str]:
     without = "without puzzle embeddings (model.puzzle_emb_ndim 0)"
     lines = []
     if not config.model.row_size:
-        lines += _in_vain(config.optimizer, "puzzle_emb_lr puzzle_emb_weight_decay", without)
+        lines += _without_effect(config.optimizer, "puzzle_emb_lr puzzle_emb_weight_decay", without)
     if config.optimizer.freeze_weights:
-        lines += _in_vain(config.optimizer, "lr beta1 beta2 weight_decay ema_rate", "with freeze_weights true")
+        lines += _without_effect(config.optimizer, "lr beta1 beta2 weight_decay ema_rate", "with freeze_weights true")
     yield from (f"optimizer.{line}" for line in lines)
     if config.halting.halt_max_steps == 1:
-        yield from (f"loss.{line}" for line in _in_vain(config.loss, "step_decay", "with halting.halt_max_steps 1"))
+        yield from (
+            f"loss.{line}" for line in _without_effect(config.loss, "step_decay", "with halting.halt_max_steps 1")
+        )
 
 
-def _in_vain(section: object, names: str, when: str) -> Iterator[str]:
-    """Yield a line for each key that differs from its default although nothing reads it."""
+def _without_effect(section: object, names: str, when: str) -> Iterator[str]:
+    """Yield a line for each key that differs from its default although the run does not read it."""
     for name in names.split():
         found, default = getattr(section, name), getattr(type(section), name)
         if found != default:

@@ -1,8 +1,8 @@
 """The configuration of an experiment: every key with its meaning, unit, range, default and source. Entry: `Config`.
 
 The defaults are those that all published TRM experiments share; a file in `configs/` holds what differs. A section
-checks itself when it is made. `trm.configuration.reading` reads files; what depends on a recursion, an optimiser, a
-puzzle set or the devices is checked where these are known.
+checks its values when it is created. `trm.configuration.reading` reads files; values that depend on a recursion, an
+optimiser, a puzzle set or the devices are checked where these are known.
 
 Sources are named by their arXiv numbers: 2510.04871 is the paper of TRM, "original" its program.
 """
@@ -35,12 +35,13 @@ class DataConfig:
     """The puzzle sets."""
 
     path: str | tuple[str, ...] = ""
-    """Directory of the puzzle set to train on, with `train/` and `test/`; or a list, whose batches alternate."""
+    """Directory of the puzzle set to train on, with `train/` and `test/`; or a list of directories; batches of the sets
+    alternate."""
     test_path: str | tuple[str, ...] = ""
     """Directory, or list of directories, whose `test/` is evaluated; empty: those of `path`."""
     validation: Count = 0
-    """Groups of the training set that are held back from training; the best weights and the early stop are chosen on
-    them. 0: none, and both are chosen on the test set, as in the original. Not for ARC."""
+    """Number of groups held back from training; they decide the best weights and the early end of a run. 0: none; the
+    test set decides, as in the original. Not for ARC."""
 
     def __post_init__(self):
         check_ranges(self)
@@ -62,20 +63,22 @@ class HaltingConfig:
     """Adaptive computation: how many supervision steps a puzzle gets (arXiv 2510.04871, section 4.6)."""
 
     halt_max_steps: PositiveInt = 16
-    """Supervision steps that a puzzle gets at most, in training and in evaluation."""
+    """Largest number of supervision steps of a puzzle, in training and in evaluation. Source: original."""
     halt_exploration_prob: Probability = 0.1
-    """Probability that a sequence must run at least m steps, m uniform on 2..halt_max_steps, drawn at every step."""
+    """Probability that a sequence must run at least m steps, m uniform on 2..halt_max_steps, drawn at every step.
+    Source: original."""
     q_continue: Literal["unused", "compared", "learned"] = "unused"
-    """When a sequence halts. unused: on q_halt > 0; compared: on q_halt > q_continue; learned: as compared, and
-    q_continue is trained to predict the next step's halting values, which costs a second pass in training."""
+    """Condition on which a sequence halts. unused: q_halt > 0; compared: q_halt > q_continue; learned: as compared, and
+    q_continue is trained to predict the next step's halting values, which costs a second forward pass in training."""
     act_enabled: bool = True
     """Whether sequences may halt before halt_max_steps in training."""
     refill: Literal["slot", "queue"] = "slot"
-    """Which puzzle a slot gets when its own has halted, in training. slot: that of the slot in the step's batch; those
-    for other slots are lost, as in the original. queue: the first in a queue of all training rows, so that none is
-    lost; as fewer are used, `epochs` counts the passes that as many whole batches would make."""
+    """Puzzle that a slot gets when its own has halted, in training. slot: the puzzle at the slot's place in the step's
+    batch; puzzles at the places of slots that go on are skipped, as in the original. queue: the next in a queue of all
+    training rows, so that none is skipped; a step then uses fewer rows, and `epochs` counts passes as if each step used
+    a whole batch."""
     act_inference: bool = False
-    """Whether an evaluation takes the answer at which the halting head would stop, not that of the last step."""
+    """Whether an evaluation takes the answer of the step at which the halting head stops, not that of the last step."""
 
     def __post_init__(self):
         check_ranges(self)
@@ -90,10 +93,10 @@ class LossConfig:
     label_smoothing: BelowOne = 0.0
     """Share of the target that is spread evenly over the vocabulary (arXiv 1512.00567)."""
     halting_weight: NotNegative = 0.5
-    """Weight of the halting head's losses beside the token loss. Source: original."""
+    """Weight of the halting losses relative to the token loss. Source: original."""
     step_decay: Annotated[float, Range(0, 1, "(]")] = 1.0
-    """Factor by which each further supervision step of a sequence weighs less: the t-th weighs `step_decay ** (t - 1)`
-    (arXiv 2511.08653)."""
+    """Decay of the loss over the supervision steps of a sequence: the t-th step weighs `step_decay ** (t - 1)` (arXiv
+    2511.08653)."""
 
     def __post_init__(self):
         check_ranges(self)
@@ -104,13 +107,14 @@ class OptimizerConfig:
     """One optimiser for the network, sign SGD for the puzzle embeddings, one schedule for both, EMA for evaluation."""
 
     type: str = "adam_atan2"
-    """Optimiser of the network's weights. adam_atan2: one for every weight (arXiv 2407.05872); muon: Muon for the
-    matrices of the networks, and AdamW, with lr, beta1, beta2 and weight_decay, for everything else; or your own as
+    """Optimiser of the network's weights. adam_atan2: AdamATan2 for every weight (arXiv 2407.05872); muon: Muon for the
+    matrices of the networks, AdamW with lr, beta1, beta2 and weight_decay for everything else; or your own as
     `package.module:Name`."""
     lr: NotNegative = 1e-4
     """Peak learning rate of the network's weights, at the end of the warm-up. Source: original."""
     lr_min_ratio: NotNegative = 1.0
-    """Learning rate at the last step over its peak; a cosine leads there. 1: constant after the warm-up."""
+    """Ratio of the learning rate at the last step to its peak, reached along a cosine. 1: constant after the
+    warm-up."""
     lr_warmup_steps: Count = 2000
     """Steps in which all learning rates rise linearly from 0 to their peaks. Source: original."""
     beta1: BelowOne = 0.9
@@ -118,7 +122,8 @@ class OptimizerConfig:
     beta2: BelowOne = 0.95
     """Decay of the mean of the squared gradients, per step, of AdamATan2 and AdamW. Source: original."""
     weight_decay: NotNegative = 0.1
-    """Decoupled weight decay of AdamATan2 and AdamW: a step of rate r shrinks the weights by r * weight_decay."""
+    """Decoupled weight decay of AdamATan2 and AdamW: a step with learning rate r multiplies the weights by 1 - r *
+    weight_decay."""
     muon_lr: NotNegative = 0.02
     """Peak learning rate of Muon. Source: arXiv 2601.19085."""
     muon_momentum: BelowOne = 0.6
@@ -126,7 +131,7 @@ class OptimizerConfig:
     muon_weight_decay: NotNegative = 0.005
     """Decoupled weight decay of Muon. Source: arXiv 2601.19085."""
     max_gradient_norm: NotNegative = 0.0
-    """Norm to which a longer gradient of the network's weights is scaled down; 0: never."""
+    """Largest norm of the gradient of the network's weights; a larger gradient is scaled down. 0: no limit."""
     puzzle_emb_lr: NotNegative = 1e-2
     """Peak learning rate of the puzzle-embedding rows: what sign SGD adds to or takes from each number in a step."""
     puzzle_emb_weight_decay: NotNegative = 0.1
@@ -162,8 +167,9 @@ class TrainConfig:
     global_batch_size: PositiveInt = 768
     """Sequences in a step, over all devices. Source: original."""
     random_starts: Probability = 0.0
-    """Share of sequences that training starts from normally distributed latents instead of the initial ones, so that an
-    answer is found from anywhere and a solver may start again elsewhere (arXiv 2605.21488). Evaluation starts none."""
+    """Share of sequences that training starts from normally distributed latents instead of the initial ones, so that
+    the network finds an answer from any start and a solver can start again (arXiv 2605.21488). Evaluation starts from
+    the initial latents."""
     random_start_std: Positive = 1.0
     """Standard deviation of these latents."""
     anchors: Probability = 0.0
@@ -175,25 +181,25 @@ class TrainConfig:
     """Standard deviation of normal noise that training adds to a latent after each pass, with recursion "equilibrium";
     0.01 in arXiv 2605.21488."""
     curriculum: tuple[Stage, ...] = ()
-    """Stages [until, H_cycles, L_cycles] in which training runs other numbers of cycles than the model has, each until
-    that share of all steps (arXiv 2511.08653). Evaluation runs those of the model."""
+    """Stages [until, H_cycles, L_cycles]: until that share of all steps, training makes these numbers of cycles; after
+    the last stage, the model's (arXiv 2511.08653). Evaluation always makes the model's."""
     microbatches: Count = 0
-    """Pieces that each device cuts its share of the batch into, to train in less memory with the same numbers. 0: on a
-    CPU as many as keep a piece in the cache, elsewhere one."""
+    """Pieces that each device cuts its share of the batch into: less memory, the same numbers. 0: on a CPU, as many as
+    make a piece fit into the cache; elsewhere, one."""
     epochs: PositiveInt = 100_000
-    """Passes over the groups (original puzzles) of the set; each pass draws one augmentation of each."""
+    """Passes over the groups (original puzzles) of the set; each pass draws one augmentation of each group."""
     eval_interval: PositiveInt = 10_000
     """Epochs between evaluations."""
     min_eval_interval: Count = 0
     """Evaluation intervals that pass before the first evaluation."""
     checkpoint_interval_steps: Count = 0
-    """Steps between checkpoints besides those at evaluations; 0: none besides."""
+    """Steps between checkpoints, in addition to those at evaluations; 0: no additional ones."""
     checkpoint_interval_minutes: NotNegative = 15.0
-    """Minutes after a checkpoint until the next, if no step or evaluation made one before; 0: none besides these."""
+    """Largest time between checkpoints, in minutes; 0: no limit."""
     keep_checkpoints: PositiveInt = 2
     """Resumable checkpoints kept in the run folder; the best weights are kept apart."""
     best_metric: Literal["exact_accuracy", "accuracy", "lm_loss", "pass@2"] = "exact_accuracy"
-    """Evaluation metric that decides which weights are the best; pass@2 is of ARC alone, with two attempts."""
+    """Evaluation metric that decides which weights are the best; pass@2 is for ARC only, with two attempts."""
     patience: Count = 0
     """Evaluations without a better `best_metric` after which the run ends; 0: never."""
 
@@ -234,5 +240,5 @@ class Config:
     def __post_init__(self):
         if self.optimizer.freeze_weights and not self.model.row_size:
             raise InputError(
-                "optimizer.freeze_weights: found true with model.puzzle_emb_ndim 0, expected something left to train"
+                "optimizer.freeze_weights: found true with model.puzzle_emb_ndim 0, expected puzzle embeddings to train"
             )

@@ -19,7 +19,10 @@ from trm.model.precision import pack, product, rounded_product, unpack
 def rotary_tables(
     positions: int, head_size: int, theta: float
 ) -> tuple[Float[np.ndarray, "position head_size"], Float[np.ndarray, "position head_size"]]:
-    """Return cosines and sines of the rotary position encoding (arXiv 2104.09864), halves paired as in Llama."""
+    """Return cosines and sines of the rotary position encoding (arXiv 2104.09864).
+
+    Number i of a head is paired with number i + head_size / 2, as in Llama.
+    """
     exponents = np.arange(0, head_size, 2, dtype=np.float32) / np.float32(head_size)
     frequencies = np.float32(1) / np.float32(theta) ** exponents
     angles = np.outer(np.arange(positions, dtype=np.float32), frequencies)
@@ -37,7 +40,7 @@ def rotate(
 def rotate_on_grid(
     x: Float[Array, "*batch position head head_size"], theta: float
 ) -> Float[Array, "*batch position head head_size"]:
-    """Rotate one half by the row and the other by the column of a cell on a square board, in float32."""
+    """Rotate one half of each head by the row and the other by the column of a square board's cell, in float32."""
     side = math.isqrt(x.shape[-3])
     tables = rotary_tables(side, x.shape[-1] // 2, theta)
     by_row, by_column = jnp.split(x, 2, axis=-1)
@@ -63,11 +66,11 @@ def attend(
     fused: bool = False,
     plain: bool = False,
 ) -> Float[Array, "*batch position head head_size"]:
-    """Mix the values by `softmax(q k / sqrt(head_size))`, full, not causal; the softmax is in float32.
+    """Return `softmax(q k / sqrt(head_size)) v` over all positions, not causal; the softmax is in float32.
 
-    The derivative computes the weights again instead of storing them: position x position is wide, and cheap to make.
-    `fused`: on an NVIDIA GPU a kernel of cuDNN, for bfloat16, never writes the weights to memory (arXiv 2205.14135);
-    elsewhere nothing changes. `plain`: never fused, with JAX's own derivative, which has a forward mode.
+    The backward pass recomputes the attention weights, which are large (position x position) and cheap. `fused`: on an
+    NVIDIA GPU, use the kernel of cuDNN for bfloat16, which does not write the weights to memory (arXiv 2205.14135); no
+    effect on other devices. `plain`: never fused, with JAX's own derivative, which supports forward mode.
     """
     if plain:
         return _mix(q, k, v)
@@ -101,7 +104,7 @@ _attend.defvjp(_attend_forward, _attend_backward)
 def attention_weights(
     q: Float[Array, "*batch query head head_size"], k: Float[Array, "*batch key head head_size"]
 ) -> Float[Array, "*batch head query key"]:
-    """Return how much each position takes of each other, in float32; the sum over the keys is 1."""
+    """Return the attention weights `softmax(q k / sqrt(head_size))` in float32; their sum over the keys is 1."""
     scores = product("...qhd,...khd->...hqk", q, k)
     return jax.nn.softmax(scores * q.shape[-1] ** -0.5, axis=-1)
 
@@ -138,7 +141,7 @@ def has_cudnn() -> bool:
 
 def _cudnn(q: Array, k: Array, v: Array) -> Array:
     length = q.shape[-3]
-    # JAX refuses the derivative at odd lengths, as if there were a bias.
+    # JAX rejects the derivative at odd lengths, a limit that it needs for a bias only.
     padding = ((0, 0), (0, length % 2), (0, 0), (0, 0))
     padded = [jnp.pad(x.reshape(-1, *x.shape[-3:]), padding) for x in (q, k, v)]
     lengths = jnp.full(len(padded[0]), length) if length % 2 else None
@@ -149,5 +152,5 @@ def _cudnn(q: Array, k: Array, v: Array) -> Array:
 
 
 def _cudnn_derivative(q: Array, k: Array, v: Array, cotangent: Array) -> tuple[Array, Array, Array]:
-    # The forward kernel runs again: its residuals have no counterpart on other platforms.
+    # The forward kernel runs again: other platforms have no residuals like its own.
     return jax.vjp(_cudnn, q, k, v)[1](cotangent)

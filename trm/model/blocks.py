@@ -1,4 +1,4 @@
-"""Blocks of layers, and the network of a few blocks. Entry: `Network`."""
+"""Blocks of layers, and networks, which are stacks of blocks. Entry: `Network`."""
 
 import equinox as eqx
 import jax
@@ -29,7 +29,7 @@ class MLPMixer(eqx.Module):
 
 
 class Block(eqx.Module):
-    """Post-norm block: mix positions, couple the digits where the state has them, then a SwiGLU at each position."""
+    """Post-norm block: mixing of positions, coupling of digits (state "digits" only), SwiGLU at each position."""
 
     mixer: AttentionMixer | MLPMixer
     coupling: Coupling | None
@@ -44,11 +44,11 @@ class Block(eqx.Module):
 
 
 class Network(eqx.Module):
-    """A few blocks, one after another."""
+    """A stack of blocks."""
 
     blocks: tuple[Block, ...]
     remat: bool = eqx.field(static=True)
-    """Whether the backward pass computes the blocks again instead of keeping their intermediate results."""
+    """Whether the backward pass recomputes the blocks instead of storing their intermediate results."""
 
     def __call__(self, h: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch position hidden"]:
         return (jax.checkpoint(_run_blocks) if self.remat else _run_blocks)(self.blocks, h)

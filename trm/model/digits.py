@@ -1,8 +1,8 @@
 """The state "digits": one state for each digit of a board, all weights shared by the digits.
 
-Nothing tells the digits apart, so a network that has learned one labelling of a puzzle has learned all of them: a
-relabelling of the digits permutes the latents and the logits. Token 0 is padding, token 1 a blank, the others are
-digits. Entry: `roles_of`, `Coupling`, `token_logits`.
+The network is equivariant under permutations of the digits: relabelling the digits permutes the latents and the logits,
+so a network that has learned one labelling of a puzzle has learned all of them. Token 0 is padding, token 1 a blank,
+the others are digits. Entry: `roles_of`, `Coupling`, `token_logits`.
 """
 
 from types import MappingProxyType
@@ -20,13 +20,13 @@ BLANK = 1
 """Token of a blank cell; the digits follow it."""
 FIRST_DIGIT = BLANK + 1
 ROLES = 3
-"""What a cell is to a digit: blank, given as this digit, or given as another."""
+"""Number of roles of a cell for a digit: blank, given as this digit, given as another."""
 IMPOSSIBLE = -1e9
-"""Logit of padding and of a blank, which no answer has; finite, and a number that bfloat16 has room for."""
+"""Logit of padding and of a blank, which no answer contains; finite, in bfloat16 too."""
 
 
 def roles_of(tokens: Int[Array, "*batch seq_len"], digits: int) -> Int[Array, "*batch digit seq_len"]:
-    """Return what each cell is to each digit: 0 blank or padding, 1 given as this digit, 2 given as another."""
+    """Return the role of each cell for each digit: 0 blank or padding, 1 given as this digit, 2 given as another."""
     own = jnp.expand_dims(jnp.arange(FIRST_DIGIT, FIRST_DIGIT + digits), (*range(tokens.ndim - 1), -1))
     given = jnp.broadcast_to(tokens[..., None, :], (*tokens.shape[:-1], digits, tokens.shape[-1]))
     return jnp.where(given <= BLANK, 0, jnp.where(given == own, 1, 2))
@@ -35,13 +35,13 @@ def roles_of(tokens: Int[Array, "*batch seq_len"], digits: int) -> Int[Array, "*
 def token_logits(
     scores: Float[Array, "*batch digit seq_len"],
 ) -> Float[Array, "*batch seq_len vocab"]:
-    """Turn the score of each digit at each cell into logits of all tokens."""
+    """Return logits of all tokens from the score of each digit at each cell; padding and blank get `IMPOSSIBLE`."""
     by_cell = scores.swapaxes(-1, -2)
     return jnp.pad(by_cell, [(0, 0)] * (by_cell.ndim - 1) + [(FIRST_DIGIT, 0)], constant_values=IMPOSSIBLE)
 
 
 class Coupling(Layer):
-    """Lets each digit read the others at its cell: `rms(h + mean of the others @ read)`."""
+    """Couples the digits of a cell: `rms(h + mean of the others @ read)`."""
 
     matrices = MappingProxyType({"read": 1})
     read: Float[Array, "hidden hidden"]
@@ -76,5 +76,8 @@ def pool(h: Float[Array, "*batch digit position hidden"]) -> Float[Array, "*batc
 def one_hot_roles(
     tokens: Int[Array, "*batch seq_len"], digits: int, dtype: jnp.dtype
 ) -> Float[Array, "*batch digit seq_len role"]:
-    """Return the roles as vectors: a look-up is then a product, whose gradient is no scatter of many rows to three."""
+    """Return the roles as one-hot vectors.
+
+    An embedding is then a matrix product, whose gradient needs no scatter of many rows into three.
+    """
     return jax.nn.one_hot(roles_of(tokens, digits), ROLES, dtype=dtype)

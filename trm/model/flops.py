@@ -1,9 +1,8 @@
 """FLOPs of network passes, supervision steps and training steps, from the configuration.
 
-Entry: `training_step_flops`, `supervision_step_flops`, `network_flops`; `network_passes`. Counted are matrix products,
-two FLOPs for each multiply-add. Norms, activations, rotations and look-ups of embeddings are left out, and so are
-products that a recursion makes outside its networks. What a backward pass computes a second time to save memory is not
-counted: a backward pass is two forward passes.
+Entry: `training_step_flops`, `supervision_step_flops`, `network_flops`; `network_passes`. A multiply-add of a matrix
+product counts as two FLOPs, a backward pass as two forward passes. Not counted: norms, activations, rotations,
+embedding look-ups, products of a recursion outside its networks, and what a backward pass recomputes to save memory.
 """
 
 from trm.configuration.schema import Config, ModelConfig
@@ -15,7 +14,7 @@ from trm.model.recursions import RECURSIONS
 def training_step_flops(config: Config, vocab_size: int, seq_len: int, batch: int = 1) -> int:
     """Count the FLOPs of a training step on `batch` sequences, forward and backward."""
     model, halting = config.model, config.halting
-    # The target of q_continue is the output of the heads one step later.
+    # The target of a learned q_continue takes a second forward pass.
     steps = 2 if halting.q_continue == "learned" and halting.halt_max_steps > 1 else 1
     forward = steps * supervision_step_flops(model, vocab_size, seq_len)
     passes = RECURSIONS[model.recursion].passes(model)

@@ -1,8 +1,8 @@
 """Layers: SwiGLU and attention, on arrays (*batch, position, hidden) in the compute dtype.
 
-Weights are float32, drawn from a truncated normal, and stored so that the gradient of each is a product whose
-transposed operand lies ready in memory; `trm.original.state_dict` maps them to the original's (out, in).
-Each function takes `plain`: with JAX's own derivative, which has a forward mode, in place of ours.
+Weights are float32, drawn from a truncated normal, and stored in the orientation in which the product for their
+gradient needs no transposed copy; `trm.original.state_dict` maps them to the original's (out, in). `plain` selects
+JAX's own derivative, which supports forward mode, instead of ours.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,7 +37,8 @@ class Layer(eqx.Module):
 
 
 def fan_out_over_fan_in(tree: PyTree) -> PyTree:
-    """Replace each matrix that a layer of a tree declares by its outputs per input, and every other array by None."""
+    """Replace each matrix that a layer of a tree declares by its ratio of outputs to inputs, every other array by
+    None."""
     declared = {}
     for layer in _layers(tree):
         for name, axis in layer.matrices.items():
@@ -47,7 +48,7 @@ def fan_out_over_fan_in(tree: PyTree) -> PyTree:
 
 
 def _layers(tree: PyTree) -> Iterator[Layer]:
-    """Find the layers of a tree, also those within layers."""
+    """Yield the layers of a tree, those within layers included."""
     for node in jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, Layer)):
         if isinstance(node, Layer):
             yield node
@@ -97,7 +98,7 @@ class SwiGLU(Layer):
 
     def __call__(self, x: Float[Array, "*batch position width"]) -> Float[Array, "*batch position width"]:
         if x.ndim > 3:
-            # With an axis of digits. A CPU multiplies two wide matrices faster than many narrow ones.
+            # The state "digits" adds an axis. A CPU multiplies two wide matrices faster than many narrow ones.
             return self._gate(x.reshape(-1, x.shape[-1])).reshape(x.shape)
         return self._gate(x)
 
@@ -150,7 +151,7 @@ _swiglu.defvjp(_swiglu_forward, _swiglu_backward)
 
 
 def _gate_and_up(x: Array, gate_up: Array) -> tuple[Array, Array]:
-    # Two products, not one whose wide result is cut: cutting and joining would write and read it once more.
+    # Two products, not one that is split: the split, and joining the gradients, would copy the wide result.
     gate, up = (rounded_product("...i,io->...o", x, weight) for weight in jnp.split(gate_up, 2, axis=-1))
     return gate, up
 
@@ -178,11 +179,11 @@ class Attention(Layer):
     out: Float[Array, "heads hidden"]
     num_heads: int = eqx.field(static=True)
     rope_theta: float | None = eqx.field(static=True)
-    """Base of the rotary position encoding; None: no positions."""
+    """Base of the rotary position encoding; None: no rotation."""
     on_grid: bool = eqx.field(static=True)
-    """Whether positions are the cells of a square board, and rotations tell their rows and columns."""
+    """Whether positions are the cells of a square board, and rotations encode row and column."""
     fused: bool = eqx.field(static=True)
-    """Whether a GPU's own kernel is used where there is one."""
+    """Whether an NVIDIA GPU runs the fused kernel of cuDNN."""
     plain: bool = eqx.field(static=True)
     """Whether its derivative is JAX's own."""
 
@@ -214,12 +215,12 @@ class Attention(Layer):
         return linear(mixed, self.out, rounded=True, plain=self.plain)
 
     def weights(self, x: Float[Array, "*batch position hidden"]) -> Float[Array, "*batch head query key"]:
-        """Return how much each position takes of each other. For looking at: a call does not store them."""
+        """Return the attention weights, for analysis; a call of the layer does not store them."""
         q, k, _ = self._project(x)
         return attention_weights(q, k)
 
     def _project(self, x: Float[Array, "*batch position hidden"]) -> tuple[Array, Array, Array]:
-        """Return queries, keys and values, (*batch, position, head, head_size), with their positions turned in."""
+        """Return queries, keys and values, (*batch, position, head, head_size), rotated by their positions."""
         qkv = linear(x, self.qkv, rounded=True, plain=self.plain)
         qkv = qkv.reshape(*qkv.shape[:-1], 3, self.num_heads, -1)
         q, k, v = qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :]

@@ -1,4 +1,4 @@
-"""RMS norm without a gain, computed in float32, with a derivative of its own. Entry: `rms_norm`, `add_and_norm`."""
+"""RMS norm without a gain, computed in float32, with a custom derivative. Entry: `rms_norm`, `add_and_norm`."""
 
 from functools import partial
 from typing import Any
@@ -33,7 +33,7 @@ def _rms_norm(x: Array, eps: float, dtype: np.dtype) -> Array:
 def _rms_norm_forward(x: Array, eps: float, dtype: np.dtype) -> tuple[Array, Any]:
     scale = _scale(x, eps)
     y = (x * scale).astype(dtype)
-    # The result is the next layer's input and kept for it anyway: nothing wide has to be stored for this derivative.
+    # The next layer stores the result as its input anyway: this derivative stores no further wide array.
     return y, pack((y, scale))
 
 

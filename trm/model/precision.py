@@ -2,8 +2,8 @@
 
 Entry: `linear`, `product`, `rounded_product`, `cast_once`. Parameters are float32. Each is cast to the compute dtype at
 use, as in the original. A recursion uses the same weight many times, so `cast_once` makes the copies before it starts.
-The gradient must not become a sum of bfloat16 numbers by that: a `Cast` carries the parameter beside its copy, and the
-derivative of the product returns the gradient to the parameter, in float32.
+Gradients must still be summed in float32: a `Cast` holds the parameter beside its copy, and the derivative of the
+product passes the gradient to the parameter in float32.
 """
 
 import math
@@ -48,7 +48,7 @@ def plain_cast(weight: Weight, dtype: DTypeLike) -> Float[Array, "..."]:
 def product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
     """Einstein sum of two arrays of the compute dtype with a float32 result.
 
-    float32 operands are multiplied as float32, never as TF32: a configuration that says float32 wants its digits.
+    float32 operands are multiplied as float32, never as TF32, which has fewer digits than the configuration promises.
     """
 
     def multiply(a: Array, b: Array) -> Array:
@@ -59,7 +59,7 @@ def product(subscripts: str, a: Array, b: Array) -> Float[Array, "..."]:
         return multiply(a.astype(jnp.float32), b.astype(jnp.float32))
 
     if a.dtype == jnp.bfloat16 and math.prod(a.shape[:-2]) == 1:
-        # Without a batch the CPU compiler of jaxlib 0.11 may choose a kernel for bfloat16 that it does not have.
+        # Without a batch axis the CPU compiler of jaxlib 0.11 may choose a bfloat16 kernel that does not exist.
         return jax.lax.platform_dependent(a, b, cpu=widen, default=multiply)
     return multiply(a, b)
 
@@ -84,7 +84,7 @@ def linear(
 ) -> Float[Array, "*batch out"]:
     """Multiply in the dtype of `x` with a weight stored as (in, out); the result is float32, or rounded to that dtype.
 
-    `plain`: with JAX's own derivative, which has a forward mode.
+    `plain` selects JAX's own derivative, which supports forward mode.
     """
     if plain:
         return _multiply(x, plain_cast(weight, x.dtype), rounded)
@@ -120,10 +120,10 @@ _linear.defvjp(_linear_forward, _linear_backward)
 
 
 def pack(activations: T) -> T:
-    """Turn bfloat16 activations into their bits, to be kept for the backward pass; `unpack` undoes it.
+    """Reinterpret bfloat16 activations as uint16, to be stored for the backward pass. Inverse: `unpack`.
 
-    A backward scan reads what was kept one iteration at a time. XLA's CPU compiler first converts the bfloat16 numbers
-    of all iterations to float32; bits it leaves alone. On a GPU nothing changes.
+    A backward scan reads the stored arrays of one iteration at a time. XLA's CPU compiler would first convert the
+    bfloat16 numbers of all iterations to float32; it leaves integers as they are. On a GPU nothing changes.
     """
     return jax.tree.map(
         lambda x: jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x, activations
@@ -131,12 +131,12 @@ def pack(activations: T) -> T:
 
 
 def unpack(packed: T) -> T:
-    """Turn the bits that `pack` returned into activations again."""
+    """Reinterpret the result of `pack` as bfloat16."""
     return jax.tree.map(lambda x: jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x, packed)
 
 
 def weight_gradient(a: Float[Array, "*batch position m"], b: Float[Array, "*batch position n"]) -> Float[Array, "m n"]:
     """Sum the outer products of a and b over everything but the last axis."""
-    # Not over one flattened axis: for two axes XLA has a CPU kernel, twice as fast; on a GPU it merges them itself.
+    # The axes are not flattened: XLA's CPU kernel for two axes is twice as fast, and on a GPU XLA merges them itself.
     summed = "abcdefgh"[: a.ndim - 1]
     return product(f"{summed}m,{summed}n->mn", a, b)

@@ -1,7 +1,7 @@
 """The whole model: embeddings, the recursion, and the heads. Entry: `Reasoner`.
 
-The table of puzzle embeddings is not part of it: the table can have a million rows, of which a step uses a few hundred.
-A caller looks the rows up and passes them in.
+The puzzle table is not part of the model: the table can have a million rows, of which a step uses a few hundred. The
+caller looks the rows up and passes them in.
 """
 
 import math
@@ -22,13 +22,14 @@ from trm.model.recursions import RECURSIONS, Latents, Recursion, check_model
 
 
 class QHead(eqx.Module):
-    """Computes (q_halt, q_continue) from one vector: a position of the answer, or the mean of all."""
+    """Computes (q_halt, q_continue) from one vector: the answer latent's first position, or its mean (state
+    "digits")."""
 
     weight: Float[Array, "hidden 2"]
     bias: Float[Array, " 2"]
 
     def __init__(self, hidden_size: int):
-        # Almost never halt at first: training begins with the puzzle, not with halting.
+        # This bias makes halting rare at first: training begins with the puzzle, not with halting.
         self.weight = jnp.zeros((hidden_size, 2))
         self.bias = jnp.full((2,), -5.0, jnp.float32)
 
@@ -55,10 +56,10 @@ class Reasoner(eqx.Module):
     """Embeddings, recursion and heads."""
 
     embed_tokens: Float[Array, "token_or_role hidden"]
-    """Of each token; with the state "digits", of what a cell is to a digit."""
+    """Embedding of each token; with the state "digits", of each role of a cell for a digit."""
     embed_positions: Float[Array, "position hidden"] | None
     register: Float[Array, " hidden"] | None
-    """A learned vector before the tokens, in place of a puzzle embedding."""
+    """A learned vector before the tokens, instead of a puzzle embedding."""
     recursion: Recursion
     lm_head: Float[Array, "hidden logits"]
     """One column for each token; with the state "digits", one for the digit whose state it reads."""
@@ -70,7 +71,7 @@ class Reasoner(eqx.Module):
     """Whether all derivatives are JAX's own, and pass through the latents that a step returns."""
 
     def __init__(self, config: ModelConfig, vocab_size: int, seq_len: int, *, key: PRNGKeyArray):
-        """Draw the weights; raise InputError where the recursion cannot do what the configuration says."""
+        """Draw the weights; raise InputError where the configuration does not fit the recursion or the puzzles."""
         check_model(config)
         tokens_key, positions_key, recursion_key, head_key = jax.random.split(key, 4)
         hidden_size = config.hidden_size
@@ -100,8 +101,8 @@ class Reasoner(eqx.Module):
     ) -> tuple[Latents, Outputs]:
         """Run one supervision step on puzzles, their embedding rows and their latents.
 
-        Gradients reach the weights and `rows` through the last H cycles; the latents that are returned carry none,
-        except with `plain_derivatives`.
+        Gradients reach the weights and `rows` through the last H cycles; the returned latents carry none, except with
+        `plain_derivatives`.
         """
         z = self.recursion(self.embed(inputs, rows), z)
         return z if self.plain_derivatives else jax.lax.stop_gradient(z), self.read(z)
@@ -130,8 +131,8 @@ class Reasoner(eqx.Module):
     ) -> Float[Array, "... position hidden"]:
         """Embed tokens behind the prefix, add positions, scale by sqrt(hidden).
 
-        The prefix is the register, or the puzzle's row, cut into vectors. With the state "digits" there is none, and
-        each digit has its own view of the tokens.
+        The prefix is the register, or the puzzle's row, cut into vectors. With the state "digits" there is no prefix,
+        and each digit embeds the roles that the cells have for it.
         """
         hidden_size = self.embed_tokens.shape[-1]
         if self.digits:
@@ -152,24 +153,24 @@ class Reasoner(eqx.Module):
         return x * math.sqrt(hidden_size)
 
     def initial_latents(self, tokens_shape: tuple[int, ...]) -> Latents:
-        """Return the latents that puzzles of tokens (*batch, seq_len) start from."""
+        """Return the initial latents of puzzles whose tokens have the shape (*batch, seq_len)."""
         *batch, seq_len = tokens_shape
         places = (*batch, *[self.digits] * bool(self.digits), seq_len + self.prefix_len)
         return jax.tree.map(lambda vector: jnp.broadcast_to(vector, (*places, *vector.shape)), self.recursion.initial)
 
 
 def trainable(model: Reasoner) -> Reasoner:
-    """Mark with True what is trained, averaged and decayed: everything but the initial latents. For `eqx.partition`."""
+    """Return a mask of what is trained, averaged and decayed: all but the initial latents. For `eqx.partition`."""
     every = jax.tree.map(lambda _: True, model)
     none = jax.tree.map(lambda _: False, model.recursion.initial)
     return eqx.tree_at(lambda tree: tree.recursion.initial, every, none)
 
 
 def reconfigure(model: Reasoner, config: ModelConfig, vocab_size: int | None = None) -> Reasoner:
-    """Return the same weights as a model of another configuration, which differs in no shape.
+    """Return the same weights as a model of another configuration with the same shapes.
 
     For other cycles, `plain_derivatives`, `remat` and the like. With the state "digits" no weight depends on the number
-    of digits, and with attention none on the number of cells: another `vocab_size` is then that of other boards.
+    of digits, and with attention none on the number of cells: `vocab_size` may then be that of boards of another size.
     """
     vocab_size = model.vocab_size if vocab_size is None else vocab_size
     # No static field depends on the number of positions.
@@ -178,7 +179,7 @@ def reconfigure(model: Reasoner, config: ModelConfig, vocab_size: int | None = N
 
 
 def count_parameters(model: Reasoner) -> int:
-    """Count the trained numbers, without the puzzle table."""
+    """Count the trained parameters, without the puzzle table."""
     return sum(leaf.size for leaf in jax.tree.leaves(eqx.filter(model, trainable(model))))
 
 

@@ -1,4 +1,4 @@
-"""Weights: a trained network with the embeddings of the puzzles it was trained on."""
+"""Weights: the trained network and the puzzle table."""
 
 import equinox as eqx
 import jax
@@ -19,7 +19,7 @@ class Weights(eqx.Module):
 
 
 def abstract_weights(config: ModelConfig, vocab_size: int, seq_len: int, identifiers: int) -> Weights:
-    """Return the shapes and dtypes of weights, without making any."""
+    """Return the shapes and dtypes of weights, without computing any."""
 
     def make() -> Weights:
         model = Reasoner(config, vocab_size, seq_len, key=jax.random.key(0))

@@ -4,11 +4,11 @@ import os
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether a process of this machine is alive; when in doubt, it is."""
+    """Return whether a process of this machine is alive; True where the system does not say."""
     if os.name == "nt":
         import ctypes
 
-        # Signal 0 would end it there.
+        # On Windows `os.kill(pid, 0)` would end the process.
         query, still_active = 0x1000, 259
         kernel, code = ctypes.windll.kernel32, ctypes.c_ulong()  # pyright: ignore[reportAttributeAccessIssue]
         handle = kernel.OpenProcess(query, False, pid)
@@ -22,6 +22,6 @@ def is_alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except (PermissionError, OverflowError):
-        # Of another user; or no number of a process, and then nothing is known.
+        # The process belongs to another user, or the number is too large for a process and the system says nothing.
         return True
     return True

@@ -13,7 +13,7 @@ from trm.errors import InputError
 from trm.storage.hub import SCHEME, local_path
 
 ENDING = ".safetensors"
-"""Ending of the name of a file of weights."""
+"""Suffix of weight files."""
 
 
 def config_names() -> list[str]:
@@ -29,10 +29,10 @@ def weights_names() -> list[str]:
 def config_path(name: str | Path, folder: str | Path = "") -> Path:
     """Return the path of a configuration: a TOML file, a run folder's, or a bundled one by name.
 
-    `folder` is where a relative path starts; empty: the current folder. Raises InputError for a name of none.
+    `folder` is where a relative path starts; empty: the current folder. Raises InputError when `name` is none of these.
     """
     path, name = os.path.join(folder, name), str(name)
-    # For a path that is too long for the system, os.path answers no; Path's methods raise.
+    # os.path returns False for a path that is too long for the system; the methods of Path raise.
     if os.path.isfile(os.path.join(path, "config.toml")):
         return Path(path) / "config.toml"
     if os.path.isfile(path):
@@ -48,17 +48,20 @@ def bundled_name(path: str | Path) -> str | None:
 
 
 def weights_path(name: str) -> Path:
-    """Return the path of weights: a file, one on the hub, which is downloaded first, or bundled ones by name."""
+    """Return the path of weights: a file, an hf:// address, which is downloaded, or bundled weights by name.
+
+    Raises InputError for an unknown name and when the download fails.
+    """
     if name in weights_names() and not os.path.isfile(name):
         return _weights() / f"{name}{ENDING}"
-    # The reader of the file says more of what is wrong with a path.
+    # The reader of the file reports a missing one, with a better reason.
     if name.startswith(SCHEME) or "/" in name or "." in name or os.path.exists(name):
         return local_path(name)
     raise _unknown(name, "weights", f"a file {ENDING}", weights_names())
 
 
 def _configs() -> Path:
-    """Return the folder of the bundled configurations: installed, or of a checkout that is not."""
+    """Return the folder of the bundled configurations: in the installed package, or in a checkout."""
     try:
         return Path(str(files("trm.configs")))
     except ModuleNotFoundError:

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all.
+"""Atomic writes: files and folders that appear whole or not at all.
 
-Entry: `atomic_write`, `atomic_folder`; `check_writable` and `check_new_folder` to find out before hours of work;
-`remove_leftovers` after a crash.
+Entry: `atomic_write`, `atomic_folder`; `check_writable` and `check_new_folder` find a path that cannot be written
+before hours of work; `remove_leftovers` cleans up after a crash.
 """
 
 import errno
@@ -20,8 +20,8 @@ from trm.storage.alive import is_alive
 def atomic_write(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move what was written there into place when the block succeeds.
 
-    A crash at any moment leaves the old file or the new one, never a part. A link stays, and the file it leads to is
-    replaced. Raises InputError when it cannot be written.
+    A crash at any moment leaves the old file or the new one, never a part. A symbolic link stays; its target is
+    replaced. Raises InputError when the file cannot be written.
     """
     check_writable(path)
     path = _named(path)
@@ -34,7 +34,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             os.replace(temporary, path)
             _sync(path.parent)
     finally:
-        # An error above matters more than this one.
+        # An error of the block matters more than one of this removal.
         with suppress(OSError):
             temporary.unlink()
 
@@ -43,9 +43,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path, mark: str, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; move it into place when the block succeeds.
 
-    A crash leaves the old folder or the new one; between two renames the old one may be left under a hidden name, from
-    which the next call restores it. Raises InputError when the folder cannot be written, and when `path` exists and is
-    not empty, unless `overwrite` is set and the folder holds a file named `mark`, which marks its kind.
+    A crash leaves the old folder or the new one. After a crash between the two renames the old folder has a hidden
+    name, and the next call restores it. Raises InputError when the folder cannot be written, and when `path` exists and
+    is not empty, unless `overwrite` is set and the folder holds a file named `mark`, which shows its kind.
     """
     _recover(_named(path))
     check_new_folder(path, mark, overwrite)
@@ -75,7 +75,7 @@ def atomic_folder(path: str | Path, mark: str, overwrite: bool = False) -> Itera
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[None]:
-    """Turn an error of the system into an InputError that names the path."""
+    """Turn an OSError into an InputError that names the path."""
     try:
         yield
     except OSError as error:
@@ -86,7 +86,7 @@ def check_writable(path: str | Path) -> None:
     """Raise InputError when a file could not be written, before hours of work on its contents."""
     path = _named(path)
     if path.exists() and not path.is_file():
-        raise InputError(f"{path}: cannot write: found something that is no file, expected a file")
+        raise InputError(f"{path}: cannot write: found a folder or a device, expected a file")
     _check_folder_of(path)
 
 
@@ -106,11 +106,11 @@ def check_new_folder(path: str | Path, mark: str, overwrite: bool) -> None:
 def _check_folder_of(path: Path) -> None:
     folder = next(folder for folder in path.absolute().parents if folder.exists())
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
-        raise InputError(f"{path}: cannot write: {folder} is no folder that may be written to")
+        raise InputError(f"{path}: cannot write: {folder} is not a writable folder")
 
 
 def _named(path: str | Path) -> Path:
-    """Return the path that is written to: for a link, the path it leads to."""
+    """Return the path that is written to: for a symbolic link, its target."""
     path = Path(path)
     if path.name in ("", ".."):
         raise InputError(f"{path}: found no name, expected the path of a file or folder to write")
@@ -151,7 +151,7 @@ def _remove(path: Path) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Have the system write a file or folder to the disk."""
+    """Flush a file or folder to the disk."""
     is_folder = path.is_dir()
     if is_folder and os.name == "nt":
         return  # Windows does not open folders.

@@ -12,9 +12,9 @@ from typing import Any, Literal, NamedTuple
 from trm.errors import InputError
 
 SCHEME = "hf://"
-"""Beginning of the name of a file of a model on the hub: hf://OWNER/REPOSITORY/FILE."""
+"""Scheme of the address of a file on the hub: hf://OWNER/REPOSITORY/FILE."""
 ADDRESS = f"{SCHEME}OWNER/REPOSITORY/FILE or {SCHEME}OWNER/REPOSITORY@REVISION/FILE"
-"""What an address looks like, for messages."""
+"""Forms of an address, for messages."""
 
 
 class _Repository(NamedTuple):
@@ -27,7 +27,7 @@ class _Repository(NamedTuple):
 def download(repository: str, name: str, kind: Literal["dataset", "model"] = "dataset") -> Path:
     """Download a file of a repository, or find it in the local cache; return its path.
 
-    Raises InputError, naming repository and file, when it cannot be had.
+    Raises InputError, naming repository and file, when the download fails.
     """
     package = _import_package()
     found = _at_revision(repository)
@@ -41,14 +41,20 @@ def download(repository: str, name: str, kind: Literal["dataset", "model"] = "da
 
 
 def local_path(name: str | Path) -> Path:
-    """Return the path of a file; one named as hf://OWNER/REPOSITORY/FILE is downloaded first."""
+    """Return the local path of a file; the file of an hf:// address is downloaded first.
+
+    Raises InputError for a malformed address and when the download fails.
+    """
     if not str(name).startswith(SCHEME):
         return Path(name)
     return download(*_split(str(name)), "model")
 
 
 def path_beside(name: str | Path, beside: str) -> Path | None:
-    """Return the path of a file in the folder of another, which may be on the hub; None when there is none."""
+    """Return the local path of the file `beside` in the folder of the file `name`; None when there is none.
+
+    `name` may be an hf:// address. Raises InputError when the hub does not answer.
+    """
     if not str(name).startswith(SCHEME):
         path = Path(name).parent / beside
         return path if path.is_file() else None
@@ -66,7 +72,7 @@ def path_beside(name: str | Path, beside: str) -> Path | None:
 def upload(repository: str, files: Mapping[str, bytes | Path], message: str, private: bool = False) -> str:
     """Put files into the main branch of a model repository in one commit; return the commit's address.
 
-    A repository that does not exist is made. Raises InputError when the hub refuses.
+    A repository that does not exist is created. Raises InputError when the hub refuses.
     """
     package = _import_package()
     try:
@@ -115,5 +121,5 @@ def _import_package() -> Any:
 
 def _first_line(error: BaseException) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    # Why an upload failed stands in the cause alone.
+    # Only the cause of this error says why an upload failed.
     return f"{line} {_first_line(error.__cause__)}" if isinstance(error, RuntimeError) and error.__cause__ else line

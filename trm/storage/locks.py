@@ -1,8 +1,8 @@
 """Locks: one process at a time works in a folder.
 
-The lock is a file `.lock` in the folder with host, process and time of the owner, held with the system's `flock`. The
-system gives it up when the owner ends, however it ends, so that a crash leaves no lock behind on the same host. Some
-network file systems keep `flock` to one host, or have none; then the text in the file decides.
+The lock is the file `.lock` in the folder, locked with `flock`; its text names the owner: host, process, time. The
+system releases the lock when the owner ends, so a crash leaves no lock on the same host. Some network file systems
+limit `flock` to one host or do not have it; there the text of the file decides.
 
 Entry: `FolderLock`; it raises `Locked`.
 """
@@ -30,13 +30,14 @@ NAME = ".lock"
 
 
 class Locked(InputError):
-    """Another process has the folder."""
+    """The folder is locked by another process."""
 
 
 class FolderLock:
-    """A folder that belongs to this process inside a `with` block. The folder is made if it does not exist.
+    """The lock of a folder, held inside a `with` block. The folder is created if it does not exist.
 
-    Raises Locked, naming the owner, when another process has the folder, and InputError when it cannot be written to.
+    Raises Locked, naming the owner, when another process holds the lock, and InputError when the folder cannot be
+    written to.
     """
 
     def __init__(self, folder: str | Path):
@@ -56,13 +57,14 @@ class FolderLock:
         if self._descriptor is None:
             return
         descriptor, self._descriptor = self._descriptor, None
-        # A folder that went, or may no longer be written to, keeps the file; the system gives up the lock all the same.
+        # The folder may be gone or read-only; then the file stays, and the system releases the lock all the same.
         with suppress(OSError):
             in_place = self._is_in_place(descriptor)
             if os.name == "nt":
-                # Windows removes no open file.
+                # Windows cannot remove an open file.
                 os.close(descriptor)
-            # Elsewhere removed while it is held, or another process could lock a file that is about to go.
+            # Elsewhere the file is removed while the lock is held, or another process could lock a file about to
+            # vanish.
             if in_place:
                 self._path.unlink(missing_ok=True)
             if in_place and self._made_folder and not any(self._path.parent.iterdir()):
@@ -71,7 +73,7 @@ class FolderLock:
             os.close(descriptor)
 
     def renew(self) -> bool:
-        """Return whether the folder was removed, and take the new one; errors as when it was first taken."""
+        """Lock the folder again if it was removed; return whether it was. Raises as entering the block does."""
         with writing(self._path):
             if self._descriptor is not None and self._is_in_place(self._descriptor):
                 return False
@@ -113,16 +115,16 @@ class FolderLock:
         return True
 
     def _check_owner(self, owner: dict[str, Any], locked: bool) -> None:
-        """Refuse a file whose owner may be alive though we could lock it."""
+        """Raise Locked when the owner may be alive, although this process could lock the file."""
         if not owner:
             return
         if owner.get("host") == socket.gethostname():
-            # The system gave up the lock of a process that ended. Without locks of the system, we ask for the process.
+            # The system releases the lock of a process that ended. Without `flock` the process number decides.
             if locked or not is_alive(int(owner["pid"])):
                 return
             raise Locked(f"{self._path}: {_describe(owner)}, expected no other run there")
         raise Locked(
-            f"{self._path}: {_describe(owner)}, which this host cannot ask for; "
+            f"{self._path}: {_describe(owner)}, which this host cannot check; "
             "if that process has ended, remove the file"
         )
 

@@ -1,6 +1,6 @@
 """Safetensors files: named arrays and text metadata, written whole or not at all.
 
-Entry: `write_safetensors`, `read_safetensors`, and `read_header` for a file's names without its numbers.
+Entry: `write_safetensors`, `read_safetensors`, and `read_header` for names, dtypes and shapes without the numbers.
 """
 
 import json
@@ -21,7 +21,7 @@ _DTYPES: dict[str, np.dtype] = {
     "BF16": np.dtype(ml_dtypes.bfloat16),
     "I32": np.dtype(np.int32),
     "BOOL": np.dtype(bool),
-    # Of other programs.
+    # In files of other programs.
     "F16": np.dtype(np.float16),
     "F64": np.dtype(np.float64),
     "I64": np.dtype(np.int64),
@@ -32,7 +32,7 @@ _DTYPES: dict[str, np.dtype] = {
 
 
 class Header(NamedTuple):
-    """The names in a file, without the numbers."""
+    """The header of a file: everything but the numbers."""
 
     arrays: dict[str, tuple[str, tuple[int, ...]]]
     """Name of the dtype, and shape, of each array."""
@@ -41,13 +41,16 @@ class Header(NamedTuple):
 
 
 def write_safetensors(path: str | Path, arrays: Mapping[str, np.ndarray], text: Mapping[str, str]) -> None:
-    """Write named arrays and text metadata; the file appears whole or not at all."""
+    """Write named arrays and text metadata; the file appears whole or not at all.
+
+    Raises InputError when the file cannot be written.
+    """
     with atomic_write(path) as temporary:
         try:
-            # From the arrays' own memory: a state of gigabytes is not held twice.
+            # The library writes from the arrays' own memory: a state of gigabytes is not held twice.
             safetensors.numpy.save_file(dict(arrays), temporary, metadata=dict(text))
         except safetensors.SafetensorError as error:
-            # The library's own error hides the system's: a full disk.
+            # The library reports an error of the system, such as a full disk, as its own.
             raise InputError(f"{path}: cannot write: {error}") from error
 
 
@@ -72,7 +75,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
         except ValueError as error:  # An empty array may have a shape of any numbers, such as (0, 2^62).
             shape = tuple(tensor["shape"])
             raise InputError(f"{path}: {name}: found shape {shape}, expected one that NumPy can hold") from error
-    # The library gives the text metadata only through an open file; it stands in the header that it has checked.
+    # The library returns text metadata only for an open file. The header, which it has checked, holds it too.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return arrays, header.get("__metadata__", {})
 
@@ -81,7 +84,7 @@ def read_header(path: str | Path) -> Header:
     """Read names, dtypes, shapes and text metadata, and no numbers; errors as by `read_safetensors`."""
     path = Path(path)
     try:
-        # The library's own error for a file that it cannot open has no reason.
+        # The library does not say why it cannot open a file; Python does.
         with path.open("rb"):
             pass
         with safetensors.safe_open(path, "numpy") as file:

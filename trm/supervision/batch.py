@@ -24,7 +24,7 @@ class Batch(eqx.Module):
 def place_batch(batch: HostBatch, mesh: Mesh, spec: PartitionSpec = SPLIT) -> Batch:
     """Put a batch on the devices, split over them unless `spec` says otherwise.
 
-    With several processes each brings its own slice of what is split.
+    With several processes, each passes its own slice of a split array.
     """
     return Batch(*(place_array(array, mesh, spec) for array in batch))
 
@@ -39,8 +39,8 @@ class Window(eqx.Module):
     def assign_rows(self, halted: Bool[Array, " batch"], rows_used: Int[Array, ""]) -> tuple[Batch, Int[Array, ""]]:
         """Assign the next rows of the queue to the halted slots, in order; return them and the new `rows_used`.
 
-        `rows_used` counts the rows of the queue that earlier steps used. The other slots get any row; `Carry.refill`
-        passes it over.
+        `rows_used` counts the rows of the queue that earlier steps used. The other slots get any row, which
+        `Carry.refill` ignores.
         """
         places = rows_used - self.start + jnp.cumsum(halted.astype(jnp.int32)) - 1
         assigned = jax.tree.map(lambda rows: rows.at[places].get(mode="clip"), self.rows)

@@ -1,7 +1,7 @@
 """The carry: the state of every slot between two supervision steps.
 
-A slot holds one sequence until it halts; then the next puzzle takes its place. So a batch mixes sequences at different
-depths, and no slot is ever idle (arXiv 2510.04871, section 2.4).
+A slot holds one sequence until the sequence halts; then the next puzzle takes the slot. A batch therefore mixes
+sequences at different supervision steps, and no slot is idle (arXiv 2510.04871, section 2.4).
 
 Entry: `Carry` with `empty`, `refill` and `advance`.
 """

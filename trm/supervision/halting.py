@@ -1,4 +1,4 @@
-"""Halting: when a sequence stops thinking (adaptive computation time, arXiv 2510.04871, section 2.4).
+"""Halting: when the supervision steps of a sequence end (adaptive computation time, arXiv 2510.04871, section 2.4).
 
 Entry: `wants_to_halt`; in training `draw_min_halt_steps` for exploration, `q_continue_target` for Q-learning.
 """

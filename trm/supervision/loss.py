@@ -19,8 +19,8 @@ from trm.model.reasoner import Outputs
 from trm.puzzles.metadata import IGNORED_LABEL
 
 Metrics = dict[str, Float[Array, "..."]]
-"""Sums over the sequences of a batch: `count` and what it divides (accuracy, exact_accuracy, q_halt_accuracy, steps)
-take only sequences that halted and have a label; the losses take all."""
+"""Sums over the sequences of a batch: `count` and the sums divided by it (accuracy, exact_accuracy, q_halt_accuracy,
+steps) are over sequences that halted and have a label; the losses are over all."""
 
 
 def log_stablemax(logits: Float[Array, "*batch vocab"]) -> Float[Array, "*batch vocab"]:
@@ -45,7 +45,7 @@ LOG_PROBABILITIES: dict[LossType, Callable] = {
     "stablemax_cross_entropy": log_stablemax,
     "softmax_cross_entropy": log_softmax,
 }
-"""Log probabilities of the tokens from logits, by the loss."""
+"""Functions from logits to log probabilities, by loss type."""
 
 
 def token_losses(
@@ -57,7 +57,7 @@ def token_losses(
 ) -> Float[Array, "*batch seq_len"]:
     """Return the cross entropy of every token with its smoothed label; 0 where it is not valid.
 
-    Smoothing is over the tokens that an answer may have.
+    Smoothing is over the tokens that an answer can contain: logits above `IMPOSSIBLE`.
     """
     log_probabilities = LOG_PROBABILITIES[loss_type](logits)
     of_labels = jnp.take_along_axis(log_probabilities, jnp.where(valid, labels, 0)[..., None], axis=-1)[..., 0]
@@ -105,8 +105,8 @@ def loss_and_metrics(
     token right" + that of q_continue against its target, if it has one), all of it x `step_decay ** (steps - 1)`.
     The losses among the metrics are not weighted.
 
-    A sequence without labels is right, and with `padding_counts` it has a loss of q_halt, as in the original. An
-    evaluation leaves it out: else the mean would depend on how far the last batch is padded.
+    A sequence without labels (padding) counts as right. With `padding_counts` it has a q_halt loss, as in the original;
+    an evaluation leaves it out, or the mean would depend on the padding of the last batch.
     """
     valid = labels != IGNORED_LABEL
     per_token = token_losses(outputs.logits, labels, valid, config.type, config.label_smoothing)

@@ -1,7 +1,7 @@
 """Recursions, one class per method, by the names that `model.recursion` takes. Entry: `RECURSIONS`, `check_model`.
 
-A module of this folder is imported, and its classes register themselves, without a list of them anywhere. A class in
-another place is `model.recursion = "package.module:Class"`.
+Every module of this folder is imported and registers its classes; there is no list to edit. A class of another package
+is named `model.recursion = "package.module:Class"`.
 """
 
 import importlib

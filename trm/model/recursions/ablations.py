@@ -1,4 +1,4 @@
-"""Ablations of TRM: one latent instead of two, and the reasoning in six parts (arXiv 2510.04871, section 4.3)."""
+"""Ablations of TRM: one latent instead of two, and six reasoning latents (arXiv 2510.04871, section 4.3)."""
 
 import functools
 from types import MappingProxyType
@@ -12,7 +12,7 @@ from trm.model.recursions.base import RECURSIONS, Hidden, Latent, Latents, OneNe
 
 
 class SingleLatent(Latents):
-    """Answer and reasoning in one."""
+    """One latent for answer and reasoning."""
 
     z_L: Latent
 
@@ -35,7 +35,7 @@ class SingleZ(OneNetwork[SingleLatent]):
 
 
 class SixLatents(Latents):
-    """An answer, and reasoning in six parts."""
+    """An answer latent and six reasoning latents."""
 
     z_H: Latent
     z_L1: Latent

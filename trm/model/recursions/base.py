@@ -1,4 +1,4 @@
-"""What every recursion has: latents, the class `Recursion`, and the parts that recursions are made of.
+"""Recursions: the base class `Recursion`, its latents, and parts to build recursions of.
 
 One call of a recursion is one supervision step: it refines the latents of an embedded puzzle. A variant of the method
 is one class, which declares what it reads of the configuration, which latent is the answer, and how often it passes
@@ -65,7 +65,7 @@ class Recursion(eqx.Module, Generic[Z]):
     settings: eqx.AbstractClassVar[tuple[str, ...]]
     """The keys of `UNUSED_VALUES` that the class reads; the other keys must keep the values given there."""
     largest: ClassVar[Mapping[str, int]] = MappingProxyType({})
-    """The largest value of a key, where there is one."""
+    """Largest allowed value of a key, for keys that have one."""
     answer_latent: eqx.AbstractClassVar[str]
     """The latent that the heads read."""
     reasoning_latents: eqx.AbstractClassVar[tuple[str, ...]]
@@ -88,7 +88,7 @@ class Recursion(eqx.Module, Generic[Z]):
     def every_cycle(self, x: Hidden, z: Z) -> Z:
         """Return the latents after each H cycle of a supervision step, on a first axis; without cycles, after the step.
 
-        For looking at, not for training. The last are those of the call, up to rounding.
+        For analysis, not for training. The last latents equal those of a call up to rounding.
         """
         return jax.tree.map(lambda leaf: leaf[None], self(x, z))
 
@@ -98,7 +98,7 @@ class Recursion(eqx.Module, Generic[Z]):
 
 
 RECURSIONS = Registry[type[Recursion]]("model.recursion", Recursion)
-"""What `model.recursion` stands for."""
+"""Recursion classes by the names that `model.recursion` takes."""
 
 SIZES = ("H_layers", "L_layers", "H_cycles", "L_cycles")
 UNUSED_VALUES: Mapping[str, Any] = MappingProxyType(
@@ -113,14 +113,14 @@ def unused_sizes(name: str) -> dict[str, int]:
 
 
 def check_model(config: ModelConfig) -> None:
-    """Raise InputError, naming the key, where the recursion cannot do what the configuration says."""
+    """Raise InputError, naming the key, where the configuration does not fit its recursion."""
     recursion = RECURSIONS[config.recursion]
     read = recursion.settings
     for key, default in UNUSED_VALUES.items():
         found, largest = getattr(config, key), recursion.largest.get(key, math.inf)
         if key not in read and found != default:
             raise InputError(
-                f"model.{key}: found {found!r}, expected {default!r}: recursion {config.recursion!r} has no use for it"
+                f"model.{key}: found {found!r}, expected {default!r}: recursion {config.recursion!r} does not use it"
             )
         if key in read and type(default) is int and found < 1:
             raise InputError(f"model.{key}: found {found!r}, expected more than 0")
@@ -139,19 +139,19 @@ def check_model(config: ModelConfig) -> None:
 
 
 def draw_initial(latents: type[Z], config: ModelConfig, *, key: PRNGKeyArray) -> Z:
-    """Draw the vectors that latents of a type start from, in the compute dtype."""
+    """Draw one initial vector for each latent of a type, in the compute dtype."""
     dtype = jnp.dtype(resolve_dtype(config.forward_dtype))
     keys = jax.random.split(key, len(dataclasses.fields(latents)))
     return latents(*(truncated_normal(k, (config.hidden_size,), 1.0).astype(dtype) for k in keys))
 
 
 def repeat(update: Callable[[T], T], z: T, times: int, unroll: bool = False) -> T:
-    """Update `times` times, in a scan; unrolled, the compiled program has one update after another and no loop."""
+    """Update `times` times, in a scan; `unroll`: compile one update after another, without a loop."""
     return jax.lax.scan(lambda z, _: (update(z), None), z, length=times, unroll=unroll)[0]
 
 
 def repeat_and_keep(update: Callable[[T], T], z: T, times: int) -> T:
-    """Update `times` times; return what there was after each update, on a first axis."""
+    """Update `times` times; return the values after each update, on a first axis."""
 
     def keep(z: T, _: None) -> tuple[T, T]:
         z = update(z)
@@ -161,7 +161,7 @@ def repeat_and_keep(update: Callable[[T], T], z: T, times: int) -> T:
 
 
 def without_gradient(cycle: Callable[[W, Array, Z], Z], weights: W, x: Hidden, z: Z, times: int) -> Z:
-    """Run `times` cycles of `cycle(weights, x, z)` that no gradient passes."""
+    """Run `cycle(weights, x, z)` `times` times without gradients."""
     if not times:
         return z
     # Freeze what goes in, not what comes out: then nothing of these cycles is kept for the backward pass.
@@ -187,9 +187,9 @@ class OneNetwork(Recursion[Z]):
     H_cycles: int = eqx.field(static=True)
     L_cycles: int = eqx.field(static=True)
     differentiated_cycles: int = eqx.field(static=True)
-    """How many of the H cycles, the last, gradients pass through."""
+    """Number of H cycles, the last ones, that gradients pass through."""
     unroll: bool = eqx.field(static=True)
-    """Whether cycles that are differentiated are unrolled: what they keep for the backward pass is then not stacked."""
+    """Whether differentiated cycles are unrolled; their residuals are then not stacked."""
 
     def __init__(self, config: ModelConfig, make_network: MakeNetwork, *, key: PRNGKeyArray):
         network_key, latents_key = jax.random.split(key)
@@ -199,7 +199,7 @@ class OneNetwork(Recursion[Z]):
         self.differentiated_cycles = config.differentiated_cycles
 
     def __call__(self, x: Hidden, z: Z) -> Z:
-        # All of the module is frozen in the first cycles, so that a subclass may have parameters of its own.
+        # The first cycles freeze the whole module, not the network only: a subclass may have more parameters.
         cast = eqx.tree_at(lambda recursion: recursion.network, self, cast_once(self.network, x.dtype))
         z = without_gradient(type(self).h_cycle, cast, x, z, self.H_cycles - self.differentiated_cycles)
         if self.differentiated_cycles > 1:

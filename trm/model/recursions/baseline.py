@@ -18,14 +18,14 @@ from trm.model.recursions.base import (
 
 
 class AnswerLatent(Latents):
-    """An answer without reasoning."""
+    """An answer latent only."""
 
     z_H: Latent
 
 
 @RECURSIONS.register("transformers_baseline")
 class TransformersBaseline(Recursion[AnswerLatent]):
-    """One pass of one network in a supervision step, differentiated."""
+    """One differentiated pass of one network per supervision step."""
 
     settings = ("H_layers",)
     answer_latent = "z_H"
