@@ -195,9 +195,9 @@ def solve_the_tasks(voted: dict, tasks: dict, weights: Path, tmp_path: Path, cap
     rows = list(csv.DictReader(outputs["csv"].splitlines()))
     assert [json.loads(row["answer"]) for row in rows if row["attempt"] == "1"] == grids
 
-    check_mistake(capsys, [*solve, str(alone), "--views", "99"], f"as there are of task {name}")
+    check_mistake(capsys, [*solve, str(alone), "--views", "99"], f"the augmentations of task {name}")
     check_mistake(capsys, [*solve, str(alone), "--watch"], "--watch: found a model of ARC")
-    check_mistake(capsys, [*solve, json.dumps({"new": task})], "task new: found no puzzle embedding of it")
+    check_mistake(capsys, [*solve, json.dumps({"new": task})], "task new: found no puzzle embedding,")
     check_mistake(capsys, [*solve, json.dumps(task)], "puzzle: found a task without a name")
     check_mistake(capsys, [*solve, str(tmp_path / "none.json")], "none.json: cannot read")
     (tmp_path / "other").mkdir()

@@ -88,7 +88,7 @@ def test_settings_override_the_file(tmp_path: Path):
         (
             "[model]\nunroll = true\nrecursion = 'hrm'\nH_layers = 2",
             [],
-            "model.unroll: found True, expected False: recursion 'hrm' has no use for it",
+            "model.unroll: found True, expected False: recursion 'hrm' does not use it",
         ),
         (
             "[model]\npuzzle_emb_ndim = 1100\npuzzle_emb_len = 2",

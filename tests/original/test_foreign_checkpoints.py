@@ -472,7 +472,7 @@ def test_every_command_takes_such_a_file(data: Path, tmp_path: Path, capsys: pyt
     path = write(tmp_path / "theirs" / "step_5", {f"_orig_mod.model.{n}": t for n, t in TENSORS.items()}, settings_of())
     code, out, err = run_trm(capsys, "info", path)
     assert code == 0, err
-    assert "by its tensors they are 16 cells of 6 tokens, sudoku" in err
+    assert "its tensors fit puzzles of 16 cells of 6 tokens, sudoku" in err
     assert "H_cycles = 2" in out
     code, out, err = run_trm(capsys, "solve", path, "1...............", "--steps", 1, "--format", "csv")
     assert code in (0, 1), err
@@ -492,7 +492,7 @@ def test_every_command_takes_such_a_file(data: Path, tmp_path: Path, capsys: pyt
     code, out, err = run_trm(capsys, "train", tmp_path / "c.toml", "-o", run, "--init", path, "--devices", 1)
     assert code == 0, err
     for command in ("info", "solve", "evaluate"):
-        check_mistake(capsys, [command, str(path)], "missing: model.H_cycles, model.L_cycles; pass the all_config.yaml")
+        check_mistake(capsys, [command, str(path)], "missing: model.H_cycles, model.L_cycles; put the all_config.yaml")
     code, out, err = run_trm(capsys, "info", path)
     assert (code, out.count("_orig_mod.model.")) == (2, len(TENSORS))
 

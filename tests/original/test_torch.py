@@ -170,7 +170,7 @@ def test_exported_and_imported_again(kind: str, data: Path, tmp_path: Path, caps
         code, _, err = run_trm(capsys, *command, tmp_path / "again.safetensors", *said)
         assert code == 2
         missing = ", ".join(f"model.{name}" for name in NOT_SAID[kind] if name not in some)
-        assert f"step_7.safetensors: missing: {missing}; pass the all_config.yaml" in err
+        assert f"step_7.safetensors: missing: {missing}; put the all_config.yaml" in err
         assert f"trm import {tmp_path / 'step_7.safetensors'} --data DIR" in err
         assert len(err.splitlines()) == 1
     said = [f"--set=model.{name}={getattr(config.model, name)}" for name in NOT_SAID[kind]]
@@ -203,7 +203,7 @@ def test_numbers_are_not_rounded_on_import():
     tensors = to_state_dict(make_weights(config))
     tensors["inner.H_init"] = tensors["inner.H_init"].astype(np.float32) + np.float32(1e-4)
     like = jax.eval_shape(lambda s: Weights(s.model, s.puzzle_table), abstract_state(config, METADATA))
-    with pytest.raises(InputError, match=r"inner\.H_init: found float32 numbers that are no bfloat16"):
+    with pytest.raises(InputError, match=r"inner\.H_init: found float32 numbers that bfloat16 cannot hold"):
         from_state_dict(tensors, like)
 
 

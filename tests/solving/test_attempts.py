@@ -213,7 +213,7 @@ def test_views_that_there_are(splits: dict[str, PuzzleSet]):
         ((None, None, None, 1, None, False), None),
         ((5, None, 8, 1, None, True), "attempts: found 5 beside views, expected one of them"),
         ((None, 1.0, None, 3, None, True), "seconds: found 1.0 beside rollouts, expected one of them"),
-        ((5, None, None, 1, None, False), "attempts: found 5, expected none: the puzzles have no rules"),
+        ((5, None, None, 1, None, False), "attempts: found 5, expected none: the rules of the puzzles are not known"),
         ((0, None, None, 1, None, True), "attempts: found 0, expected more than 0"),
     ],
 )

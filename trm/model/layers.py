@@ -37,8 +37,7 @@ class Layer(eqx.Module):
 
 
 def fan_out_over_fan_in(tree: PyTree) -> PyTree:
-    """Replace each matrix that a layer of a tree declares by its ratio of outputs to inputs, every other array by
-    None."""
+    """Replace each matrix that a layer declares by its ratio of outputs to inputs, every other array by None."""
     declared = {}
     for layer in _layers(tree):
         for name, axis in layer.matrices.items():

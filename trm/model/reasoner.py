@@ -22,8 +22,7 @@ from trm.model.recursions import RECURSIONS, Latents, Recursion, check_model
 
 
 class QHead(eqx.Module):
-    """Computes (q_halt, q_continue) from one vector: the answer latent's first position, or its mean (state
-    "digits")."""
+    """Computes (q_halt, q_continue) from the answer latent: its first position, or its mean (state "digits")."""
 
     weight: Float[Array, "hidden 2"]
     bias: Float[Array, " 2"]

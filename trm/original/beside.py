@@ -1,4 +1,4 @@
-"""Where the parts of a checkpoint lie: a file in a folder, settings and names beside the file.
+"""Finding the parts of a checkpoint: its file in a folder, its settings and names beside the file.
 
 Entry: `checkpoint_in`, `settings_beside`, `names_beside`.
 """
@@ -18,14 +18,14 @@ SETTINGS_FILE = "all_config.yaml"
 
 _SETTINGS = ("{stem}.yaml", SETTINGS_FILE, "config.yaml", "hparams.yaml")
 ENDINGS = (".safetensors", ".pt", ".pth", ".bin", ".npz", ".ckpt")
-"""Endings of the names of checkpoints; the original's have none."""
+"""Suffixes of checkpoint files; the original's files have none."""
 _NOT_WEIGHTS = re.compile(r"optim|scheduler|rng|training_args|train_state|scaler")
 
 
 def checkpoint_in(path: Path) -> Path:
     """Return the checkpoint in a folder: the one of the highest step, or the only one; a file is returned as it is.
 
-    Raises InputError for a folder without a checkpoint, or with several of which none is the last.
+    Raises InputError for a folder without a checkpoint, or with several that have no step in their names.
     """
     if not path.is_dir():
         return path
@@ -41,14 +41,14 @@ def checkpoint_in(path: Path) -> Path:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Return whether a folder holds files that are called like checkpoints."""
+    """Return whether a folder holds files with names of checkpoints."""
     return any(file.suffix in ENDINGS or re.fullmatch(r"step_\d+", file.name) for file in folder.iterdir())
 
 
 def settings_beside(name: str, path: Path) -> Path | None:
-    """Return the file with the settings of a checkpoint: by its usual names, else any YAML file that has some.
+    """Return the file with the settings of a checkpoint: one with a usual name, else any YAML file with settings.
 
-    `name` is what the user calls the checkpoint, which may be on the hub; `path` is its file here.
+    `name` is the user's name of the checkpoint, possibly an hf:// address; `path` is its local file.
     """
     for usual in _SETTINGS:
         beside = usual.format(stem=path.stem)
@@ -63,7 +63,7 @@ def settings_beside(name: str, path: Path) -> Path | None:
 
 
 def names_beside(path: Path) -> Path | None:
-    """Return the folder with the names of the puzzle embeddings, where it is that of the checkpoint."""
+    """Return the folder of the checkpoint if it holds the names of the puzzle identifiers, else None."""
     return path.parent if (path.parent / NAMES_FILE).is_file() else None
 
 
@@ -71,7 +71,7 @@ def _other_settings(path: Path) -> Iterator[Path]:
     for folder in (path.parent, path.resolve().parent.parent):
         usual = folder / SETTINGS_FILE
         others = sorted(file for ending in ("yaml", "yml") for file in folder.glob(f"*.{ending}"))
-        # A folder above may be anyone's: only what is called as the original calls it.
+        # The folder above may hold anything: only the original's file name counts there.
         for file in others if folder == path.parent else [usual] if usual.is_file() else []:
             with suppress(InputError):  # A YAML file of something else.
                 read_settings(file)

@@ -1,4 +1,4 @@
-"""Checkpoints of the original PyTorch program, and of programs made of it, as weights of ours.
+"""Conversion of checkpoints of the original PyTorch program, and of programs derived from it, to our weights.
 
 Entry: `import_weights`.
 """
@@ -33,7 +33,7 @@ _OF_TOKENS = ("inner.embed_tokens.embedding_weight", "inner.lm_head.weight")
 
 
 class Imported(NamedTuple):
-    """Weights out of another program's file."""
+    """Weights converted from another program's file."""
 
     weights: Weights
     description: Description
@@ -53,9 +53,9 @@ def import_weights(
     """Read a checkpoint of any of the original's models, with or without the moving average beside it.
 
     The configuration comes from names and shapes of the tensors, then from the settings in the file or in
-    `settings_file`, then from `overrides` (`section.key=value`); keys of the model that none of them says are taken
-    from `known`. `metadata` is that of the puzzle set, by default one that vocabulary and positions allow. The metadata
-    that is returned has one puzzle identifier for each puzzle-embedding row in the file.
+    `settings_file`, then from `overrides` (`section.key=value`), where later sources win; `known` gives keys of the
+    model that no source gives. `metadata` is that of the puzzle set; None: guessed from vocabulary and positions. The
+    returned metadata has one puzzle identifier for each puzzle-embedding row in the file.
 
     Raises InputError, naming the file and the tensor or key, when something is missing, unknown or contradictory.
     """
@@ -70,10 +70,10 @@ def import_weights(
         _require_tensors(file, tensors)
         tensors, notes = _adapt(tensors, settings)
         if chosen.averaged:
-            notes.append(f"{path}: the moving average of the weights is taken, not the weights beside it")
+            notes.append(f"{path}: the moving average of the weights is taken, not the raw weights")
         if metadata is None:
             metadata = guess_puzzles(tensors, settings)
-            notes.append(f"{path}: does not say its puzzles; by its tensors they are {describe_guess(metadata)}")
+            notes.append(f"{path}: does not name its puzzle set; its tensors fit puzzles of {describe_guess(metadata)}")
         config = _configure(path, tensors, settings, metadata, data, overrides, known)
         rows = len(tensors[PUZZLE_TABLE]) if PUZZLE_TABLE in tensors else metadata.num_puzzle_identifiers
         metadata = dataclasses.replace(metadata, num_puzzle_identifiers=rows)
@@ -84,7 +84,7 @@ def import_weights(
         raise InputError(error.args[0] if str(error).startswith(str(path)) else f"{path}: {error}") from error
     skipped = [*extras, *(name for name in (*chosen.extras, *file.others) if not _is_expected(name))]
     if skipped:
-        notes.append(f"{path}: no part of the model, left out: {summarise(skipped)}")
+        notes.append(f"{path}: not part of the model, left out: {summarise(skipped)}")
     is_average = _is_average(path, chosen, config, averaged)
     description = Description("weights", config, metadata, _step_of(file), averaged=is_average)
     return Imported(weights, description, tuple(notes))
@@ -106,7 +106,7 @@ def check_answers(path: str | Path, imported: Imported) -> None:
 
 
 def _settings_in(file: TensorFile) -> dict[str, Any]:
-    """Return the settings that stand in a file beside its tensors; none where it has none."""
+    """Return the settings in a file beside its tensors; empty where it has none."""
     for name in ("config", "hyper_parameters", "cfg", "args", "hparams"):
         if settings := flatten_settings(file.tables.get(name)):
             return settings
@@ -114,7 +114,7 @@ def _settings_in(file: TensorFile) -> dict[str, Any]:
 
 
 def _require_tensors(file: TensorFile, tensors: Mapping[str, np.ndarray]) -> None:
-    """Refuse a number where the model has a tensor."""
+    """Raise InputError for a number in the place of a tensor of the model."""
     numbers = choose(file.others).places
     for key, name in numbers.items():
         if key not in tensors and not is_harmless(key):
@@ -122,7 +122,7 @@ def _require_tensors(file: TensorFile, tensors: Mapping[str, np.ndarray]) -> Non
 
 
 def _adapt(tensors: dict[str, np.ndarray], settings: Mapping[str, Any]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Bring tensors of kindred programs into the original's form; return them with lines on what was done."""
+    """Convert tensors of derived programs to the original's layout; return them with lines on the changes."""
     notes = []
     for name, tensor in tensors.items():
         if tensor.dtype == np.float64:
@@ -137,7 +137,7 @@ def _adapt(tensors: dict[str, np.ndarray], settings: Mapping[str, Any]) -> tuple
     side = settings.get("max_grid_size")
     embedding, head = (tensors.get(name) for name in _OF_TOKENS)
     if "num_puzzles" in settings and embedding is not None and head is not None and side == len(embedding) - 3:
-        # Sudokus of nano-trm have a separator between padding and blank, which no puzzle of theirs or ours holds.
+        # Sudokus of nano-trm have a separator token between padding and blank, which no puzzle contains.
         tensors |= {name: np.delete(tensors[name], 1, axis=0) for name in _OF_TOKENS}
         notes.append("token 1, nano-trm's separator, is left out: its Sudokus then have our tokens")
     return tensors, notes
@@ -166,7 +166,7 @@ def _configure(
 
 
 def _leave_out_extras(tensors: dict[str, np.ndarray], like: Weights) -> list[str]:
-    """Remove what weights have no place for and return the names; refuse it inside a network, where it computes."""
+    """Remove tensors that our weights do not have; return their names. Raise InputError for one inside a network."""
     extras = sorted(tensors.keys() - names_in(like))
     for name in extras:
         if re.match(r"inner\.[HL]_level\.", name):
@@ -179,7 +179,7 @@ def _leave_out_extras(tensors: dict[str, np.ndarray], like: Weights) -> list[str
 
 
 def _is_expected(name: str) -> bool:
-    """Return whether something beside a model is what every training state has."""
+    """Return whether a name beside a model is a usual part of a training state."""
     return name.split(".")[0] in _TRAINING
 
 

@@ -1,8 +1,8 @@
-"""Files of tensors, as PyTorch programs exchange them. Nothing in a file is executed.
+"""Tensor files of PyTorch programs: `torch.save`, safetensors, .npz. Nothing in a file is executed.
 
-Entry: `open_tensors`; `read_state_dict`, `write_state_dict` for state dicts alone. What a file is, its content says,
-not its name. Files of `torch.save` need torch (extra `torch`), and are read by its `weights_only` loader; safetensors
-and .npz do not.
+Entry: `open_tensors`; `read_state_dict`, `write_state_dict` for state dicts alone. The content of a file decides its
+format, not its name. Files of `torch.save` are read by torch's `weights_only` loader, which needs torch (extra
+`torch`); safetensors and .npz do not.
 """
 
 import re
@@ -26,27 +26,28 @@ Format = Literal["torch", "npz", "safetensors"]
 
 _LFS = b"version https://git-lfs"
 _MOST_COMPRESSED = 100
-"""Bytes that a byte of a .npz archive may unpack to: weights hardly compress, a table of zeros does."""
+"""Largest ratio of unpacked to packed bytes of a .npz archive: weights hardly compress, a table of zeros does."""
 _DEEPEST = 20
-"""Levels of containers in a file that are looked into."""
+"""Levels of nested containers that are searched."""
 
 
 _DAMAGES = (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
-"""What a damaged zip archive raises: in its directory, in names that are no text, in compression, in encryption."""
+"""Errors of a damaged zip archive: in its directory, names, compression or encryption."""
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """The tensors of a file, read one by one, and what stands beside them."""
+    """The tensors of a file, read one by one, and its other values."""
 
     path: Path
     shapes: Mapping[str, tuple[int, ...]]
-    """By name. Of tensors in containers the keys are joined by dots: `ema.shadow.inner.lm_head.weight`."""
+    """Shapes by name. A tensor in containers is named by their keys, joined by dots:
+    `ema.shadow.inner.lm_head.weight`."""
     tensors: Mapping[str, Any] = field(repr=False)
     others: Mapping[str, Any] = field(default_factory=dict)
-    """Numbers, text and lists of them, by name likewise."""
+    """Other values, such as numbers and text, by name."""
     tables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Containers with text as keys, by name likewise."""
+    """Mappings with text as keys, by name."""
 
     def read(self, name: str) -> np.ndarray:
         """Read a tensor; raise InputError, naming the file and the tensor, for one that NumPy cannot hold."""
@@ -55,7 +56,7 @@ class TensorFile:
             return _named(tensor)
         torch = _import_torch(self.path)
         size = self.path.stat().st_size
-        # A view can repeat a few numbers without end.
+        # A view of a few numbers can repeat them any number of times.
         if tensor.layout != torch.strided or tensor.numel() * tensor.element_size() > size:
             found = f"shape {tuple(tensor.shape)}, more than a file of {size:,} bytes"
             raise InputError(f"{self.path}: {name}: found {found}")
@@ -67,9 +68,9 @@ class TensorFile:
 
 
 def format_of(path: str | Path) -> Format:
-    """Return the format of a file by its first bytes; unknown bytes are safetensors, whose reader names the fault.
+    """Return the format of a file by its first bytes; for unknown bytes safetensors, whose reader reports the fault.
 
-    Raises InputError, naming the file, for one that cannot be read, and for one that stands for another.
+    Raises InputError, naming the file, for one that cannot be read, for a git-lfs pointer and for a web page.
     """
     try:
         with Path(path).open("rb") as file:
@@ -86,21 +87,21 @@ def format_of(path: str | Path) -> Format:
     if beginning[7:9] == b"\0{":
         return "safetensors"
     if beginning.startswith(b"PK\x03\x04"):
-        # For a damaged archive the ending of its name decides.
+        # The suffix decides for a damaged archive.
         return "npz" if Path(path).suffix == ".npz" or _is_npz(Path(path)) else "torch"
-    # The pickle that torch.save wrote before 1.6.
+    # torch.save before version 1.6 wrote a plain pickle.
     return "torch" if beginning.startswith(b"\x80") else "safetensors"
 
 
 def looks_binary(path: str | Path) -> bool:
-    """Return whether a file begins as files of tensors do, or as a pointer of git-lfs to one."""
+    """Return whether a file begins like a tensor file or like a git-lfs pointer."""
     with Path(path).open("rb") as file:
         beginning = file.read(64)
     return beginning.startswith((b"PK\x03\x04", b"\x80", _LFS)) or beginning[7:9] == b"\0{"
 
 
 def open_tensors(path: str | Path) -> TensorFile:
-    """Open a file of tensors by name, whatever wrote it.
+    """Open a tensor file of any program.
 
     Raises InputError, naming the file, when it is missing or damaged, holds objects of other kinds, or would unpack to
     more bytes than it can have.
@@ -154,7 +155,7 @@ def _open_torch(path: Path) -> TensorFile:
         if isinstance(value, torch.Tensor):
             tensors[name] = value
         elif isinstance(value, Mapping | list | tuple) and len(names) < _DEEPEST:
-            # A container in many places, or in itself, is looked into once.
+            # A container that occurs several times, or in itself, is searched once.
             if id(value) in seen:
                 return
             seen.add(id(value))
@@ -176,7 +177,7 @@ def _open_torch(path: Path) -> TensorFile:
 
 
 def _numpy_globals() -> list[Any]:
-    """Return what NumPy's arrays and numbers are unpickled with: training states hold some beside their tensors."""
+    """Return the globals that unpickle NumPy's arrays and numbers, which training states hold beside tensors."""
     multiarray = np._core.multiarray  # pyright: ignore[reportAttributeAccessIssue]
     makers = [
         (f, f"numpy.{core}.multiarray.{f.__name__}")
@@ -192,7 +193,7 @@ def _reason(error: Exception) -> str:
     if found := re.search(r"GLOBAL (\S+)", text):
         return (
             f"found an object of {found[1]}, expected tensors, numbers and text: save the weights alone, by "
-            "torch.save(model.state_dict(), FILE), in the program that wrote it"
+            "torch.save(model.state_dict(), FILE), in the program that wrote the file"
         )
     return f"{text.split(chr(10))[0] or type(error).__name__:.200}"
 
@@ -208,7 +209,7 @@ def _import_torch(path: Path) -> Any:
 
 
 def _refuse_bombs(path: Path, most: int = 1) -> None:
-    """Refuse an archive that would unpack to more than `most` times its bytes; `torch.save` does not compress."""
+    """Raise InputError for an archive that unpacks to over `most` times its bytes; `torch.save` does not compress."""
     try:
         if not zipfile.is_zipfile(path):
             return
@@ -243,7 +244,7 @@ def _is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except _DAMAGES:  # Torch's reader says what is wrong with it.
+    except _DAMAGES:  # torch's reader reports the damage.
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
@@ -253,11 +254,11 @@ def _read_npz(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    # What damaged bytes raise in zip files, deflate and NumPy's headers.
+    # Errors of damaged zip files, deflate streams and NumPy headers.
     except (*_DAMAGES, EOFError, SyntaxError, MemoryError, zlib.error) as error:
         raise InputError(f"{path}: not a whole .npz file: {str(error).split(chr(10))[0]:.200}") from error
 
 
 def _named(array: np.ndarray) -> np.ndarray:
-    """Return an array; NumPy writes bfloat16 as two bytes without a type."""
+    """Return an array, as bfloat16 where NumPy stored that dtype: as two bytes without a type."""
     return array.view(ml_dtypes.bfloat16) if array.dtype.kind == "V" and array.dtype.itemsize == 2 else array

@@ -1,4 +1,4 @@
-"""Weights out of any file: ours, or a checkpoint of a PyTorch program, which is converted.
+"""Weights from any file: ours, or a checkpoint of a PyTorch program, which is converted.
 
 Entry: `open_weights`, `is_foreign`.
 """
@@ -26,22 +26,22 @@ _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Opened(NamedTuple):
-    """Weights with what their file says of them."""
+    """Weights with the description of their file."""
 
     weights: Weights
     description: Description
-    """Of the weights that were taken, averaged or not."""
+    """Description of the weights that were read, averaged or raw."""
     notes: tuple[str, ...] = ()
-    """Lines on what was guessed, rounded or left out, of another program's file."""
+    """Lines on what was guessed, rounded or left out in the conversion of another program's file."""
 
 
 def open_weights(
     name: str | Path, averaged: bool = True, metadata: Metadata | None = None, known: Mapping[str, Any] = _NOTHING
 ) -> Opened:
-    """Read weights out of a file, or out of the folder of a checkpoint, whichever program wrote it.
+    """Read weights from a file, or from the folder of a checkpoint, of this or another program.
 
-    The file is found as `trm.storage.bundled.weights_path` says. `metadata` and `known`, values of keys of the model,
-    stand in for what a file of another program does not say. Raises InputError as `load_weights` and `import_weights`.
+    `name` is as for `trm.storage.bundled.weights_path`. `metadata` and `known` (keys of the model) replace what a file
+    of another program does not give. Raises InputError as `load_weights` and `import_weights`.
     """
     path = checkpoint_in(weights_path(str(name)))
     if not is_foreign(path):
@@ -60,12 +60,12 @@ def is_foreign(path: str | Path) -> bool:
         return True
     try:
         return KEY not in read_header(path).text
-    except InputError:  # The reader of our own files says what is wrong with it.
+    except InputError:  # The reader of our own files reports the damage.
         return False
 
 
 def with_names(description: Description, directory: str | Path | None) -> Description:
-    """Return a description that knows its puzzle identifiers by the names in a directory, if they are as many."""
+    """Return the description with the fingerprint of a directory's identifier names, if their number fits."""
     rows = description.metadata.num_puzzle_identifiers
     if directory is None or rows < 2 or len(read_identifiers(directory)) != rows:
         return description

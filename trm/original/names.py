@@ -1,7 +1,7 @@
-"""Names of tensors in checkpoints of PyTorch programs: one model out of whatever stands in a file. Entry: `choose`.
+"""Tensor names in checkpoints of PyTorch programs: which tensors of a file are the model. Entry: `choose`.
 
-The prefixes that wrappers put before a name, in any order and number, are dropped; what is left decides. A file may
-hold a model several times, raw and as moving average (EMA), under different prefixes or in containers.
+Prefixes that wrappers add to a name, in any order and number, are dropped. A file may hold a model several times, raw
+and as moving average (EMA), under different prefixes or in containers.
 """
 
 import re
@@ -18,40 +18,40 @@ _WRAPPERS = frozenset(
     "module _orig_mod model inner net network _fsdp_wrapped_module _checkpoint_wrapped_module _forward_module "
     "state_dict model_state_dict model_state weights params loss_head".split()
 )
-"""Parts of names, and keys of containers, that wrappers add: they say nothing of the model."""
+"""Parts of names, and keys of containers, that wrappers add: they have no meaning."""
 
 _INSIDE = frozenset("module _orig_mod _fsdp_wrapped_module _checkpoint_wrapped_module".split())
-"""Wrappers of a part of a model, whose names stand anywhere."""
+"""Wrappers of parts of a model, which occur anywhere in a name."""
 
 _NANO = {"lenet": "L_level", "input_embedding": "embed_tokens", "z_H_init": "H_init", "z_L_init": "L_init"}
-"""What nano-trm calls parts of the original's model."""
+"""nano-trm's names of parts of the original's model."""
 
 _ROOT = re.compile(r"embed_tokens|embed_pos|lm_head|q_head|puzzle_emb|rotary_emb|[HL]_level|H_init|L\d?_init")
 """First parts of the names of a bare model."""
 
 _AVERAGE = re.compile(r"(^|_)(ema|shadow|averaged?|swa)(_|$)")
-"""Parts of a prefix that say: a moving average."""
+"""Parts of a prefix that mark a moving average."""
 
 _OTHERS = re.compile(r"optim|exp_avg|grad|momentum|scheduler")
-"""Parts of a prefix that say: no model."""
+"""Parts of a prefix that mark something else than a model."""
 
 _HARMLESS = re.compile(r"inner\.(puzzle_emb\.local_(weights|ids)|rotary_emb\.\w+)$")
-"""Tensors that the original makes anew: the rows of the last batch, and tables of rotary positions."""
+"""Tensors that the original computes again: the rows of the last batch, and tables of rotary positions."""
 
 
 class Chosen(NamedTuple):
-    """One model out of a file."""
+    """One model of a file."""
 
     places: dict[str, str]
     """Name in the file of each tensor of the bare model, by its name in the original (`inner.lm_head.weight`)."""
     averaged: bool | None
-    """Whether it is a moving average that stands in the file beside the raw weights; None: the file has one model."""
+    """Whether the model is the moving average, in a file that has raw weights too; None: the file has one model."""
     extras: tuple[str, ...]
-    """Names in the file that are no part of it."""
+    """Names in the file that are not part of the model."""
 
 
 def bare_name(name: str) -> tuple[str, str] | None:
-    """Return what is left of the prefix of a tensor's name, and its name in a bare model; None for one of no model."""
+    """Return the prefix of a tensor's name without wrappers, and its name in a bare model; None outside a model."""
     parts = [_NANO.get(part, part) for part in name.split(".") if part not in _INSIDE]
     roots = (i for i, part in enumerate(parts) if part == "inner" or _ROOT.fullmatch(part))
     start = next(roots, None)
@@ -65,10 +65,10 @@ def bare_name(name: str) -> tuple[str, str] | None:
 
 
 def choose(names: Iterable[str], averaged: bool = True, same: Callable[[str, str], bool] | None = None) -> Chosen:
-    """Choose the moving average where there is one, unless `averaged` is false; else the model itself.
+    """Choose the moving average where there is one, unless `averaged` is false; else the raw model.
 
-    What a moving average leaves out, because it is not trained, is taken from the model itself. `same` says whether
-    two tensors of a file are equal, where two names stand for one. Raises InputError where the choice is open.
+    Tensors without a moving average, which are not trained, are taken from the raw model. `same` compares two tensors
+    of the file by name: names of equal tensors may denote one tensor. Raises InputError where the choice is ambiguous.
     """
     models: dict[str, dict[str, str]] = {}
     extras = []
@@ -111,12 +111,12 @@ def bare(state_dict: Mapping[str, T]) -> dict[str, T]:
 
 
 def is_harmless(name: str) -> bool:
-    """Return whether the original makes a tensor of this bare name anew, so that nothing is lost without it."""
+    """Return whether the original computes the tensor of this bare name again, so that it can be left out."""
     return bool(_HARMLESS.match(name))
 
 
 def summarise(names: Iterable[str], most: int = 4) -> str:
-    """Return names for a message: all of a few, else how many there are of each first part."""
+    """Format names for a message: up to `most` in full, more as counts by first part."""
     listed = list(names)
     if len(listed) <= most:
         return ", ".join(listed)

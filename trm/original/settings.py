@@ -1,6 +1,6 @@
-"""Settings of the original PyTorch program, and of programs made of it, as tables of ours, and back.
+"""Settings of the original PyTorch program, and of programs derived from it, to our configuration and back.
 
-The settings are those of its `all_config.yaml`, laid flat: the keys under `arch` beside the others. Entry:
+The settings are those of its `all_config.yaml`, flattened: the keys under `arch` join the others. Entry:
 `read_settings`, `flatten_settings`, `tables_from_settings`, `settings_from_config`.
 """
 
@@ -32,14 +32,14 @@ SAME_NAMES: Mapping[str, Sequence[str]] = {
 FREE_PREFIX = ("trm", "trm_singlez", "trm_hier6")
 """Recursions of the original whose prefix may be longer than a puzzle-embedding row needs."""
 _FIXED_PREFIX = ("hrm", "transformers_baseline")
-"""Those whose prefix is as short as possible."""
+"""Recursions of the original whose prefix is as short as possible."""
 
 
 # Settings
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """Read `all_config.yaml`, or a file like it, or one in JSON; raise InputError for a file that is none."""
+    """Read `all_config.yaml`, or a file like it, or one in JSON; raise InputError for any other file."""
     try:
         import yaml
     except ImportError as error:
@@ -48,7 +48,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror}") from error
-    # Its reader recurses into nested brackets, and makes numbers and dates as Python does.
+    # PyYAML recurses into nested brackets, and converts numbers and dates by Python's functions.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split()):.200}") from error
     settings = flatten_settings(values)
@@ -58,7 +58,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def flatten_settings(values: Any) -> dict[str, Any] | None:
-    """Lay settings flat, and turn numbers as text into numbers; None for values that are no settings of a model."""
+    """Flatten settings and convert numbers in text; return None for values that are not settings of a model."""
     if not isinstance(values, Mapping) or not all(isinstance(key, str) for key in values):
         return None
     arch = values.get("arch")
@@ -75,7 +75,7 @@ def flatten_settings(values: Any) -> dict[str, Any] | None:
         flat["pos_encodings"] = {"1d": "rope"}.get(str(flat["pos_emb_type"]), flat["pos_emb_type"])
     plain = {key: _plain(key, value, flat) for key, value in flat.items()}
     if "pos_encodings" in plain and plain["pos_encodings"] is None:
-        plain["pos_encodings"] = "none"  # Not unknown: the model has no positions.
+        plain["pos_encodings"] = "none"  # None means no positions here, not an unset key.
     return {key: value for key, value in plain.items() if value is not None}
 
 
@@ -96,7 +96,7 @@ _TEXT = ("loss_type", "name")
 
 
 def _plain(key: str, value: Any, settings: Mapping[str, Any], depth: int = 0) -> Any:
-    """Return what text stands for: YAML reads 1e-4 as text, and a reference as `${.hidden_size}`."""
+    """Return the value that text denotes: YAML reads 1e-4 and references such as `${.hidden_size}` as text."""
     if not isinstance(value, str) or key in _TEXT:
         return value
     text = value.strip()
@@ -118,17 +118,17 @@ _NOT_OURS: Mapping[str, tuple[Any, ...]] = {
     "use_board_swiglu": (False,),
     "attn_gate_type": (),
 }
-"""Settings of programs made of the original that no key of ours stands for, with the values that change nothing."""
+"""Settings of derived programs that no key of ours corresponds to, with the values that have no effect."""
 
 
 def refuse_unknown_networks(settings: Mapping[str, Any]) -> None:
-    """Raise InputError, naming the setting, for a network that no configuration of ours makes."""
+    """Raise InputError, naming the setting, for a network that our configuration cannot express."""
     for name, usual in _NOT_OURS.items():
         if name in settings and settings[name] not in usual:
             expected = f"{usual[0]!r}" if usual else "it unset"
             raise InputError(f"{name}: found {settings[name]!r}, expected {expected}: no key of model.* stands for it")
     positions = settings.get("pos_encodings")
-    # Of names that it does not know the original makes no positions; these are known to programs made of it.
+    # The original ignores position encodings that it does not know; derived programs know these.
     if positions != "rope" and re.search("rope|2d", str(positions)) and not settings.get("mlp_t"):
         raise InputError(
             f"pos_encodings: found {positions!r}, expected rope, learned or none: model.positions has nothing else"
@@ -136,7 +136,7 @@ def refuse_unknown_networks(settings: Mapping[str, Any]) -> None:
 
 
 def tables_from_settings(settings: Mapping[str, Any], recursion: str) -> Tables:
-    """Translate settings, with the original's defaults for those that are missing and have one."""
+    """Convert settings to tables, with the original's defaults for those that are missing and have one."""
     refuse_unknown_networks(settings)
     settings = {"puzzle_emb_ndim": 0, "ema": False} | dict(settings)
     tables: Tables = {
@@ -144,7 +144,7 @@ def tables_from_settings(settings: Mapping[str, Any], recursion: str) -> Tables:
     }
     model = tables["model"]
     model["recursion"] = recursion
-    # The original carries sizes along that it does not use.
+    # The original also sets sizes that the recursion does not use.
     model |= unused_sizes(recursion)
     if recursion not in FREE_PREFIX:
         model["puzzle_emb_len"] = 0
@@ -159,7 +159,7 @@ def tables_from_settings(settings: Mapping[str, Any], recursion: str) -> Tables:
     if not settings["ema"]:
         tables["optimizer"].pop("ema_rate", None)
     if not settings["puzzle_emb_ndim"]:
-        tables["optimizer"].pop("freeze_weights", None)  # The original ignores it then.
+        tables["optimizer"].pop("freeze_weights", None)  # Without puzzle embeddings the original ignores it.
     return tables
 
 
@@ -174,7 +174,7 @@ def _q_continue(settings: Mapping[str, Any], recursion: str) -> str:
 def settings_from_config(config: Config) -> dict[str, Any]:
     """Return the settings under `arch` with which the original builds the same model.
 
-    Raises InputError for a model that it cannot build.
+    Raises InputError for a model that the original cannot build.
     """
     model, halting = config.model, config.halting
     recursion = model.recursion
@@ -196,10 +196,10 @@ def settings_from_config(config: Config) -> dict[str, Any]:
     shortest = -(-model.row_size // model.hidden_size)
     if recursion not in FREE_PREFIX and model.prefix_len != shortest:
         found = f"puzzle_emb_len {model.puzzle_emb_len}"
-        raise InputError(f"model.puzzle_emb_len: found {found}, expected 0: so it is in the original's {recursion}")
+        raise InputError(f"model.puzzle_emb_len: found {found}, expected 0, as in the original's {recursion}")
     if recursion == "transformers_baseline" and (model.mixer != "attention" or model.positions == "none"):
         found = f"mixer {model.mixer!r}, positions {model.positions!r}"
-        raise InputError(f"model: found {found}, expected attention and positions: so it is in the original's baseline")
+        raise InputError(f"model: found {found}, expected attention and positions, as in the original's baseline")
     if halting.q_continue != "learned" and recursion == "hrm":
         raise InputError(f"halting.q_continue: found {halting.q_continue!r}, expected 'learned', as in the original")
     names = [name for name in SAME_NAMES["model"] if name not in (*unused_sizes(recursion), "puzzle_emb_len")]

@@ -1,4 +1,4 @@
-"""What the tensors of a bare model show of its configuration: names, shapes, dtypes.
+"""The configuration of a bare model, as far as names, shapes and dtypes of its tensors show it.
 
 Entry: `recursion_of`, `tables_from_tensors`, `require_known`; `guess_puzzles` for a model without its puzzle set.
 """
@@ -33,7 +33,7 @@ def recursion_of(tensors: Mapping[str, Any]) -> str:
     if levels and not any(re.fullmatch(r"inner\.(H|L\d?)_init", name) for name in tensors):
         raise InputError(
             "inner.H_init, inner.L_init: missing, expected the initial latents of a model that starts from fixed ones "
-            "(one that starts from random latents has no place in model.recursion)"
+            "(no model.recursion starts every puzzle from random ones)"
         )
     if levels == {"H_level", "L_level"}:
         return "hrm"
@@ -48,7 +48,10 @@ def recursion_of(tensors: Mapping[str, Any]) -> str:
 
 
 def tables_from_tensors(tensors: Tensors, metadata: Metadata) -> Tables:
-    """Return what names, shapes and dtypes show about a bare model that reads a puzzle set."""
+    """Return the configuration that names, shapes and dtypes of a bare model show, for a puzzle set's metadata.
+
+    Raises InputError, naming the tensor, for one that is missing or does not fit.
+    """
     recursion = recursion_of(tensors)
     vocab_size, hidden_size = shape_of(tensors, _TOKENS, 2)
     if vocab_size != metadata.vocab_size:
@@ -98,7 +101,7 @@ def _first_block(recursion: str) -> str:
 
 
 def _count_positions(tensors: Tensors) -> int | None:
-    """Return the positions of a puzzle with its prefix, where a tensor has one row for each."""
+    """Return the number of positions, prefix included, if a tensor has one row for each; else None."""
     mixing = f"{_first_block(recursion_of(tensors))}.mlp_t.gate_up_proj.weight"
     if mixing in tensors:
         return shape_of(tensors, mixing, 2)[1]
@@ -106,7 +109,7 @@ def _count_positions(tensors: Tensors) -> int | None:
 
 
 def _compute_dtype(initial: np.ndarray) -> str:
-    """Return the compute dtype, in which the original keeps the initial latents, whatever they were converted to."""
+    """Return the compute dtype: that of the original's initial latents, even if they were converted since."""
     if initial.dtype == ml_dtypes.bfloat16:
         return "bfloat16"
     exact = np.array_equal(initial.astype(ml_dtypes.bfloat16).astype(initial.dtype), initial)
@@ -141,14 +144,16 @@ def require_known(path: object, tables: Tables, set_keys: Collection[str]) -> No
         options = " ".join(f"--set model.{name}={UNKNOWN[name]}" for name in missing)
         keys = ", ".join(f"model.{name}" for name in missing)
         command = f"trm import {path} --data DIR -o OUT.safetensors {options}"
-        raise InputError(f"missing: {keys}; pass the all_config.yaml of its training beside it, or say them: {command}")
+        raise InputError(
+            f"missing: {keys}; put the all_config.yaml of its training beside the file, or set them: {command}"
+        )
 
 
 # Puzzles
 
 
 def guess_puzzles(tensors: Tensors, settings: Mapping[str, Any]) -> Metadata:
-    """Return the metadata of a puzzle set that a model can have been trained on, by vocabulary and positions.
+    """Guess the metadata of the puzzle set that a model was trained on, from vocabulary and positions.
 
     Raises InputError where nothing shows the length of a puzzle.
     """

@@ -1,4 +1,4 @@
-"""State dicts of the original PyTorch program: its tensors as our weights, and back.
+"""State dicts of the original PyTorch program to our weights, and back.
 
 Entry: `from_state_dict`, `to_state_dict`. One table maps the paths of our tree to the original's keys, for every
 recursion, and for every tree of that shape: weights, gradients, moments, moving averages.
@@ -75,7 +75,7 @@ def names_in(like: Weights) -> set[str]:
 
 
 def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weights:
-    """Turn a state dict of the original into weights with the shapes and dtypes of `like`, as host arrays.
+    """Convert a state dict of the original to weights with the shapes and dtypes of `like`, as host arrays.
 
     `like` may be abstract. Raises InputError, naming the tensor, when it is missing, left over, of another shape, or of
     a dtype that would lose digits.
@@ -95,20 +95,20 @@ def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weig
         converted = tensor.astype(leaf.dtype)
         if converted.dtype != tensor.dtype and not np.array_equal(converted.astype(tensor.dtype), tensor):
             found, expected = tensor.dtype.name, np.dtype(leaf.dtype).name
-            raise InputError(f"{key}: found {found} numbers that are no {expected} (model.forward_dtype)")
+            raise InputError(f"{key}: found {found} numbers that {expected} cannot hold (model.forward_dtype)")
         return converted.T if transposed else converted
 
     weights = jax.tree.map_with_path(take, like)
     if tensors:
         key, tensor = next(iter(sorted(tensors.items())))
-        raise InputError(f"{key}: found a tensor of shape {tensor.shape}, expected none: the model has no place for it")
+        raise InputError(f"{key}: found a tensor of shape {tensor.shape}, expected none: the model does not have it")
     return weights
 
 
 def to_state_dict(weights: Weights) -> dict[str, np.ndarray]:
-    """Turn weights, or any tree of their shape, into a state dict of the original's bare model.
+    """Convert weights, or any tree of their structure, to a state dict of the original's bare model.
 
-    Leaves that are None, as in the place of what is not trained, are left out.
+    Leaves that are None, such as gradients of what is not trained, are left out.
     """
     tensors = {}
     for path, leaf in jax.tree.leaves_with_path(weights):

@@ -12,7 +12,7 @@ from trm.puzzles.metadata import Metadata
 
 
 class StoredAugmentations(NamedTuple):
-    """How to make the examples of each puzzle from those of its original, which alone are stored."""
+    """The augmentation of each puzzle, where only the examples of its original are stored."""
 
     transforms: Integer[np.ndarray, " puzzles"]
     colors: Integer[np.ndarray, "puzzles 10"]
@@ -20,7 +20,11 @@ class StoredAugmentations(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PuzzleArrays:
-    """The arrays of one named set of a split."""
+    """The arrays of one named set of a split.
+
+    Puzzle i has the examples `puzzle_indices[i]` to `puzzle_indices[i + 1]`, group j the puzzles `group_indices[j]` to
+    `group_indices[j + 1]`, ends excluded. `stored` is the number of stored examples.
+    """
 
     inputs: Integer[np.ndarray, "stored seq_len"]
     labels: Integer[np.ndarray, "stored seq_len"]
@@ -30,11 +34,11 @@ class PuzzleArrays:
     online_augmentation: bool = False
     """Whether the loader augments a puzzle when it draws it."""
     first_examples: Integer[np.ndarray, " puzzles"] | None = None
-    """Where the examples of each puzzle begin in the tokens; None: at its `puzzle_indices`."""
+    """Row of the tokens where the examples of each puzzle begin; None: its `puzzle_indices`."""
     stored_augmentations: StoredAugmentations | None = None
-    """How to make each puzzle's examples from stored ones; None: they are stored as they are."""
+    """Augmentations that make each puzzle's examples from stored ones; None: every example is stored."""
     ratings: Integer[np.ndarray, " groups"] | None = None
-    """Difficulty of each original puzzle, in whatever its source rates; None: not known."""
+    """Difficulty of each original puzzle, in the unit of its source; None: not known."""
 
     @property
     def examples(self) -> int:
@@ -65,7 +69,7 @@ class PuzzleSet:
     """One split of a puzzle set."""
 
     name: str
-    """Where it came from, for messages."""
+    """Origin of the set, for messages."""
     metadata: Metadata
     sets: Mapping[str, PuzzleArrays]
 
@@ -97,8 +101,8 @@ class PuzzleSet:
         `puzzle_identifiers` (puzzles,) choose rows of the puzzle embedding; by default all are 0, the blank one.
         `ratings` (groups,) are the difficulties of the originals, for accuracy by difficulty.
 
-        Raises InputError, naming array and row, for shapes that do not go together, tokens outside the vocabulary,
-        numbers that are out of order and those that are no integers.
+        Raises InputError, naming array and row, for shapes that do not fit together, tokens outside the vocabulary,
+        numbers out of order, and arrays that are not integers.
         """
         given = {"inputs": inputs, "labels": labels, "puzzles": puzzles, "groups": groups}
         for field, array in (given | {"puzzle_identifiers": puzzle_identifiers, "ratings": ratings}).items():

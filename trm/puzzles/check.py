@@ -1,6 +1,6 @@
-"""Verifying a puzzle set. Entry: `check_puzzle_set`.
+"""Verification of puzzle sets. Entry: `check_puzzle_set`.
 
-Opening a set checks what is cheap: shapes, index bounds, identifiers. This reads every token, too.
+Opening a set makes the cheap checks: shapes, index bounds, identifiers. `check_puzzle_set` also reads every token.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ _CHUNK = 4096
 
 
 def check_puzzle_set(directory: str | Path) -> Iterator[str]:
-    """Check every invariant of a puzzle set and say what holds; raise InputError naming the first row that is wrong."""
+    """Check a puzzle set and yield a line for each check that passes; raise InputError for the first wrong row."""
     splits = read_splits(directory)
     names = read_identifiers(directory)
     for puzzles in splits:
@@ -57,7 +57,7 @@ def read_splits(directory: str | Path) -> list[PuzzleSet]:
 
 
 def token_histogram(puzzles: PuzzleSet) -> dict[str, Integer[np.ndarray, " vocab"]]:
-    """Count each token in the inputs and in the labels, as they are stored; raise InputError for one that is none."""
+    """Count each token in the stored inputs and labels; raise InputError for a token out of range."""
     counts = {field: np.zeros(puzzles.metadata.vocab_size, dtype=np.int64) for field in TOKENS}
     for arrays in puzzles.sets.values():
         for field, count in counts.items():
@@ -100,7 +100,7 @@ def _check_counts(puzzles: PuzzleSet) -> None:
 
 
 def _check_stored_augmentations(where: str, name: str, arrays: PuzzleArrays, names: list[str]) -> None:
-    """Check that the name of each puzzle says what is made of its original."""
+    """Check that the name of each puzzle matches its stored augmentation."""
     stored = arrays.stored_augmentations
     if stored is None:
         return
@@ -113,7 +113,7 @@ def _check_stored_augmentations(where: str, name: str, arrays: PuzzleArrays, nam
         if made != (augmented[-2:] or ["t0", "0123456789"]) or len(set(permutation)) < ARC_COLORS:
             raise InputError(
                 f"{where}: {name}: puzzle {puzzle}: found {SEPARATOR.join(made)}, "
-                f"expected what its name says, {names[identifier]!r}"
+                f"expected the augmentation in its name, {names[identifier]!r}"
             )
 
 
@@ -124,10 +124,10 @@ def _require(holds: bool | np.bool, where: str, found: object, expected: object)
 
 def _read(puzzles: PuzzleSet, arrays: PuzzleArrays) -> Iterator[tuple[int, Tokens, Tokens]]:
     """Yield the index of a chunk's first example with inputs and labels; a token out of range raises InputError."""
-    # As they are stored: their augmentations are as right as they are.
+    # Stored examples only: augmentations keep the rules.
     arrays = dataclasses.replace(arrays, first_examples=None, stored_augmentations=None)
     for start in range(0, len(arrays.inputs), _CHUNK):
         examples = np.arange(start, min(start + _CHUNK, len(arrays.inputs)))
         batch = read_examples(puzzles, arrays, examples, np.zeros_like(examples))
-        # Ignored labels as they are stored: the rules know nothing of them.
+        # The rules expect labels as they are stored, not the mark of ignored ones.
         yield start, batch.inputs, np.where(batch.labels == IGNORED_LABEL, 0, batch.labels)

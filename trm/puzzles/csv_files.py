@@ -1,7 +1,7 @@
 """Puzzles in CSV files. Entry: `read_rows`, `write_rows`.
 
-Written are the columns source, question, answer and rating, as in the Hugging Face sets sapientinc/sudoku-extreme and
-sapientinc/maze-30x30-hard-1k; read is a table with any columns.
+`write_rows` writes the columns source, question, answer and rating, as in the Hugging Face sets
+sapientinc/sudoku-extreme and sapientinc/maze-30x30-hard-1k; `read_rows` reads tables with any columns.
 """
 
 import csv
@@ -26,19 +26,19 @@ from trm.storage.files import atomic_write
 HEADER = ["source", "question", "answer", "rating"]
 
 HIGHEST_RATING = 2**31 - 1
-"""Puzzle sets store ratings in 32 bits."""
+"""Largest rating: puzzle sets store ratings in 32 bits."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """The columns of a table, as they are written."""
+    """The columns of a table as text."""
 
     path: str
     questions: list[str]
     answers: list[str] | None
     ratings: list[str] | None
     numbers: list[int]
-    """Line of each row, as an editor counts."""
+    """Line number of each row, from 1."""
 
     @property
     def places(self) -> "Places":
@@ -47,7 +47,7 @@ class Rows:
 
 
 class Places(Sequence[str]):
-    """Places of rows, made when one is asked for: there may be millions."""
+    """Places of rows, formatted on demand: there may be millions."""
 
     def __init__(self, path: str, numbers: Sequence[int]) -> None:
         self.path, self.numbers = path, numbers
@@ -70,8 +70,8 @@ class Row(NamedTuple):
 def read_rows(path: str | Path, looks: Looks, columns: Mapping[str, str] | None = None) -> Rows | None:
     """Read a table of whole boards, plain or gzip, whatever its encoding, delimiter, header and order of columns.
 
-    `looks` says of a field whether it is a board; `columns` are a user's names of the columns. None where the file is
-    no table. Raises InputError, naming file and row, for another number of columns, and for a table without rows.
+    `looks` tells whether a field is a board; `columns` are a user's names of the columns. Returns None when the file is
+    not a table. Raises InputError, naming file and row, for another number of columns, and for a table without rows.
     """
     rows = Rows(str(path), [], [], [], [])
     count = 0
@@ -115,7 +115,7 @@ _SAMPLE = 30
 
 
 def write_rows(path: str | Path, source: str, rows: Iterable[Row]) -> int:
-    """Write puzzles as a CSV file, gzip when its name ends in .gz; return how many."""
+    """Write puzzles as a CSV file, gzip when its name ends in .gz; return their number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
@@ -125,7 +125,7 @@ def write_rows(path: str | Path, source: str, rows: Iterable[Row]) -> int:
         writer.writerow([source, *row])
     data = text.getvalue().encode()
     with atomic_write(path) as temporary:
-        # No time stamp inside: the same puzzles make the same file.
+        # No time stamp: equal puzzles give equal files.
         temporary.write_bytes(gzip.compress(data, mtime=0) if Path(path).suffix == ".gz" else data)
     return count
 
@@ -139,7 +139,7 @@ def select_rows(
 ) -> Integer[np.ndarray, " selected"]:
     """Return the rows rated at least `min_difficulty`, or `subsample_size` of them drawn without replacement.
 
-    Raises InputError, beginning with `where`, when none is rated so.
+    Raises InputError, beginning with `where`, when no row is rated so high.
     """
     keep = np.arange(len(ratings))
     if min_difficulty is not None:

@@ -24,9 +24,9 @@ def read_identifiers(directory: str | Path) -> list[str]:
 
 
 def read_shared_identifiers(directories: Sequence[str | Path]) -> list[str]:
-    """Read the names of the puzzle identifiers that several sets share: what one leaves blank another may name.
+    """Read the names of the puzzle identifiers that several sets share; a blank name takes that of another set.
 
-    Raises InputError when two sets call the same identifier by different names.
+    Raises InputError when two sets have different names for one identifier.
     """
     shared: list[str] = []
     named_in: list[str | Path] = []

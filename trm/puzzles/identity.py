@@ -14,7 +14,7 @@ from trm.puzzles.metadata import INDICES, TOKENS
 from trm.puzzles.reading import read_puzzle_set
 
 MOST_TOKENS = 2**28
-"""Tokens of an array that are hashed, 256 MB of bytes; of a longer array as many, in evenly spaced rows."""
+"""Largest number of tokens of an array that are hashed, 256 MB; of a longer array, as many in evenly spaced rows."""
 
 _CHUNK = 2**22
 """Numbers that are read at a time: a set on disk may be larger than the memory."""
@@ -25,8 +25,8 @@ def fingerprint(directories: Sequence[str | Path], split: str) -> dict[str, str]
 
     `identifiers`: the names of the puzzle identifiers; absent where no directory has them. `indices`: which examples
     belong to which puzzle, group and identifier, and stored augmentations. `examples`: the tokens of inputs and labels,
-    all of them up to 256 MB (`MOST_TOKENS`) an array, of longer arrays evenly spaced rows of as many. Numbers are
-    hashed, whatever integer type they are stored as. Raises InputError as reading does.
+    all up to 256 MB (`MOST_TOKENS`) of an array, of longer arrays as many in evenly spaced rows. The stored integer
+    type does not change the hash. Raises InputError as reading does.
     """
     digests = {"indices": hashlib.sha256(), "examples": hashlib.sha256()}
     for directory in directories:
@@ -54,7 +54,7 @@ def fingerprint_names(directories: Sequence[str | Path]) -> str | None:
 
 
 def difference(found: Mapping[str, str], expected: Mapping[str, str]) -> str | None:
-    """Say in one line which parts of two fingerprints differ; None where all parts that both have are the same."""
+    """Describe in one line which parts of two fingerprints differ; None where all parts that both have are equal."""
     differing = [part for part in expected if part in found and found[part] != expected[part]]
     return f"other {' and '.join(differing)} than expected" if differing else None
 
@@ -68,7 +68,7 @@ def _indices(arrays: PuzzleArrays) -> Iterator[tuple[str, Integer[np.ndarray, ".
 
 
 def _update(digest: Any, name: str, array: Integer[np.ndarray, "..."], most: int | None = None) -> None:
-    """Hash name, shape and values; of more than `most` values those of evenly spaced rows."""
+    """Hash name, shape and values; of an array with more than `most` values, those of evenly spaced rows."""
     digest.update(f"{name} {array.shape}\n".encode())
     width = max(1, array.size // max(1, len(array)))
     rows = np.arange(len(array))

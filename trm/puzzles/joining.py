@@ -1,4 +1,4 @@
-"""Several puzzle sets as one. Entry: `join_puzzle_sets`."""
+"""Joining several puzzle sets into one. Entry: `join_puzzle_sets`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from trm.puzzles.kinds.registry import kind_of
 def join_puzzle_sets(parts: Sequence[PuzzleSet]) -> PuzzleSet:
     """Return one split of several puzzle sets as one; a name that is taken gets a number: `all`, `all1`, `all2`.
 
-    They share the puzzle identifiers: build them with different `--puzzle-identifiers-start` where they must not.
-    Raises InputError, naming directory and field, for sets that do not go together.
+    The sets share the puzzle identifiers: build them with different `--puzzle-identifiers-start` if they must not.
+    Raises InputError, naming directory and field, for sets that do not fit together.
     """
     if len(parts) == 1:
         return parts[0]
     first = parts[0].metadata
     sets: dict[str, PuzzleArrays] = {}
-    # A number that is part of a later set's own name is not given away.
+    # A numbered name that a later set already has is not used.
     names = {name for part in parts for name in part.sets}
     for part in parts:
         for field in ("seq_len", "vocab_size", "pad_id", "ignore_label_id", "blank_identifier_id"):

@@ -17,7 +17,7 @@ def read_json(path: Path) -> Any:
 
 
 def unpack(path: Path) -> bytes:
-    """Read a file, gzip when its name or its content says so; raise InputError when it is missing or damaged."""
+    """Read a file, unpacked if name or content show that it is gzip; raise InputError when it is missing or damaged."""
     try:
         data = path.read_bytes()
         return gzip.decompress(data) if path.suffix == ".gz" or data.startswith(_GZIP) else data
@@ -26,7 +26,7 @@ def unpack(path: Path) -> bytes:
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """Parse JSON; raise InputError, beginning with `where`, for what is none."""
+    """Parse JSON; raise InputError, beginning with `where`, for malformed text."""
     try:
         return json.loads(text)
     # Thousands of nested brackets end in a RecursionError.

@@ -28,7 +28,7 @@ class Answer:
     steps: int
     """Supervision steps of all candidates."""
     attempts: int
-    """Candidates that were begun."""
+    """Candidates that were started."""
 
 
 def make_answers(

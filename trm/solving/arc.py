@@ -1,7 +1,7 @@
 """The solver of ARC tasks that a model was trained on: ranked answers to each test input. Entry: `solve_tasks`.
 
-A task and each of its augmentations have a puzzle embedding. Each of these answers a test input under its own
-augmentation. The answers are undone, and the votes for each grid are counted.
+A task and each of its augmentations have a puzzle embedding. With each of these the model answers the augmented test
+input. The augmentation of each answer is undone, and the votes for each grid are counted.
 """
 
 from collections import defaultdict
@@ -87,7 +87,9 @@ def identifiers_of(tasks: Sequence[Task], names: Sequence[str], views: int | Non
         seen = known.get(task.name, [])
         check_trained_on(task.name, seen)
         if views is not None and views > len(seen):
-            raise InputError(f"views: found {views}, expected at most {len(seen)}, as there are of task {task.name}")
+            raise InputError(
+                f"views: found {views}, expected at most {len(seen)}, the augmentations of task {task.name}"
+            )
     return [known[task.name][:views] for task in tasks]
 
 

@@ -27,10 +27,10 @@ from trm.solving.trained_model import TrainedModel
 def trace_tasks(
     model: TrainedModel, tasks: Sequence[Task], names: Sequence[str], views: int = 1, steps: int | None = None
 ) -> tuple[list[PuzzleTrace], list[str]]:
-    """Trace the test inputs of tasks through the first `views` augmentations; return them with their titles.
+    """Trace the test inputs of tasks through the first `views` augmentations; return traces and titles.
 
-    Of each answer there is what its grid is cropped to, at the top left and without end markers. `names` are those of
-    the puzzle identifiers in training. Raises InputError as `trm.solving.arc.identifiers_of` does.
+    Each answer is cropped to its grid and placed at the top left, without end markers. `names` are those of the puzzle
+    identifiers in training. Raises InputError as `trm.solving.arc.identifiers_of` does.
     """
     found, titles = [], []
     for task, identifiers in zip(tasks, identifiers_of(tasks, names, views), strict=True):
@@ -94,7 +94,7 @@ def _place(grid: Grid) -> Integer[np.ndarray, " 900"]:
 
 
 def _undo(found: Trace, augmentations: Sequence[Augmentation]) -> Trace:
-    """Return a trace whose answers, one to each augmentation, are those to the task itself."""
+    """Return a trace with the augmentation of each answer undone."""
     predictions, confidence = np.empty_like(found.predictions), np.empty_like(found.confidence)
     for place in np.ndindex(predictions.shape[:-1]):
         augmentation = augmentations[place[-1]]
@@ -107,7 +107,7 @@ def _undo(found: Trace, augmentations: Sequence[Augmentation]) -> Trace:
 def _move(
     values: Float[np.ndarray, " 900"], shape: tuple[int, ...], augmentation: Augmentation
 ) -> Float[np.ndarray, " 900"]:
-    """Move what belongs to the cells of a grid as undoing an augmentation moves the cells; 0 elsewhere."""
+    """Move the values of a grid's cells as undoing the augmentation moves the cells; 0 elsewhere."""
     part = inverse(values.reshape(ARC_SIDE, ARC_SIDE)[: shape[0], : shape[1]], augmentation.transform)
     moved = np.zeros((ARC_SIDE, ARC_SIDE), values.dtype)
     moved[: part.shape[0], : part.shape[1]] = part

@@ -1,4 +1,4 @@
-"""Traces of several attempts at each puzzle, judged: each sees the puzzle through another view, or starts at random.
+"""Traces of attempts at puzzles, judged by the truth or the rules; each attempt has another view or a random start.
 
 Entry: `trace_puzzles`; `stream_attempts` for each step as it is made.
 """
@@ -24,25 +24,25 @@ from trm.solving.views import Views, make_views
 
 @dataclasses.dataclass(frozen=True)
 class AttemptTrace:
-    """One attempt at a puzzle, its view undone."""
+    """The trace of one attempt at a puzzle, its view undone."""
 
     predictions: Integer[np.ndarray, "steps cycles seq_len"]
     confidence: Float[np.ndarray, "steps cycles seq_len"]
-    """The network's probability of each token that it answers."""
+    """The network's probability of each answered token."""
     q_halt: Float[np.ndarray, "steps cycles"]
     """sigmoid(q_halt): the network's probability that every token is right."""
     halting_step: int | None
-    """The first step, from 1, after which the halting head would stop; None: it would after none."""
+    """The first step, from 1, after which the halting head would stop; None: it would not stop."""
     wrong: Bool[np.ndarray, "steps cycles seq_len"]
-    """Cells that differ from the truth or, where it is not known, that break the rules."""
+    """Cells that differ from the truth or, where the truth is not known, break the rules."""
     solved: Bool[np.ndarray, "steps cycles"] | None
-    """Whether the answer is the truth or obeys the rules; None where neither is known."""
+    """Whether the answer is the truth or obeys the rules; None where neither truth nor rules are known."""
     way: str = ""
-    """What sets the attempt apart from the others, in words."""
+    """How the attempt differs from the first one, in words."""
 
     @property
     def solved_after(self) -> int | None:
-        """The first step, from 1, whose answer is solved; None where none is, or nobody knows."""
+        """The first step, from 1, whose answer is solved; None where no answer is, or where it is not known."""
         after = self.solved[:, -1] if self.solved is not None else np.zeros(0, bool)
         return int(after.argmax()) + 1 if after.any() else None
 
@@ -57,9 +57,9 @@ class PuzzleTrace:
 
     @property
     def winner(self) -> int:
-        """The attempt that obeys the rules first; where none does, the one that is most confident when it halts.
+        """Index of the attempt that obeys the rules first; where none does, of the one most confident when it halts.
 
-        The truth does not help to choose it: no solver knows the truth.
+        The truth is not used: a solver does not know it.
         """
         ranks = [
             (
@@ -116,7 +116,7 @@ def stream_attempts(
     """Yield attempts at one puzzle after each supervision step: traces of that step alone.
 
     An attempt sees the puzzle through the view of its number in `views`, and begins from the initial latents with noise
-    of a standard deviation. Raises InputError for tokens out of range.
+    of standard deviation `noise`. Raises InputError for tokens out of range.
     """
     symmetries = make_views(model.metadata, max(views) + 1)
     which = np.array(views)

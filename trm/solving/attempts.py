@@ -1,11 +1,13 @@
 """Attempts: reason about a puzzle again until its answer obeys the rules. Entry: `AttemptSolver`.
 
-Attempt 0 is the plain pass. Each further attempt sees the puzzle through another symmetry or, when there are no more,
-begins from latents with noise. The rules judge every answer after every supervision step. The first answer that obeys
-them wins, and the other attempts at the puzzle leave their slots at once. Labels are never looked at.
+Attempt 0 sees the puzzle as it is, without noise. Each further attempt sees the puzzle through another symmetry or,
+when there are no more, begins from latents with noise. Every answer is checked by the rules after every supervision
+step. The first answer that obeys them wins, and the other attempts at the puzzle leave their slots at once. Labels are
+not used.
 
-The attempts of a puzzle run side by side, in rounds that grow: the first attempt at all puzzles; of those that are not
-solved the attempts up to 8, up to 64, and so on. A stalled attempt does not recover by waiting, a new one often does.
+The attempts of a puzzle run side by side, in growing rounds: the first attempt at all puzzles; then, at unsolved
+puzzles, the attempts up to 8, up to 64, and so on. A stalled attempt does not recover with more steps; a new attempt
+often succeeds.
 """
 
 import dataclasses
@@ -33,7 +35,7 @@ from trm.solving.views import Views
 GROWTH = 8
 """Factor by which the attempts at a puzzle grow from round to round."""
 START_NOISE = 1.0
-"""Standard deviation of the noise on the first latents of attempts for which there is no symmetry left."""
+"""Standard deviation of the noise on the first latents of attempts beyond the number of symmetries."""
 
 
 @dataclasses.dataclass
@@ -47,7 +49,7 @@ class Attempted:
     halted: Bool[np.ndarray, " puzzles"]
     """Whether the halting head stopped the attempt that gave the answer."""
     attempts: Integer[np.ndarray, " puzzles"]
-    """Attempts that were begun."""
+    """Attempts that were started."""
     steps: Integer[np.ndarray, " puzzles"]
     """Supervision steps of all attempts."""
 
@@ -87,7 +89,10 @@ class AttemptSolver:
         rules: Rules,
         attempts: int = ATTEMPTS,
     ):
-        """Take the most attempts at a puzzle, and the sequences that all devices together refine at a time, at most.
+        """Place the weights on the devices and prepare the step.
+
+        `attempts` is the largest number of attempts at a puzzle, `slots` the largest number of sequences that all
+        devices together refine at a time.
 
         `views` are the symmetries of attempts 0, 1 and so on; the first is the identity. Later attempts have noise on
         the first latents; with `options.noise` all attempts but the first have that noise. Raises InputError for noise
@@ -113,9 +118,9 @@ class AttemptSolver:
     ) -> Iterator[Round]:
         """Attempt puzzles round by round until the rules hold for all, or attempts or seconds are used up.
 
-        `seconds` end no attempt of the first round. `on_progress` is called after every supervision step with the
-        attempts of the current round and what is found so far. The state that is yielded goes on changing; copy what
-        you keep. Raises InputError for tokens and identifiers out of range.
+        The limit `seconds` does not apply to the first round. `on_progress` is called after every supervision step with
+        the attempts of the current round and what is found so far. Later rounds change the yielded state; copy what you
+        keep. Raises InputError for tokens and identifiers out of range.
         """
         check_inputs(self._weights, inputs, puzzle_identifiers)
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -203,7 +208,7 @@ class AttemptSolver:
         puzzle_identifiers: Integer[np.ndarray, " puzzles"],
         attempts: Integer[np.ndarray, " attempts"],
     ) -> UInt32[np.ndarray, "puzzles attempts words"]:
-        """Return the data of a random key for each attempt; nothing reads it where there is no noise."""
+        """Return the data of a random key for each attempt; zeros where there is no noise."""
         if not any(self._noisy):
             return np.zeros((len(inputs), len(attempts), 2), np.uint32)
         return noise_keys(self._options.seed, inputs, puzzle_identifiers, attempts)

@@ -18,7 +18,7 @@ from trm.supervision.halting import wants_to_halt
 
 
 class Sequences(NamedTuple):
-    """What is in the slots of the devices before a supervision step."""
+    """The contents of the slots before a supervision step."""
 
     inputs: Int[Array, "slots seq_len"]
     puzzle_identifiers: Int[Array, " slots"]

@@ -16,10 +16,10 @@ NoiseAt = Literal["steps", "start", "both"]
 
 @dataclasses.dataclass(frozen=True)
 class SolverOptions:
-    """What the solver does with each puzzle."""
+    """Options of the solver, the same for each puzzle."""
 
     max_steps: int | None = None
-    """Supervision steps of a candidate, at most; None: the configuration's `halt_max_steps`."""
+    """Largest number of supervision steps of a candidate; None: the configuration's `halt_max_steps`."""
     adaptive: bool = True
     """Whether the halting head may stop a candidate earlier."""
     noise: float = 0.0
@@ -34,7 +34,7 @@ class SolverOptions:
     """Whether all candidates of a puzzle stop when the halting head stops one of them. Which one that is depends on the
     number of slots, because the candidates do not all start together."""
     selection: SelectionMethod = "confident"
-    """How one answer is chosen among the candidates."""
+    """Method of selecting one answer among the candidates."""
     seed: int = 0
     """Seed of the noise."""
 
@@ -48,9 +48,9 @@ class SolverOptions:
             if (found := getattr(self, name)) not in get_args(literal):
                 raise InputError(f"{name}: found {found!r}, expected one of {', '.join(get_args(literal))}")
         if self.rollouts > 1 and not self.noise:
-            raise InputError(f"rollouts: found {self.rollouts} with noise 0, expected 1: they would all be the same")
+            raise InputError(f"rollouts: found {self.rollouts} with noise 0, expected 1: without noise all are the same")
         if self.stop_at_first and not (self.adaptive and self.selection == "first"):
-            raise InputError("stop_at_first: found true, expected adaptive and the selection 'first' beside it")
+            raise InputError("stop_at_first: found true, expected it with adaptive and the selection 'first' only")
 
     @property
     def start_noise(self) -> float:
@@ -83,7 +83,7 @@ class SolveOptions(TypedDict, total=False):
 
 
 ATTEMPTS = 64
-"""Attempts at a puzzle, at most, unless a user says otherwise."""
+"""Default of the largest number of attempts at a puzzle."""
 
 
 def choose_attempts(
@@ -94,7 +94,7 @@ def choose_attempts(
     select: SelectionMethod | None,
     has_rules: bool,
 ) -> int | None:
-    """Return how often a puzzle is attempted, at most, until the rules hold; None: its candidates are fixed.
+    """Return the largest number of attempts at a puzzle until the rules hold; None: its candidates are fixed.
 
     Raises InputError for arguments that contradict each other.
     """
@@ -104,7 +104,7 @@ def choose_attempts(
         if found is None:
             continue
         if not has_rules:
-            raise InputError(f"{name}: found {found}, expected none: the puzzles have no rules that are known")
+            raise InputError(f"{name}: found {found}, expected none: the rules of the puzzles are not known")
         if fixed:
             raise InputError(f"{name}: found {found} beside {fixed[0]}, expected one of them")
         if not found > 0:
@@ -124,7 +124,7 @@ def make_options(
     select: SelectionMethod | None = None,
     seed: int = 0,
 ) -> SolverOptions:
-    """Return the solver's options for arguments as a user gives them.
+    """Return the solver's options for a user's arguments.
 
     The selection "first" stops the other candidates of a puzzle, where it has several. Raises InputError for arguments
     that contradict each other.

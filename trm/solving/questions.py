@@ -1,4 +1,4 @@
-"""Puzzles that a model is asked, as text or arrays. Entry: `read_questions`, `questions_of`."""
+"""Puzzles put to a model, as text or arrays. Entry: `read_questions`, `questions_of`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,9 +17,9 @@ from trm.solving.reason import check_inputs
 def questions_of(
     puzzles: Any, metadata: Metadata, weights: Weights, model: str
 ) -> tuple[Integer[np.ndarray, "puzzles seq_len"], bool]:
-    """Return the tokens of puzzles, and whether they are a single one that stands alone.
+    """Return the tokens of puzzles, and whether `puzzles` is a single one, not a list of one.
 
-    Raises InputError for text or tokens that are no puzzles of the model's kind and size.
+    Raises InputError for text or tokens that are not puzzles of the model's kind and size.
     """
     if isinstance(puzzles, str):
         return parse_question(puzzles, "puzzle", metadata, model)[None], True
@@ -34,7 +34,7 @@ def questions_of(
         tokens, single = tokens.reshape(len(tokens), seq_len), False
     else:
         raise InputError(f"puzzles: found shape {tokens.shape}, expected ({seq_len},) or (puzzles, {seq_len})")
-    # Before they become int32, which would wrap numbers round.
+    # Checked before the conversion to int32, which would wrap large numbers round.
     check_inputs(weights, tokens, None)
     return tokens.astype(np.int32), single
 

@@ -39,9 +39,9 @@ def reason(
 ) -> Reasoning:
     """Run supervision steps on puzzles. The function is pure and can be compiled, mapped and differentiated.
 
-    Without identifiers every puzzle is the blank one. Without `latents` each puzzle starts from the initial latents. As
-    in training, gradients reach the weights through the last updates of each step, and not from one step to the one
-    before.
+    Without identifiers every puzzle has the blank identifier. Without `latents` each puzzle starts from the initial
+    latents. As in training, gradients reach the weights through the last updates of each step, and do not pass from one
+    step to the one before.
 
     Raises InputError for tokens and identifiers out of range, unless they are traced.
     """
@@ -78,7 +78,7 @@ def check_inputs(
 
 def confidence(q_halt_logits: Float[np.ndarray, "*batch"]) -> Float[np.ndarray, "*batch"]:
     """Return sigmoid(q_halt), the network's probability that every token is right, on the host in float64."""
-    # Without overflow.
+    # Unlike 1 / (1 + exp(-x)), this does not overflow.
     return np.exp(-np.logaddexp(0, -q_halt_logits.astype(np.float64)))
 
 

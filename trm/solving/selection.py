@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Integer, Num
 from trm.errors import InputError
 
 SelectionMethod = Literal["confident", "mode", "vote", "first", "rules"]
-"""How one answer is chosen.
+"""Methods of selecting one answer.
 
 confident: the answer with the highest q_halt.
 mode: the most frequent whole answer; among equals the one with the most confident candidate.
@@ -24,7 +24,7 @@ class Chosen(NamedTuple):
 
     answers: Integer[np.ndarray, "puzzles seq_len"]
     candidates: Integer[np.ndarray, " puzzles"]
-    """The candidate that gave the answer; of a vote the one that agrees with it in most places."""
+    """The candidate that gave the answer; of a vote, the candidate that agrees with the answer in most places."""
 
 
 def choose_answers(
@@ -46,7 +46,7 @@ def choose_answers(
         return _take(answers, _best(halted.astype(int), np.where(halted, -steps, 0), q_halt_logits))
     if method == "rules":
         if obeys is None:
-            raise InputError("selection: found 'rules', expected another: the puzzles have no rules that are known")
+            raise InputError("selection: found 'rules', expected another: the rules of the puzzles are not known")
         return _take(answers, _best(obeys.astype(int), np.where(obeys, 0.0, q_halt_logits)))
     if method == "mode":
         return _take(answers, _best(_frequencies(answers), q_halt_logits))
@@ -86,7 +86,7 @@ def _vote(
     puzzles, _, seq_len = answers.shape
     voted = np.zeros((puzzles, seq_len), answers.dtype)
     most, highest = np.zeros(voted.shape, int), np.full(voted.shape, -np.inf)
-    # One token at a time: a table of all votes would be as many times larger as there are tokens.
+    # One token at a time: a table of the votes for all tokens at once would take too much memory.
     for token in np.unique(answers):
         has = answers == token
         votes = has.sum(axis=1)

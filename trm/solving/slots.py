@@ -39,7 +39,7 @@ class Items(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Options that a compiled loop takes as numbers, so that they need no compilation of their own."""
+    """Options that the compiled loop takes as arrays: a change needs no compilation."""
 
     max_steps: Int[Array, ""]
     adaptive: Bool[Array, ""]
@@ -78,9 +78,9 @@ class Noisy(NamedTuple):
     """Names of the latents that get noise. A program without noise draws none."""
 
     start: tuple[str, ...] = ()
-    """Those on which a sequence begins with noise."""
+    """Latents with noise at the start of a sequence."""
     steps: tuple[str, ...] = ()
-    """Those with noise before every supervision step."""
+    """Latents with noise before every supervision step."""
 
 
 Loop = Callable[[Weights, Items, Limits], tuple[ItemAnswers, Int[Array, " devices"]]]
@@ -129,7 +129,7 @@ def begin_latents(
     """Return the latents that sequences begin with: the initial ones, with noise on those named in `noisy`."""
     if not noisy:
         return initial
-    # A number that no supervision step has.
+    # 0xFFFFFFFF is the number of no supervision step.
     return add_noise(initial, jax.vmap(partial(jax.random.fold_in, data=0xFFFFFFFF))(keys), sigma, noisy)
 
 

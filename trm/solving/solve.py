@@ -50,7 +50,7 @@ class Solutions(NamedTuple):
 
     answers: Integer[np.ndarray, "puzzles seq_len"]
     q_halt_logits: Float[np.ndarray, " puzzles"]
-    """Of the chosen candidate; of a vote the candidate nearest to it."""
+    """Of the chosen candidate; of a vote, that of the candidate nearest to the answer."""
     halted: Bool[np.ndarray, " puzzles"]
     """Whether the halting head stopped that candidate."""
     steps: Integer[np.ndarray, "puzzles candidates"]
@@ -125,9 +125,9 @@ def solve_candidates(
     share = 1 << (-(-puzzles // mesh.size) - 1).bit_length()
 
     def share_out(array: np.ndarray) -> jax.Array:
-        """Share (puzzles, candidates, ...) out: puzzles in turn, all first candidates of a device before the second.
+        """Distribute (puzzles, candidates, ...): puzzles to devices in turn, first candidates before second ones.
 
-        So the candidates of a puzzle are on one device, and with `stop_at_first` most of them need not start.
+        The candidates of a puzzle are then on one device, and with `stop_at_first` most of them need not start.
         """
         padded = np.pad(array, [(0, share * mesh.size - puzzles)] + [(0, 0)] * (array.ndim - 1))
         shared = padded.reshape(share, mesh.size, *array.shape[1:])
@@ -154,7 +154,7 @@ def solve_candidates(
         np.float32(options.step_noise),
     )
     limits = Limits(*(place_array(np.asarray(number), mesh, REPLICATED) for number in numbers))
-    # More slots than items would be refined in vain.
+    # Slots beyond the number of items would compute for nothing.
     run = compile_loop(config.halting, mesh, min(slots // mesh.size, share * candidates), noisy)
     weights = jax.device_put(weights, NamedSharding(mesh, REPLICATED))
     shared, iterations = fetch(run(weights, items, limits))
@@ -185,7 +185,7 @@ def noisy_latents(recursion: Recursion, options: SolverOptions) -> tuple[str, ..
     noisy = {"z_H": answer, "z_L": reasoning, "both": names}[options.noise_on]
     if not noisy:
         raise InputError(
-            f"noise_on: found {options.noise_on!r}, expected 'both' or a latent there is: {', '.join(names)}"
+            f"noise_on: found {options.noise_on!r}, expected 'both' or a latent of the recursion: {', '.join(names)}"
         )
     return noisy
 
@@ -196,7 +196,7 @@ def noise_keys(
     puzzle_identifiers: Integer[np.ndarray, " puzzles"],
     candidates: Integer[np.ndarray, " candidates"],
 ) -> UInt32[np.ndarray, "puzzles candidates words"]:
-    """Return the data of a key for each candidate, by number. It depends on the puzzle itself, not on its place."""
+    """Return the data of a key for each candidate, by number. A key depends on the puzzle, not on its place."""
     rows = np.column_stack([puzzle_identifiers, inputs]).astype("<i4")
     puzzles = np.array([zlib.crc32(row.tobytes()) for row in rows], np.uint32)
     numbers = candidates.astype(np.uint32)

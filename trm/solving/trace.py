@@ -1,7 +1,7 @@
-"""Traces: what a network answers after every supervision step, and every H cycle. Entry: `trace`; `trace_by_step`.
+"""Traces: the answers of a network after every supervision step and every H cycle. Entry: `trace`; `trace_by_step`.
 
 The supervision steps are those of `trm.solving.reason.reason`. The H cycles of a step begin at the same latents, and
-the last of them is the step itself.
+the last of them gives the result of the step.
 """
 
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ class Trace(NamedTuple):
 
     predictions: Integer[np.ndarray, "steps cycles batch seq_len"]
     confidence: Float[np.ndarray, "steps cycles batch seq_len"]
-    """The network's probability of each token that it answers, as its loss in training has it."""
+    """The network's probability of each answered token, by the softmax or stablemax of the training loss."""
     q_halt: Float[np.ndarray, "steps cycles batch"]
     """sigmoid(q_halt): the network's probability that every token is right."""
     halts: Bool[np.ndarray, "steps batch"]
@@ -62,7 +62,7 @@ def trace_by_step(
     steps: int,
     latents: Latents,
 ) -> Iterator[Trace]:
-    """Yield what `trace` returns, each supervision step as soon as it is made: traces of one step."""
+    """Yield the trace of each supervision step as soon as the step is made; otherwise as `trace`."""
     check_inputs(weights, inputs, puzzle_identifiers)
     arrays = weights, jnp.asarray(inputs), jnp.asarray(puzzle_identifiers)
     for _ in range(steps):

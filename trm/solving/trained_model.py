@@ -1,4 +1,4 @@
-"""A trained model: weights with what their file says of them. Entry: `load`; then `TrainedModel.solve`, `.reason`."""
+"""A trained model: weights with the description of their file. Entry: `load`; then `TrainedModel.solve`, `.reason`."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +33,7 @@ from trm.solving.solve import solve
 from trm.solving.views import make_views, most_views
 
 SLOTS = 256
-"""Sequences that each device refines at a time, at most."""
+"""Largest number of sequences that each device refines at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,25 +42,25 @@ class TrainedModel:
 
     weights: Weights
     description: Description
-    """What the file says of the weights."""
+    """Description of the weights, from their file."""
     name: str = "model"
-    """Name or path that it was loaded from, for messages."""
+    """Name or path that the model was loaded from, for messages."""
     notes: tuple[str, ...] = ()
-    """Lines on what was guessed, rounded or left out, of a file of another program."""
+    """Lines on what was guessed, rounded or left out in the conversion of another program's file."""
 
     @property
     def config(self) -> Config:
-        """The configuration that it was trained with."""
+        """The configuration that the model was trained with."""
         return self.description.config
 
     @property
     def metadata(self) -> Metadata:
-        """The metadata of the puzzle set that it was trained on."""
+        """The metadata of the training set."""
         return self.description.metadata
 
     @property
     def kind(self) -> PuzzleKind:
-        """The kind of its puzzles: text, rules, symmetries, drawing."""
+        """The kind of the puzzles: text, rules, symmetries, drawing."""
         return kind_of(self.metadata)
 
     @overload
@@ -102,14 +102,14 @@ class TrainedModel:
         `on_progress` is called after every supervision step, as by `AttemptSolver.rounds`.
 
         With `views`, `rollouts` or `select` the candidates are fixed instead: `views` under symmetries, each with
-        `rollouts` draws of noise; `select` says which answer is chosen (default: the most confident one).
+        `rollouts` draws of noise; `select` is the method of selecting one answer (default: the most confident).
 
         `noise` is a standard deviation, on the latents `noise_on`, at every step or at the start (`noise_at`). A
         candidate has at most `steps` supervision steps (default: as trained); with `halt` the halting head may stop it
         earlier. `seed` is that of views and noise. `identifiers` are numbers of puzzle embeddings (default: the blank
         one). `devices` is the number of devices (default: all, at most one for each puzzle).
 
-        Raises InputError, naming the puzzle, for text or tokens that are no puzzle of the model's kind and size, and
+        Raises InputError, naming the puzzle, for text or tokens that are not a puzzle of the model's kind and size, and
         for options that contradict each other.
         """
         attempts = choose_attempts(attempts, seconds, views, rollouts, select, self.has_rules)
@@ -187,7 +187,7 @@ class TrainedModel:
         return parse_question(text, where, self.metadata, self.name)
 
     def read(self, text: str, where: str = "puzzle", columns: Mapping[str, str] | None = None) -> list[Question]:
-        """Return the puzzles of a text, of which there is at least one: grids, one per line, a table, JSON.
+        """Return the puzzles of a text, at least one: grids, one puzzle per line, a table or JSON.
 
         `columns` are a user's names of a table's columns. Raises InputError, beginning with `where`, for text that
         is no puzzle of the model's kind and size.
@@ -252,9 +252,9 @@ def load(name_or_path: str | Path, averaged: bool = True, metadata: Metadata | N
     """Load weights or a checkpoint: a file, `hf://OWNER/REPOSITORY/FILE`, or bundled weights by name.
 
     From a checkpoint it takes the moving average of the weights where there is one, unless `averaged` is false. A
-    checkpoint of the original PyTorch program, or of one made of it, is converted; `metadata`, of its puzzle set, says
-    what its tensors do not. Raises InputError, naming the file, for anything else, and for averaged weights alone when
-    the raw ones are asked for.
+    checkpoint of the original PyTorch program, or of one derived from it, is converted; `metadata` is that of its
+    puzzle set, where its tensors do not show it. Raises InputError, naming the file, for anything else, and for a file
+    of averaged weights when `averaged` is false.
     """
     opened = open_weights(name_or_path, averaged, metadata)
     return TrainedModel(opened.weights, opened.description, str(name_or_path), opened.notes)

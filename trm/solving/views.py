@@ -25,7 +25,7 @@ class Views(NamedTuple):
         return _rename(self.tokens, puzzles[..., self.cells])
 
     def undo(self, answers: Integer[np.ndarray, "*batch views seq_len"]) -> Integer[np.ndarray, "*batch views seq_len"]:
-        """Turn the answers to each view into answers to the puzzle."""
+        """Convert the answers to each view to answers to the puzzle."""
         places = np.argsort(self.cells, axis=-1)
         renamed = _rename(np.argsort(self.tokens, axis=-1), answers)
         return np.take_along_axis(renamed, np.broadcast_to(places, renamed.shape), axis=-1)
@@ -40,7 +40,7 @@ class Views(NamedTuple):
     def undo_each(
         self, answers: Integer[np.ndarray, "puzzles seq_len"], which: Integer[np.ndarray, " puzzles"]
     ) -> Integer[np.ndarray, "puzzles seq_len"]:
-        """Turn each answer to the view of its number in `which` into an answer to the puzzle."""
+        """Convert each answer to the view of its number in `which` to an answer to the puzzle."""
         renamed = np.take_along_axis(np.argsort(self.tokens, axis=1)[which], answers, axis=1)
         return np.take_along_axis(renamed, np.argsort(self.cells, axis=1)[which], axis=1).astype(answers.dtype)
 
@@ -55,7 +55,7 @@ def make_views(metadata: Metadata, views: int, seed: int = 0) -> Views:
 
 
 def most_views(metadata: Metadata, count: int, seed: int = 0) -> Views:
-    """Return a number of views, or all that there are. Fewer are the first of more."""
+    """Return `count` views, or all if there are fewer. A smaller count gives the first views of a larger one."""
     if most := kind_of(metadata).most_views(metadata.seq_len):
         return make_views(metadata, min(count, most), seed)
     blocks = []

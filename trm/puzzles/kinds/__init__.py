@@ -1,1 +1,1 @@
-"""What the program knows of each kind of puzzle."""
+"""The puzzle kinds: size, text, rules, symmetries and drawing of each."""

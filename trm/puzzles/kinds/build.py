@@ -17,7 +17,7 @@ from trm.puzzles.kinds.text import parse_column
 def read_table(kind: PuzzleKind, path: str | Path) -> Table:
     """Read puzzles as tokens from a CSV file, plain or gzip, with the columns question and answer, perhaps rating.
 
-    Raises InputError, naming file and row, for a text that is no puzzle, for puzzles of several lengths, and for an
+    Raises InputError, naming file and row, for a text that is not a puzzle, for puzzles of several lengths, and for an
     answer that does not solve its question.
     """
     rows = read_rows(path, lambda field: None)
@@ -30,7 +30,7 @@ def read_table(kind: PuzzleKind, path: str | Path) -> Table:
     )
     if table.questions.shape != table.answers.shape:
         found = f"{table.questions.shape[1]} and {table.answers.shape[1]} cells"
-        raise InputError(f"{path}: question and answer: found {found}, expected as many of one as of the other")
+        raise InputError(f"{path}: question and answer: found {found}, expected equal numbers")
     wrong = np.flatnonzero(~kind.solved(table.questions, table.answers))
     if len(wrong):
         raise InputError(f"{rows.places[int(wrong[0])]}: answer: found a wrong one, expected {kind.expected}")
@@ -76,7 +76,7 @@ class Repeats(NamedTuple):
     equal: int
     """Those whose question is a training question."""
     symmetric: int
-    """Others whose question is one up to a symmetry, as far as the kind can tell (`PuzzleKind.canonical`)."""
+    """Others whose question is symmetric to a training question, as far as `PuzzleKind.canonical` shows."""
 
 
 def count_repeats(

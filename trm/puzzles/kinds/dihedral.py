@@ -5,7 +5,7 @@ from jaxtyping import Bool, Integer, Shaped
 
 TRANSFORMS = 8
 INVERSE = (0, 3, 2, 1, 4, 5, 6, 7)
-"""Number of the transform that undoes each."""
+"""Number of the inverse of each transform."""
 
 _PLAN = (
     (False, 1, 1),

@@ -1,4 +1,4 @@
-"""Puzzle kinds: everything that the rest of the program knows of one kind of puzzle. Entry: `PuzzleKind`.
+"""Puzzle kinds: size, text, rules, symmetries and drawing of one kind of puzzle, in one class. Entry: `PuzzleKind`.
 
 A kind of your own is a subclass and one object of it: `package.module:Object` names it wherever a kind is named.
 """
@@ -29,7 +29,7 @@ class Question(NamedTuple):
     """A question that was read from a text."""
 
     where: str
-    """Its place in the text, for messages."""
+    """Place of the question in the text, for messages."""
     tokens: Integer[np.ndarray, " seq_len"]
 
 
@@ -42,18 +42,18 @@ class Problem(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """How boards of a kind are drawn on a page: as a table of characters, or of cells that a style sheet fills."""
+    """Drawing of boards of a kind on a page: a table of characters, or of cells that a style sheet colours."""
 
     width: int
     """Cells in a row."""
     characters: tuple[str, ...]
-    """What a cell shows, by token."""
+    """Text of a cell, by token."""
     names: tuple[str, ...]
-    """What a screen reader says, by token."""
+    """Name of a cell for screen readers, by token."""
     classes: tuple[str, ...] = ()
     """CSS class of a cell, by token; none: cells are not filled."""
     box: tuple[int, int] | None = None
-    """Rows and columns of the boxes that thick lines part."""
+    """Rows and columns of the boxes, which thick lines separate."""
     open: tuple[int, ...] = ()
     """Tokens of a question that its answer may replace; cells with others are given."""
 
@@ -66,17 +66,18 @@ class PuzzleKind(abc.ABC):
     characters: ClassVar[str] = ""
     """Character of token 1, 2 and so on, in questions and answers."""
     question_characters: ClassVar[str] = ""
-    """Those that a question may have; empty: all."""
+    """Characters that a question may have; empty: all."""
     solved_from: ClassVar[Literal["text", "tasks", "nothing"]] = "text"
-    """What `trm solve` reads: puzzles as text, tasks with demonstrations and a trained identifier (ARC), or nothing."""
+    """Input of `trm solve`: puzzles as text, tasks with demonstrations and a trained identifier (ARC), or nothing."""
     stores_augmentations: ClassVar[bool] = False
-    """Whether a set that is augmented online stores how to make each puzzle (`StoredAugmentations`)."""
+    """Whether a set that is augmented online stores the augmentation of each puzzle (`StoredAugmentations`)."""
     augments_online: ClassVar[bool] = True
     """Whether the loader may apply random symmetries to question and answer."""
     has_digits: ClassVar[bool] = False
-    """Whether token 1 is a blank, which no answer has, and the tokens above it are digits, of which none is special."""
+    """Whether token 1 is a blank, which no answer has, and the tokens above it are digits that the rules treat
+    alike."""
     expected: ClassVar[str] = "a solution of the question"
-    """What an answer should be, for the message on one that is not."""
+    """Description of a right answer, for messages about wrong ones."""
 
     # Size
 
@@ -91,11 +92,11 @@ class PuzzleKind(abc.ABC):
     # Text
 
     def parse(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
-        """Return the tokens of a question; raise InputError, beginning with `where`, for what is none."""
+        """Return the tokens of a question; raise InputError, beginning with `where`, for other text."""
         return self._parse(text, where, self.question_characters or self.characters)
 
     def parse_answer(self, text: str, where: str) -> Integer[np.ndarray, " seq_len"]:
-        """Return the tokens of an answer; raise InputError, beginning with `where`, for what is none."""
+        """Return the tokens of an answer; raise InputError, beginning with `where`, for other text."""
         return self._parse(text, where, self.characters)
 
     def format(self, tokens: Integer[np.ndarray, " seq_len"]) -> str:
@@ -110,10 +111,10 @@ class PuzzleKind(abc.ABC):
     def read(
         self, text: str, where: str, seq_len: int | None = None, columns: Mapping[str, str] | None = None
     ) -> list["Question"]:
-        """Return the questions of a text, of which there is at least one: a grid, one per line, or a table.
+        """Return the questions of a text, at least one: a grid, one question per line, or a table.
 
         `seq_len` is their number of cells, where it is known, `columns` a user's names of a table's columns. Raises
-        InputError, beginning with a place in the text, for what is no question.
+        InputError, beginning with a place in the text, for text that is not a question.
         """
         lines = normalise(text).split("\n")
         layout = find_layout(lines, self._looks, columns, where)
@@ -147,7 +148,7 @@ class PuzzleKind(abc.ABC):
     # Rules
 
     def problem(self, question: Integer[np.ndarray, " seq_len"]) -> Problem | None:
-        """Return what is wrong with a question, by its rules alone; None where nothing is known to be."""
+        """Return a fault of a question that the rules show; None where none is known."""
         return None
 
     @abc.abstractmethod
@@ -155,7 +156,7 @@ class PuzzleKind(abc.ABC):
         """Return for each answer, whatever its tokens, whether it solves its question by the rules."""
 
     def metrics(self, questions: Tokens, answers: Tokens) -> Mapping[str, Num[np.ndarray, " puzzles"]]:
-        """Return scores of each answer besides its comparison with the label, by name; their means are reported."""
+        """Return further scores of each answer by name; their means are reported beside the accuracy."""
         return {}
 
     def wrong_cells(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, "puzzles seq_len"]:
@@ -169,11 +170,11 @@ class PuzzleKind(abc.ABC):
         return None
 
     def most_views(self, seq_len: int) -> int | None:
-        """Return how many views of a puzzle there are; None: as many as one likes."""
+        """Return the number of views of a puzzle; None: unlimited."""
         return 1 if self.symmetries(np.random.default_rng(0), 1, seq_len) is None else None
 
     def views(self, count: int, seq_len: int, vocab_size: int, seed: int) -> Symmetries:
-        """Return symmetries to solve a puzzle through, of which the first leaves it as it is.
+        """Return the symmetries of `count` views of a puzzle; the first is the identity.
 
         Raises InputError for more than there are.
         """
@@ -188,7 +189,7 @@ class PuzzleKind(abc.ABC):
         return Symmetries(*(np.concatenate([one, of[1:]]) for one, of in zip(identity, drawn, strict=True)))
 
     def draw_augmentation(self, arrays: PuzzleArrays, rng: np.random.Generator, batch: int) -> Draws | None:
-        """Draw what augments a batch of a set that is augmented online; None where nothing is random."""
+        """Draw the augmentations of a batch of a set with online augmentation; None where nothing is random."""
         if not arrays.online_augmentation:
             return None
         return self.symmetries(rng, batch, arrays.inputs.shape[1])
@@ -202,24 +203,24 @@ class PuzzleKind(abc.ABC):
         puzzles: Integer[np.ndarray, " puzzles"],
         draws: Draws | None,
     ) -> tuple[Tokens, Tokens]:
-        """Return the examples as they are trained on, made of the stored ones."""
+        """Return the examples that training uses, augmented from the stored ones."""
         if isinstance(draws, Symmetries):
             return draws.apply(inputs), draws.apply(labels)
         return inputs, labels
 
     def canonical(self, questions: Tokens) -> Tokens:
-        """Return one question of all those that are the same up to a symmetry, or up to some symmetries."""
+        """Return one representative of all questions that are equal up to a symmetry, or up to some symmetries."""
         return questions
 
     # Checking and drawing
 
     def well_formed(self, inputs: Tokens, labels: Tokens) -> Bool[np.ndarray, " puzzles"]:
-        """Return for each example of a puzzle set whether it is as it should be."""
+        """Return for each example of a puzzle set whether it obeys the rules."""
         return self.solved(inputs, labels)
 
     @property
     def verdict(self) -> str:
-        """What holds of a puzzle set all of whose examples are well-formed."""
+        """Statement about a puzzle set whose examples are all well-formed."""
         return f"every answer is {self.expected}"
 
     def draw(
@@ -228,7 +229,7 @@ class PuzzleKind(abc.ABC):
         answer: Integer[np.ndarray, " seq_len"],
         truth: Integer[np.ndarray, " seq_len"] | None = None,
     ) -> Text:
-        """Draw an answer to a question; with `truth` mark what is wrong. A square board is drawn as one."""
+        """Draw an answer to a question; with `truth` mark wrong cells. A square board is drawn as a square."""
         side = math.isqrt(len(answer))
         width = side if side * side == len(answer) else len(answer)
         text = Text()

@@ -1,4 +1,4 @@
-"""Puzzles of which nothing is known but their tokens. Entry: `Other`."""
+"""The kind of puzzles of which only the tokens are known. Entry: `Other`."""
 
 from typing import final
 

@@ -13,13 +13,13 @@ from trm.puzzles.kinds.sudoku.kind import Sudoku
 from trm.puzzles.metadata import Metadata
 
 KINDS: Registry[PuzzleKind] = Registry("kind", PuzzleKind)
-"""Puzzle kinds by name, in the order in which a set that does not say its kind is compared with them."""
+"""Puzzle kinds by name, in the order in which they are tried for a set without a kind."""
 for _kind in (Sudoku(), Maze(), Arc(), Other()):
     KINDS.add(_kind.name, _kind)
 
 
 def kind_of(metadata: Metadata) -> PuzzleKind:
-    """Return the kind of a puzzle set; of one that does not say it, as the original's, by vocabulary and length.
+    """Return the kind of a puzzle set; for a set without one, such as the original's, by vocabulary and length.
 
     Raises InputError for a kind that is neither registered nor importable.
     """
@@ -27,7 +27,7 @@ def kind_of(metadata: Metadata) -> PuzzleKind:
 
 
 def check_kind(metadata: Metadata, path: str) -> None:
-    """Raise InputError, beginning with `path`, where a puzzle set is not what it says to be."""
+    """Raise InputError, beginning with `path`, where a puzzle set does not fit its kind."""
     try:
         kind = kind_of(metadata)
     except InputError as error:

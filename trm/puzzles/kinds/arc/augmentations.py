@@ -27,7 +27,7 @@ class Augmentation(NamedTuple):
         return transform(self.colors[grid], self.transform)
 
     def undo(self, grid: Grid) -> Integer[np.ndarray, "new_rows new_columns"]:
-        """Undo it."""
+        """Undo the augmentation on a grid."""
         return np.argsort(self.colors).astype(np.uint8)[inverse(grid, self.transform)]
 
 
@@ -35,15 +35,15 @@ IDENTITY = Augmentation(0, np.arange(ARC_COLORS, dtype=np.uint8))
 
 
 def name_augmentation(task: str, augmentation: Augmentation) -> str:
-    """Name an augmentation of a task: its name, the transform, the ten new colours."""
+    """Return the name of an augmented task: the task's name, the transform, the ten new colours."""
     digits = "".join(map(str, augmentation.colors.tolist()))
     return f"{task}{SEPARATOR}t{augmentation.transform}{SEPARATOR}{digits}"
 
 
 def parse_name(name: str) -> tuple[str, Augmentation]:
-    """Return the task and the augmentation that a name says; a name without any is the task's own.
+    """Return the task and the augmentation that a name denotes; a task's own name denotes the identity.
 
-    Raises InputError for a name that says none, and not that it is the task's own.
+    Raises InputError for a malformed augmentation.
     """
     task, *rest = name.split(SEPARATOR)
     if not rest:
@@ -56,7 +56,7 @@ def parse_name(name: str) -> tuple[str, Augmentation]:
 
 
 class Augmentations(NamedTuple):
-    """The puzzles of a group: how to make each from the task. The first is the task itself."""
+    """The augmentations that make the puzzles of a group from the task. The first is the identity."""
 
     transforms: Integer[np.ndarray, " puzzles"]
     colors: Integer[np.ndarray, "puzzles 10"]

@@ -1,8 +1,8 @@
 """Building ARC puzzle sets, written to disk as they are made. Entry: `build`.
 
 A group is a task, its puzzles are the task and its augmentations, the examples of a puzzle are its pairs. First the
-augmentations of every task are chosen, which needs no augmented grid; then all sizes are known, and processes make and
-write the examples, a task at a time. Memory grows with the number of augmentations only by their names.
+augmentations of every task are chosen, without augmenting a grid; then all sizes are known, and processes make and
+write the examples, task by task. Of the augmentations only the names stay in memory.
 """
 
 import json
@@ -29,11 +29,11 @@ class Subset(NamedTuple):
     name: str
     tasks: Sequence[Task]
     is_test: bool
-    """Whether the test pairs are to be solved, in the test split, or learned like the others."""
+    """Whether the test pairs are test examples; false: they are training examples like the others."""
 
 
 def find_leaks(subsets: Sequence[Subset]) -> dict[str, dict[str, int]]:
-    """Count the tasks of each test subset that also are in a subset to learn from, by the names of both."""
+    """Count the tasks of each test subset that are in a training subset too, by the names of both subsets."""
     leaks: dict[str, dict[str, int]] = {}
     for test in subsets:
         names = {task.name for task in test.tasks} if test.is_test else set()
@@ -58,15 +58,15 @@ def build(
     """Build a puzzle set of tasks with up to `num_aug` augmentations each; return the metadata of its splits.
 
     `compact` stores each task once, for the loader to augment. With several processes `draws` must not depend on the
-    order in which it is asked. `on_progress` is told how many groups were written, of how many.
+    order of the calls. `on_progress` is called with the number of groups written and the number of all groups.
 
-    Raises InputError when nothing is left to learn or to test, and when the set cannot be written.
+    Raises InputError when there is no test subset, and when the set cannot be written.
     """
     groups = list(_choose(subsets, num_aug, draws))
     count = identify(groups, identifiers_start)
     splits = {"train": groups, "test": [group for group in groups if group.pairs["test"]]}
     if not splits["test"]:
-        raise InputError("test: found no subset whose test pairs are to be solved, expected one")
+        raise InputError("test: found no test subset, expected one")
     metadata = {}
     with new_puzzle_set(out, overwrite) as folder:
         write_names(folder / "identifiers.json", groups, identifiers_start)

@@ -12,11 +12,11 @@ from trm.puzzles.kinds.arc.tasks import Task
 from trm.puzzles.kinds.dihedral import TRANSFORMS, transform
 
 TRIES_PER_AUGMENTATION = 5
-"""Draws for each wanted augmentation; a task with few different ones is left with those that were found."""
+"""Draws for each wanted augmentation; a task with few different ones gets fewer."""
 
 
 def choose_augmentations(task: Task, num_aug: int, draw: DrawAugmentations) -> Augmentations:
-    """Choose up to `num_aug` augmentations that make different pairs, from the task's own and from each other's."""
+    """Choose up to `num_aug` augmentations whose pairs differ from the task's own and from each other's."""
     chosen = Augmentations(np.zeros(1, np.uint8), IDENTITY.colors[None])
     sign = Signatures(task)
     signatures = sign(chosen)
@@ -33,11 +33,11 @@ def choose_augmentations(task: Task, num_aug: int, draw: DrawAugmentations) -> A
 
 
 class Signatures:
-    """Tells augmentations of a task apart by 64 bits each, without making them.
+    """Computes signatures of 64 bits that tell augmentations of a task apart, without augmenting a grid.
 
-    Two are the same when they make the same pairs, in whatever order. The signature of a grid is the sum of random
-    numbers, one for each place and colour; those of all cells of one colour are added up once, for each colour that it
-    may become and each transform.
+    Two signatures are equal when the augmentations make the same pairs, in any order. The signature of a grid is the
+    sum of random numbers, one for each place and colour. The sum over the cells of one colour is computed once for each
+    new colour and each transform.
     """
 
     def __init__(self, task: Task):
@@ -66,7 +66,7 @@ def _random_numbers() -> UInt64[np.ndarray, "places colors"]:
 
 @cache
 def _places(rows: int, columns: int) -> Integer[np.ndarray, "transforms cells"]:
-    """Say where each transform takes each cell of a grid, as places in a frame."""
+    """Return the place in a frame to which each transform moves each cell of a grid."""
     cells = np.arange(rows * columns).reshape(rows, columns)
     places = np.zeros((TRANSFORMS, cells.size), dtype=np.int64)
     for t in range(TRANSFORMS):
@@ -76,7 +76,7 @@ def _places(rows: int, columns: int) -> Integer[np.ndarray, "transforms cells"]:
 
 
 def _scramble(x: UInt64[np.ndarray, " puzzles"]) -> UInt64[np.ndarray, " puzzles"]:
-    """Mix 64 bits so that sums of the results tell the summands (the finalizer of SplitMix64)."""
+    """Mix 64 bits so that a sum of results identifies its summands (the finalizer of SplitMix64)."""
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))

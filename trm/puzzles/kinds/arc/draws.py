@@ -1,4 +1,4 @@
-"""Random choices of building ARC sets: order, augmentations, places. Entry: `SeededDraws`, `OriginalDraws`."""
+"""Random choices in building ARC sets: order, augmentations, places. Entry: `SeededDraws`, `OriginalDraws`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ class Draws(Protocol):
         ...
 
     def augmentations(self, subset: int, task: int) -> DrawAugmentations:
-        """Return what draws the augmentations of a task."""
+        """Return the function that draws the augmentations of a task."""
         ...
 
     def offsets(self, split: str, group: int, puzzle: int, pairs: int) -> DrawOffsets:
-        """Return what draws the places of pairs, `pairs` to a puzzle, of puzzles from number `puzzle` on."""
+        """Return the function that draws the places of pairs, `pairs` per puzzle, from puzzle number `puzzle` on."""
         ...
 
 
@@ -55,7 +55,7 @@ class SeededDraws:
 
 def _draw_augmentations(rng: np.random.Generator, count: int) -> Augmentations:
     colors = np.zeros((count, ARC_COLORS), dtype=np.uint8)
-    # Black means nothing in most tasks, and keeps meaning that.
+    # Black is the background of most tasks, and stays black.
     colors[:, 1:] = rng.permuted(np.tile(np.arange(1, ARC_COLORS, dtype=np.uint8), (count, 1)), axis=1)
     return Augmentations(rng.integers(TRANSFORMS, size=count, dtype=np.uint8), colors)
 
@@ -73,7 +73,7 @@ def _draw_offsets(
 class OriginalDraws:
     """The draws of the original's builder, in its order, all from one generator: the same set, bit for bit.
 
-    They depend on the order in which they are asked for: building in several processes would make another set.
+    They depend on the order of the calls: building in several processes would make another set.
     """
 
     def __init__(self, seed: int):

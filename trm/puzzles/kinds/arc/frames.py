@@ -11,7 +11,7 @@ from trm.puzzles.kinds.dihedral import swaps_axes
 
 
 def to_frame(grid: Grid, row: int = 0, column: int = 0) -> Integer[np.ndarray, " 900"]:
-    """Put a grid into a frame with its first cell at a place, and its end markers beside it where there is room."""
+    """Return a frame with the grid's first cell at (`row`, `column`), and end markers where there is room."""
     frame = np.full((ARC_SIDE, ARC_SIDE), PAD, dtype=np.uint8)
     rows, columns = grid.shape
     inside_rows, inside_columns = slice(row, row + rows), slice(column, column + columns)
@@ -22,9 +22,9 @@ def to_frame(grid: Grid, row: int = 0, column: int = 0) -> Integer[np.ndarray, "
 
 
 def crop_shapes(tokens: Integer[np.ndarray, "*batch 900"]) -> Integer[np.ndarray, "*batch 2"]:
-    """Return rows and columns of the largest rectangle of colours at the top left, of equal ones that of fewest rows.
+    """Return rows and columns of the largest rectangle of colours at the top left, of equal ones with the fewest rows.
 
-    Tokens may be anything; (0, 0) where the first is no colour.
+    The tokens may be any; (0, 0) where the first is not a colour.
     """
     frames = tokens.reshape(*tokens.shape[:-1], ARC_SIDE, ARC_SIDE)
     colored = (frames >= TOKEN_OF_COLOR_0) & (frames < VOCAB_SIZE)
@@ -36,14 +36,14 @@ def crop_shapes(tokens: Integer[np.ndarray, "*batch 900"]) -> Integer[np.ndarray
 
 
 def crop(tokens: Integer[np.ndarray, " 900"]) -> Grid:
-    """Return the grid of `crop_shapes`, which has no cells where the first token is no colour."""
+    """Return the grid of `crop_shapes`, which has no cells where the first token is not a colour."""
     rows, columns = crop_shapes(tokens)
     frame = tokens.reshape(ARC_SIDE, ARC_SIDE)
     return (frame[:rows, :columns] - TOKEN_OF_COLOR_0).astype(np.uint8)
 
 
 DrawOffsets = Callable[[Integer[np.ndarray, "batch 2"]], Integer[np.ndarray, "batch 2"]]
-"""Given how many rows and columns each pair may begin at, says at which it begins."""
+"""Draws row and column at which each pair begins, given the number of possible rows and columns."""
 
 
 def augment_frames(
@@ -75,7 +75,7 @@ def _stored_shapes(frames: Frames) -> Integer[np.ndarray, "batch 2"]:
 
 
 def find_gaps(frames: Frames) -> Bool[np.ndarray, " batch"]:
-    """Say which grids at the top left of their frames are no rectangles of colours."""
+    """Return which grids at the top left of their frames are not rectangles of colours."""
     shapes = _stored_shapes(frames)
     places = np.arange(ARC_SIDE)
     rows, columns = (places < shapes[:, [axis]] for axis in (0, 1))
@@ -95,9 +95,9 @@ def is_framed(tokens: Frames) -> Bool[np.ndarray, " batch"]:
     frames = tokens.reshape(-1, ARC_SIDE, ARC_SIDE)
     colored = np.asarray(frames >= TOKEN_OF_COLOR_0)
     in_rows, in_columns = (np.asarray(colored.any(axis=axis)) for axis in (2, 1))
-    # A rectangle is the product of its shadows, which have no gaps.
+    # A rectangle is the product of its projections, which have no gaps.
     gaps = (_count_runs(in_rows) != 1) | (_count_runs(in_columns) != 1)
-    # Ends are one step after the last cells.
+    # End markers are one step after the last cells.
     below, right = _after(in_rows), _after(in_columns)
     grid = in_rows[:, :, None] & in_columns[:, None, :]
     ends = (below[:, :, None] & in_columns[:, None, :]) | (in_rows[:, :, None] & right[:, None, :])

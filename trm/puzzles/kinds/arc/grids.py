@@ -23,9 +23,9 @@ Frames = Integer[np.ndarray, "batch 900"]
 
 
 def parse_grid(values: Any, where: str) -> Grid:
-    """Turn nested lists into a grid; rows may be text, `012` or `0 1 2`, and so may cells and the whole grid.
+    """Convert nested lists to a grid; rows may be text, `012` or `0 1 2`, and so may cells and the whole grid.
 
-    Raises InputError, beginning with `where`, for what is no grid of ten colours.
+    Raises InputError, beginning with `where`, for values that are not a grid of ten colours.
     """
     values = _from_text(values)
     if not isinstance(values, list) or not values or not all(isinstance(row, list) for row in values):
@@ -44,14 +44,14 @@ def parse_grid(values: Any, where: str) -> Grid:
 
 
 def is_blank(values: Any) -> bool:
-    """Return whether what stands for a grid says nothing: null, or null in every cell."""
+    """Return whether a grid is not given: null, or null in every cell."""
     if isinstance(values, list) and values and all(isinstance(row, list) and row for row in values):
         return all(cell is None for row in values for cell in row)
     return values is None
 
 
 def _from_text(values: Any) -> Any:
-    """Return a grid whose rows and cells are text as lists of numbers, as far as it can be read so."""
+    """Convert a grid, rows or cells that are text to numbers; leave text that is not numbers."""
     if isinstance(values, str) and re.fullmatch(r"[\d\s,;|]+", values) and re.search(r"\d", values):
         values = [row for row in re.split(r"[\n;|]+", values.strip()) if row.strip()]
     if not isinstance(values, list):

@@ -20,7 +20,7 @@ class Group:
 
     name: str
     pairs: dict[str, list[Pair]]
-    """By split."""
+    """Pairs of the task, by split."""
     augmentations: Augmentations
     identifiers: Integer[np.ndarray, " puzzles"]
 

@@ -93,7 +93,7 @@ class Arc(PuzzleKind):
 def _stays(
     arrays: PuzzleArrays, examples: Integer[np.ndarray, " batch"], puzzles: Integer[np.ndarray, " batch"]
 ) -> Bool[np.ndarray, " batch"]:
-    """Say which examples stay at the top left: one of each puzzle, always the same, as in a stored set."""
+    """Return which examples stay at the top left: one of each puzzle, always the same, as in a stored set."""
     starts = arrays.puzzle_indices[puzzles].astype(np.int64)
     sizes = arrays.puzzle_indices[puzzles + 1] - starts
     # Multiplying by 2**64 over the golden ratio scatters consecutive numbers evenly.

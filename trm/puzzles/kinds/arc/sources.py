@@ -1,4 +1,4 @@
-"""Where ARC tasks lie: repositories, folders, Kaggle's files, single files. Entry: `Source`, `read_subset`.
+"""Sources of ARC tasks: repositories, folders, Kaggle's files, single files. Entry: `Source`, `read_subset`.
 
     SOURCE/{subset}/**.json, SOURCE/data/{subset}/**.json        the official repositories
     SOURCE/*_{subset}_challenges.json, *_solutions.json          Kaggle's folders, or PREFIX_... for a prefix
@@ -17,17 +17,17 @@ from trm.puzzles.json_files import read_json, unpack
 from trm.puzzles.kinds.arc.tasks import Entry, OnExtra, Task, parse_json_lines, parse_task, split_entries, task_name
 
 ALL = "all"
-"""Name of the subset that a collection without subsets is."""
+"""Name of the only subset of a collection without subsets."""
 
 FIRST = "training,evaluation,concept"
-"""Subsets of a set that is built of the usual source, in that order."""
+"""Default subsets of a puzzle set, in the order in which they are used."""
 
 _CHALLENGES = re.compile(r"(?P<prefix>.*?)[_-]?(?P<subset>[^_-]+)(?P<between>[_-])challenges\.json(\.gz)?")
 _COLLECTIONS = ("tasks", "dataset", "corpus", "data")
 _ENDINGS = (".json", ".json.gz", ".jsonl", ".jsonl.gz")
 
 OnBad = Callable[[InputError], object]
-"""Told of a task that is skipped."""
+"""Called with the error of a task that is skipped."""
 
 
 def read_subset(
@@ -56,7 +56,7 @@ def read_subset(
 
 
 def list_subsets(source: str | Path) -> list[str]:
-    """Return the names of the subsets in a source, as far as its folders and files say them.
+    """Return the names of the subsets in a source, as far as its folders and files show them.
 
     Raises InputError where there is no such source.
     """
@@ -114,7 +114,7 @@ def _entries(source: str, subset: str, allow_missing_solutions: bool, on_bad: On
 
 def _unknown(source: str, subset: str) -> InputError:
     known = ",".join(sorted(list_subsets(source), key=lambda name: (name not in FIRST, FIRST.find(name), name)))
-    return InputError(f"{source}: found no subset {subset!r}, expected one of those that are there: --subsets {known}")
+    return InputError(f"{source}: found no subset {subset!r}, expected one of the source's: --subsets {known}")
 
 
 def _read_folder(folder: Path, on_bad: OnBad | None) -> Iterator[Entry]:

@@ -1,4 +1,4 @@
-"""ARC tasks as JSON: one or several, in the forms that collections of them have. Entry: `parse_tasks`, `parse_task`.
+"""ARC tasks as JSON: one or several, in the formats of known collections. Entry: `parse_tasks`, `parse_task`.
 
 A task is an object with `train` and `test` pairs; or `examples`, or a list of pairs alone, of which the last is the
 one to be solved, as in BARC and RE-ARC. `trm.puzzles.kinds.arc.sources` finds their files.
@@ -16,7 +16,7 @@ from trm.puzzles.kinds.arc.grids import Grid, is_blank, parse_grid
 TEST_PUZZLES = "test_puzzles.json"
 """File of a puzzle set that holds the tasks to be solved."""
 UNKNOWN = "unknown"
-"""Key of a pair in that file whose output is not known, and stands there as [[0]]."""
+"""Key that marks a pair of that file whose output is not known and is written as [[0]]."""
 
 _NAMES = ("name", "id", "task_id", "uid")
 """Keys of a task that may hold its name."""
@@ -28,7 +28,7 @@ class Pair(NamedTuple):
     input: Grid
     output: Grid
     is_test: bool
-    """Whether it is to be solved, not a demonstration."""
+    """Whether the pair is to be solved; false: it is a demonstration."""
     known: bool = True
     """Whether the output is known; else it is the grid [[0]]."""
 
@@ -38,9 +38,9 @@ class Task(NamedTuple):
 
     name: str
     pairs: list[Pair]
-    """In the order of the file."""
+    """Pairs in the order of the file."""
     source: dict[str, Any]
-    """What the file says, outputs of the test pairs included."""
+    """JSON of the task, outputs of the test pairs included."""
 
 
 class Entry(NamedTuple):
@@ -53,11 +53,11 @@ class Entry(NamedTuple):
 
 
 OnExtra = Callable[[str, int], object]
-"""Told of pairs of a task that are neither train nor test: their key, and how many."""
+"""Called with the key and the number of a task's pairs that are neither train nor test."""
 
 
 def task_name(path: str | Path) -> str:
-    """Return the name of a task that a file holds alone: the file's, without .json, .jsonl and .gz."""
+    """Return the name of the only task of a file: the file's, without .json, .jsonl and .gz."""
     name = Path(path).name
     for ending in (".gz", ".json", ".jsonl"):
         name = name.removesuffix(ending)
@@ -75,7 +75,7 @@ def parse_tasks(text: str | bytes, where: str, name: str | None = None) -> list[
 
 
 def parse_json_lines(text: str | bytes, where: str) -> Any:
-    """Parse JSON, or JSON lines as a list; raise InputError, beginning with `where`, for what is neither."""
+    """Parse JSON, or JSON lines as a list; raise InputError, beginning with `where`, for text that is neither."""
     try:
         return parse_json(text, where)
     except InputError:
@@ -90,7 +90,7 @@ def parse_json_lines(text: str | bytes, where: str) -> Any:
 
 
 def split_entries(values: Any, where: str, name: str | None) -> Iterator[Entry]:
-    """Yield the tasks in the JSON of a file; raise InputError for what holds none, and for a task without a name."""
+    """Yield the tasks in the JSON of a file; raise InputError for JSON without tasks, and for a task without a name."""
     if _is_task(values) or _is_pairs(values):
         named = name or _name_in(values)
         if named is None:
@@ -109,7 +109,7 @@ def split_entries(values: Any, where: str, name: str | None) -> Iterator[Entry]:
 def parse_task(
     entry: Entry, allow_missing_solutions: bool, on_extra: OnExtra = lambda key, count: None, unsolved: bool = False
 ) -> Task:
-    """Turn the JSON of a task into a task; `unsolved`: outputs of [[0]] to be solved count as unknown.
+    """Convert the JSON of a task to a task; `unsolved`: a test output of [[0]] counts as unknown.
 
     Raises InputError, naming task and field, for whatever is missing or malformed.
     """
@@ -118,7 +118,7 @@ def parse_task(
         raise InputError(f"{where}: found {values!r:.40}, expected an object with train and test pairs")
     pairs, source = [], {}
     for kind, listed in values.items():
-        # Other keys, such as a task's name, say nothing about its grids.
+        # Other keys, such as a task's name, hold no grids.
         if kind not in ("train", "test"):
             if _is_pairs(listed):
                 on_extra(kind, len(listed))
@@ -159,13 +159,13 @@ def read_test_puzzles(directory: str | Path) -> list[Task]:
     tasks = [parse_task(Entry(str(path), name, task), False) for name, task in values.items()]
     tests = [pair for task in tasks for pair in task.pairs if pair.is_test]
     if len(tests) > 1 and all(pair.known and pair.output.tolist() == [[0]] for pair in tests):
-        # So the original fills in solutions that it does not have.
+        # The original writes [[0]] for solutions that it does not have.
         return [parse_task(Entry(str(path), name, task), False, unsolved=True) for name, task in values.items()]
     return tasks
 
 
 def _hint(kind: str) -> str:
-    return " (--allow-missing-solutions puts up with it)" if kind == "test" else ""
+    return " (--allow-missing-solutions accepts it)" if kind == "test" else ""
 
 
 def _is_task(values: Any) -> bool:

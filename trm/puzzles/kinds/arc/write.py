@@ -36,7 +36,7 @@ class Job(NamedTuple):
 
 
 def lay_out(folder: Path, split: str, groups: Sequence[Group], metadata: Metadata, draws: Draws) -> list[Job]:
-    """Write all but the examples of a split, or the examples as well where the loader augments them."""
+    """Write all of a split but its examples, and return jobs for these; with online augmentation write all."""
     write_metadata(folder, metadata)
     pairs = np.array([len(group.pairs[split]) for group in groups])
     puzzles = np.array([len(group.identifiers) for group in groups])

@@ -16,7 +16,7 @@ Labels = Literal["recompute", "rotate"]
 
 
 def build(table: Table, augment: bool, labels: Labels) -> PuzzleArrays:
-    """Turn mazes into arrays; with `augment` a group is a maze in all its rotations and reflections, itself first."""
+    """Convert mazes to arrays; with `augment` a group is a maze in all its rotations and reflections, itself first."""
     count, n, _ = table.questions.shape
     copies = TRANSFORMS if augment else 1
 

@@ -2,7 +2,8 @@
 
 The published procedure: the share of walls is uniform in 30 to 50 %, the walls are uniform over the cells, start and
 goal over the free ones, and a maze is kept when its shortest path has more than a given number of moves. With 30 x 30
-cells and 110 moves that is one trial in 75,000: many are searched at once, a row of a board in the bits of a word.
+cells and 110 moves that is one trial in 75,000: many boards are searched at once, each row of a board in the bits of a
+word.
 """
 
 import math
@@ -39,11 +40,11 @@ SIZES = range(5, 33)
 WALL_SHARE = 0.3, 0.5
 
 BLOCK = 16_384
-"""Boards drawn from one stream of random numbers: many, because every call of NumPy costs a little by itself."""
+"""Boards drawn from one stream of random numbers: many, because every call of NumPy has a fixed cost."""
 PATIENCE = 5_000
 """Blocks without a new maze after which the generator gives up; about a minute on one core."""
 REPEATS = 1_000
-"""Mazes in a row that have been found before after which it gives up."""
+"""Repeated mazes in a row after which the generator gives up."""
 
 # Trials
 
@@ -52,7 +53,7 @@ Bits = Integer[np.ndarray, "rows trials"]
 
 
 class Trials(NamedTuple):
-    """Boards of which some may be mazes."""
+    """Random boards, some of which may be mazes."""
 
     free: Bits
     """Cells without a wall, start and goal among them."""
@@ -61,11 +62,11 @@ class Trials(NamedTuple):
 
 
 def draw_trials(rng: np.random.Generator, n: int, count: int) -> Trials:
-    """Draw an even number of boards and drop some, so that the rest are as the published procedure draws them.
+    """Draw an even number of boards and drop some, so that the rest have the distribution of the published procedure.
 
-    Start and goal come first and the walls go to the other cells, which makes no difference. Every cell is a wall with
-    the same probability: given how many there are, all arrangements of walls are equally likely. Boards are dropped by
-    the number of their walls so as to make that number what it should be.
+    Start and goal are drawn before the walls of the other cells, which does not change the distribution. Every cell is
+    a wall with the same probability, so all arrangements of a given number of walls are equally likely. A board is
+    dropped with a probability that depends on its number of walls, which gives that number the right distribution.
     """
     first = rng.integers(n * n, size=count)
     second = (first + rng.integers(1, n * n, size=count)) % (n * n)
@@ -99,7 +100,7 @@ _THRESHOLDS = np.arange(9, 18)
 
 @cache
 def _keep_probability(n: int) -> Float[np.ndarray, " counts"]:
-    """Return for each number of walls how often a board is kept, so that a uniform share of walls, rounded, remains."""
+    """Return the probability of keeping a board, by its number of walls, that makes the share of walls uniform."""
     cells = n * n - 2
     walls = np.arange(cells + 1)
     log_factorial = np.array([math.lgamma(k + 1) for k in walls])
@@ -155,14 +156,14 @@ def boards_of(trials: Trials) -> Boards:
 
 
 def keep_one_path(questions: Boards, answers: Boards) -> Boards:
-    """Put a wall on every cell of a shortest path that is not on the answer's: no other of its length remains."""
+    """Put a wall on every cell of other shortest paths than the answer's, which leaves the answer's only."""
     there, back = distances(questions, START), distances(questions, GOAL)
     on_some_path = (there >= 0) & (there + back == count_moves(questions)[:, None, None])
     return np.where(on_some_path & (questions == FREE) & (answers != PATH), np.uint8(WALL), questions)
 
 
 def generate(size: int, min_moves: int, unique: bool, seed: int, block: int) -> list[Puzzle]:
-    """Make the mazes that one block of trials holds, perhaps none: a function of the seed and the block's number."""
+    """Make the mazes of one block of trials, perhaps none: a function of seed and block number."""
     rng = np.random.Generator(np.random.SFC64(seed_sequence(seed, Purpose.MAZE, size, block)))
     questions = boards_of(drop_short(draw_trials(rng, size, BLOCK), min_moves))
     moves = count_moves(questions)
@@ -177,11 +178,13 @@ def generate(size: int, min_moves: int, unique: bool, seed: int, block: int) -> 
 def generate_many(
     size: int, count: int, seed: int, min_moves: int | None = None, unique: bool = False, processes: int = 1
 ) -> Iterator[Puzzle]:
-    """Yield `count` mazes, the same for any number of processes, no two of them alike when rotated or reflected.
+    """Yield `count` mazes, the same for any number of processes, no two equal up to rotation and reflection.
 
-    Shortest paths have more than `min_moves` moves: without it 110 for 30 x 30, and in proportion to the cells for
-    other sizes. With `unique` one of them, drawn uniformly, stays, and walls on the others' cells leave it the only
-    one; without, the answer is that of the rule in `trm.puzzles.kinds.maze.rules`. The rating is the number of moves.
+    Shortest paths have more than `min_moves` moves; default: 110 for 30 x 30, in proportion to the cells for other
+    sizes. With `unique` one shortest path, drawn uniformly, is kept, and walls on the cells of the others make it the
+    only one; without, the rule in `trm.puzzles.kinds.maze.rules` chooses the answer. The rating is the number of moves.
+
+    Raises InputError for a size or number of moves out of range, and when no new maze is found.
     """
     if size not in SIZES:
         raise InputError(f"--size: found {size}, expected {SIZES[0]} to {SIZES[-1]}")
@@ -206,14 +209,14 @@ def generate_many(
                     return
             if fruitless == PATIENCE and not seen:
                 raise InputError(
-                    f"--min-moves: found {min_moves}, expected fewer: {PATIENCE * BLOCK:,} trials made no maze"
+                    f"--min-moves: found {min_moves}, expected fewer: {PATIENCE * BLOCK:,} trials gave no maze"
                 )
             if fruitless == PATIENCE or repeats > REPEATS:
-                raise InputError(f"--count: found {count}, expected at most about {len(seen)}: no new maze turned up")
+                raise InputError(f"--count: found {count}, expected at most about {len(seen)}: no new maze was found")
 
 
 def _in_order(make: Callable[[int], list[Puzzle]], processes: int) -> Generator[list[Puzzle], None, None]:
-    """Yield what is made of 0, 1, 2, ... for ever."""
+    """Yield `make(0)`, `make(1)`, `make(2)`, ... without end."""
     if processes == 1:
         yield from map(make, count_from())
     with process_pool(processes) as pool:

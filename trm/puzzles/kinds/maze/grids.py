@@ -1,4 +1,4 @@
-"""Texts of mazes to boards of the five characters, whatever they are written with. Entry: `read_grids`."""
+"""Parsing of mazes in text, with any characters for the five kinds of cells. Entry: `read_grids`."""
 
 import math
 import re
@@ -9,7 +9,7 @@ from trm.puzzles.kinds.maze.rules import SMALLEST
 from trm.puzzles.text.entries import Board, Entry, numbered, with_answers
 
 WALLS, FREE, STARTS, GOALS, PATHS = "#█▓▒■⬛▉1Xx%+-|", " .0_□⬜░▢", "SsA", "GEFBgefb", "oO*@"
-"""What each kind of cell is written as."""
+"""Characters for each kind of cell."""
 CELLS = {c: cell for cell, written in zip("# SGo", (WALLS, FREE, STARTS, GOALS, PATHS), strict=True) for c in written}
 CELLS |= {"2": "S", "3": "G"}
 """The cell of each character; 2 and 3 are start and goal beside 0 and 1."""
@@ -21,21 +21,21 @@ Lines = list[tuple[int, str]]
 
 
 class _NoReading(Exception):
-    """Why lines are no mazes."""
+    """Lines are not mazes; the argument says why."""
 
 
 def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
     """Read the mazes of a text, whose side is `side` where it is known.
 
-    The cells of the result are `# SGo`. Raises InputError, beginning with `where`, where there is none, where one is of
-    another size or no square, and where the text can be read in two ways.
+    The cells of the result are `# SGo`. Raises InputError, beginning with `where`, where there is no maze, where a maze
+    has another size or is not square, and where the text can be read in two ways.
     """
     blocks = _blocks([(i, _plain(line)) for i, line in enumerate(text.split("\n"), start=1)], where)
     if not any(blocks):
         raise InputError(f"{where}: found no maze, expected rows of '#' walls, '.' or spaces, one S and one G")
     readings: dict[str, list[tuple[int, Board]]] = {}
     reasons = []
-    for name, parts in (("mazes apart by empty lines", blocks), ("mazes with empty rows", _joined(blocks))):
+    for name, parts in (("mazes separated by empty lines", blocks), ("mazes with empty rows", _joined(blocks))):
         try:
             boards = [board for block in parts for board in _read_block(block, side)]
         except _NoReading as reason:
@@ -45,7 +45,7 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
             readings[name] = boards
     whole = text.removesuffix("\n").split("\n")
     if not readings and side and len(whole) == side and len(blocks) == 1:
-        # Empty rows at the top and at the bottom, too.
+        # Empty rows may be at the top and at the bottom, too.
         rows = [(i, _plain(line)) for i, line in enumerate(whole, start=1)]
         if all(c in CELLS for _, line in rows for c in line):
             try:
@@ -76,7 +76,7 @@ def _answers(question: Board, answer: Board) -> bool:
 
 
 def _blocks(lines: Lines, where: str) -> list[list[Lines]]:
-    """Return parts between titles and comments, each as blocks of rows apart by empty lines."""
+    """Return parts between titles and comments, each as blocks of rows separated by empty lines."""
     parts: list[list[Lines]] = [[[]]]
     for number, line in lines:
         compact = line.replace(" ", "")
@@ -156,7 +156,7 @@ def _without_separators(rows: list[str]) -> list[str]:
 
 
 def _narrower(rows: list[str], n: int) -> Iterable[list[str]]:
-    """Yield rows of cells that are written twice, or apart by spaces."""
+    """Yield rows of cells that are written twice, or separated by spaces."""
     width = max(map(len, rows))
     if not n < width <= 2 * n:
         return
@@ -168,7 +168,7 @@ def _narrower(rows: list[str], n: int) -> Iterable[list[str]]:
             yield cells
             return
     pairs = [[row[i : i + 2] for i in range(0, 2 * n, 2)] for row in padded]
-    # A letter may stand once, beside a space.
+    # A letter may occur once, beside a space.
     if all(
         pair[0] == pair[1] or (pair.strip() in "SsAGEFBge" and len(pair.strip()) == 1) for row in pairs for pair in row
     ):
@@ -176,7 +176,7 @@ def _narrower(rows: list[str], n: int) -> Iterable[list[str]]:
 
 
 def _inside_frame(rows: list[str], n: int) -> list[str] | None:
-    """Return what stands inside a wall all around, which is no part of a maze of this side."""
+    """Return the rows inside a surrounding wall that is not part of a maze of this side; None without such a wall."""
     rim = rows[0] + rows[-1] + "".join(row[0] + row[-1] for row in rows if len(row) == n + 2)
     walled = all(len(row) == n + 2 for row in rows) and all(CELLS[c] == "#" for c in rim)
     return [row[1:-1] for row in rows[1:-1]] if walled else None

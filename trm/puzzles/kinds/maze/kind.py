@@ -50,9 +50,9 @@ class Maze(PuzzleKind):
         return [Question(maze.where, maze.question.ravel()) for maze in found]
 
     def problem(self, question: Integer[np.ndarray, " seq_len"]) -> Problem | None:
-        """Return that there is no way from start to goal."""
+        """Return a problem where there is no way from start to goal."""
         reachable = count_moves(_boards(question[None]))[0] > 0
-        return None if reachable else Problem("no way from S to G: walls part them", hopeless=True)
+        return None if reachable else Problem("no way from S to G: walls separate them", hopeless=True)
 
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:
         return is_shortest_path(_boards(questions), _boards(answers))

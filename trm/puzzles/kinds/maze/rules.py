@@ -66,7 +66,7 @@ def count_moves(boards: Boards) -> Integer[np.ndarray, " boards"]:
 
 
 def _count_ways(moves: Integer[np.ndarray, " cells"], n: int) -> Float[np.ndarray, " cells"]:
-    """Count the shortest paths to each cell from where the moves to it were counted."""
+    """Count the shortest paths to each cell from the cells at 0 moves."""
     order = np.argsort(moves, kind="stable")
     order = order[np.searchsorted(moves[order], 0) :]
     ways = np.zeros(len(moves))
@@ -110,7 +110,7 @@ def is_shortest_path(questions: Boards, answers: Boards) -> Bool[np.ndarray, " b
     """Return for each answer, whatever its tokens, whether it is the question with one of its shortest paths."""
     length = (answers == PATH).sum(axis=(1, 2)) + 1
     alone = np.where(answers >= START, answers, WALL)
-    # Cells that lead from start to goal, and no more of them than that takes, are a path.
+    # Cells that connect start and goal, and are as few as that takes, are a path.
     return (
         ~misplaced(questions, answers).any(axis=(1, 2))
         & (count_moves(alone) == length)
@@ -119,12 +119,12 @@ def is_shortest_path(questions: Boards, answers: Boards) -> Bool[np.ndarray, " b
 
 
 def misplaced(questions: Boards, answers: Boards) -> Bool[np.ndarray, "boards n n"]:
-    """Say where an answer differs from its question otherwise than by path on a free cell."""
+    """Mark the cells where an answer differs from its question, other than by path on a free cell."""
     return (answers != questions) & ~((answers == PATH) & (questions == FREE))
 
 
 def find_wrong(questions: Boards, answers: Boards) -> Bool[np.ndarray, "boards n n"]:
-    """Mark what is misplaced on each answer, and path that lies on no shortest path."""
+    """Mark misplaced cells of each answer, and path cells that lie on no shortest path."""
     through = distances(questions, START) + distances(questions, GOAL)
     astray = through != count_moves(questions)[:, None, None]
     return misplaced(questions, answers) | ((answers == PATH) & astray)

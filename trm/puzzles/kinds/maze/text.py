@@ -35,7 +35,7 @@ QUESTION_CHARACTERS = MAZE_CHARACTERS[: PATH - 1]
 
 
 class ReadMaze(NamedTuple):
-    """A maze as it was read."""
+    """A maze that was read."""
 
     where: str
     question: Board
@@ -48,8 +48,8 @@ def read_mazes(
 ) -> list[ReadMaze]:
     """Read all mazes in a text of any form; `side` is that of the boards, where it is known.
 
-    Raises InputError, beginning with the place of the maze, for what is none, and for any number of starts or goals but
-    one.
+    Raises InputError, beginning with the place of the maze, for text that is not a maze, and for a maze without exactly
+    one start and one goal.
     """
     entries = read_entries(text, where, looks, lambda plain, place: read_grids(plain, place, side), columns)
     mazes = [
@@ -68,7 +68,7 @@ def read_mazes(
 
 
 def parse_maze(text: str, where: str) -> Board:
-    """Read one maze of any size; raise InputError, beginning with `where`, for none, several and no maze."""
+    """Read one maze of any size; raise InputError, beginning with `where`, for several, and for other text."""
     found = read_mazes(text, where)
     if len(found) != 1:
         raise InputError(f"{where}: found {len(found)} mazes, expected one")
@@ -76,7 +76,7 @@ def parse_maze(text: str, where: str) -> Board:
 
 
 def format_maze(board: Board) -> str:
-    """Write a maze row by row, `o` for the path and `?` for padding; `parse_maze` undoes it for a question."""
+    """Write a maze row by row, `o` for the path and `?` for padding. Inverse for questions: `parse_maze`."""
     return "".join(("?" + MAZE_CHARACTERS)[token] for token in board.ravel().tolist())
 
 
@@ -94,8 +94,8 @@ def looks(text: str) -> str | None:
 def read_table(path: str | Path, columns: Mapping[str, str] | None = None) -> Table:
     """Read mazes with their answers from a file of any form; a missing answer is the path that the rule chooses.
 
-    A table is read at once. Raises InputError, naming file and row, for what is no maze, for a goal out of reach, and
-    for an answer that is not the question with a shortest path.
+    A table is converted as a whole. Raises InputError, naming file and row, for text that is not a maze, for a goal out
+    of reach, and for an answer that is not the question with a shortest path.
     """
     table, places = _read_table(path, columns)
 
@@ -134,7 +134,7 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None) -> Ta
 
 
 def write_csv(path: str | Path, source: str, mazes: Iterable[Puzzle]) -> int:
-    """Write mazes as a CSV file, gzip when its name ends in .gz; return how many."""
+    """Write mazes as a CSV file, gzip when its name ends in .gz; return their number."""
     return write_rows(path, source, (Row(format_maze(m.question), format_maze(m.answer), m.rating) for m in mazes))
 
 
@@ -143,14 +143,14 @@ _ASCII_CODES = {c: code for c, code in _CODES.items() if c.isascii()}
 
 
 def _read_table(path: str | Path, columns: Mapping[str, str] | None) -> tuple[Table, Sequence[str]]:
-    """Read questions and answers, of which a missing one is zeros, with the places of the rows."""
+    """Read questions and answers (zeros where missing), with the places of the rows."""
     rows = read_rows(path, looks, columns)
     if rows is not None:
         length = len(rows.questions[0])
         n = math.isqrt(length)
         questions = look_up(rows.questions, length, _ASCII_CODES)
         given = rows.answers or [""] * len(rows.questions)
-        # Zero is the code of no maze's cell.
+        # No cell of a maze has the code zero.
         answers = look_up([answer or "\0" * length for answer in given], length, _ASCII_CODES | {"\0": 0})
         if n * n == length and n >= SMALLEST and questions is not None and answers is not None:
             boards = questions.reshape(-1, n, n), answers.reshape(-1, n, n)

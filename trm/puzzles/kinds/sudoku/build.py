@@ -18,11 +18,11 @@ from trm.puzzles.writing import TokenFiles, write_field, write_metadata
 
 Tokens = Integer[np.ndarray, "examples cells"]
 Draw = Callable[[int], Symmetries]
-"""Draws a number of symmetries: of all augmentations of the first puzzles, then of the next."""
+"""Draws a number of symmetries, for all augmentations of one puzzle after the other."""
 
 
 def build(table: Table, num_aug: int, draw: Draw) -> PuzzleArrays:
-    """Turn puzzles into arrays, each followed by `num_aug` augmentations of itself; together they are one group."""
+    """Convert puzzles to arrays, each followed by `num_aug` augmentations of itself; together they are one group."""
     inputs, labels = (np.concatenate(chunks) for chunks in zip(*_augment(table, num_aug, draw), strict=True))
     indices = indices_of_single_examples(len(table.questions), 1 + num_aug)
     return PuzzleArrays(inputs, labels, *indices, ratings=table.ratings)

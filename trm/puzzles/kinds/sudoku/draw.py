@@ -10,7 +10,7 @@ CLUE, RIGHT, WRONG, ANSWER, BLANK = "bold", "green", "bold red", "cyan", "dim"
 def draw_sudoku(question: Board, board: Board, answer: Board | None = None) -> Text:
     """Draw a board: clues in bold, the rest green or red against an answer, or plain without one.
 
-    What is no digit (a blank, padding) is drawn as a dot.
+    Blanks and padding are drawn as dots.
     """
     n = question.shape[0]
     box_rows, box_columns = box_shape(n)

@@ -15,7 +15,7 @@ from trm.puzzles.processes import process_pool
 from trm.puzzles.streams import Purpose, random_stream
 
 SIZES = (4, 6, 9)
-"""Board sizes that the generator makes and that have names."""
+"""Sides of the boards that the generator makes."""
 
 # Solver
 
@@ -43,8 +43,7 @@ def solve(
 ) -> Solutions:
     """Search for up to `limit` solutions, always at the cell with the fewest candidates.
 
-    Digits are tried in random order with `rng`, else from the smallest. With `budget_seconds` the search ends when they
-    are over, and says so.
+    Digits are tried in random order with `rng`, else from the smallest. `budget_seconds` limits the time of the search.
     """
     n = question.shape[0]
     peers = _peers(n)
@@ -109,9 +108,10 @@ def solve(
 
 
 def generate(size: int, seed: int, index: int, keep_clues: int = 0) -> Puzzle:
-    """Make puzzle `index` of a seed: a random solved board, clues taken away while the solution stays unique.
+    """Make puzzle `index` of a seed: a random solved board, from which clues are removed while the solution stays
+    unique.
 
-    Ends at `keep_clues` clues or where no clue can be missed. The rating is the number of guesses of `solve`.
+    Ends at `keep_clues` clues, or when every clue is necessary. The rating is the number of guesses of `solve`.
     """
     rng = random_stream(seed, Purpose.SUDOKU, size, index)
     answer = solve(np.zeros((size, size), dtype=np.int64), limit=1, rng=rng).boards[0]
@@ -143,7 +143,7 @@ def generate_many(size: int, count: int, seed: int, keep_clues: int = 0, process
             code = puzzle.question.astype(np.uint8).tobytes()
             repeats = repeats + 1 if code in seen else 0
             if repeats > 1_000:
-                raise InputError(f"--count: found {count}, expected at most about {len(seen)}: no new puzzle turned up")
+                raise InputError(f"--count: found {count}, expected at most about {len(seen)}: no new puzzle was found")
             if code not in seen:
                 seen.add(code)
                 yield puzzle

@@ -1,4 +1,4 @@
-"""Texts of Sudokus to boards: two ways to read one that differ are an error. Entry: `read_grids`."""
+"""Parsing of Sudokus in text; a text that can be read as different boards is an error. Entry: `read_grids`."""
 
 import math
 import re
@@ -21,7 +21,7 @@ from trm.puzzles.kinds.text import name_cell
 from trm.puzzles.text.entries import Board, Entry, numbered, with_answers
 
 _MANY = 300
-"""Lines of a text of which no two sizes make sense."""
+"""Lines of a text above which no further board size is tried after one that fits."""
 
 _SECTION = re.compile(r"\s*\[\s*([A-Za-z][A-Za-z ]*)\s*\]\s*$")
 
@@ -29,8 +29,8 @@ _SECTION = re.compile(r"\s*\[\s*([A-Za-z][A-Za-z ]*)\s*\]\s*$")
 def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
     """Read the boards of a text of boards, whose side is `side` where it is known.
 
-    Raises InputError, beginning with `where`, where there is none, where one is of another size, and where the text can
-    be read in two ways.
+    Raises InputError, beginning with `where`, where there is no board, where a board has another size, and where the
+    text can be read in two ways.
     """
     lines = _of_puzzle_sections([*enumerate(unframed(text).split("\n"), start=1)])
     readings, reasons = {}, {}
@@ -46,7 +46,7 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
         if readings:
             break
     if len(readings) > 1:
-        # A board whose digits are too large for its side is no board where another side has none.
+        # A side is dropped if a board has digits too large for it, unless every side would be dropped.
         fitting = {n: boards for n, boards in readings.items() if all(_fits(board, n) for _, board in boards)}
         readings = fitting or readings
     if len(readings) > 1:
@@ -97,11 +97,11 @@ def _of_puzzle_sections(lines: list[tuple[int, str]]) -> list[tuple[int, str]]:
 
 
 _GROUPS = 4
-"""Groups of ways, the plainer ones first: a text that one group reads is read by no later one."""
+"""Number of groups of layouts, plain ones first: after a group that fits, later ones are not tried."""
 
 
 def _read(lines: list[tuple[int, str]], n: int, where: str, group: int) -> Found:
-    """Return the boards of a group of ways; raise NoReading where none of them succeeds."""
+    """Read boards by a group of layouts; raise NoReading where none of them fits."""
     sorted_lines = sort_lines(lines, n)
     dashes = {c for line in sorted_lines if line.kind in ("row", "boards") for board in line.boards for c in board}
     ways: list[dict[str, Callable[[], Found]]] = [
@@ -112,7 +112,7 @@ def _read(lines: list[tuple[int, str]], n: int, where: str, group: int) -> Found
         {"named rows": lambda: named_rows(lines, n)},
         {
             "cells side by side, a space for a blank": lambda: spaced(sorted_lines, n, 1),
-            "cells apart by a space, and a space for a blank": lambda: spaced(sorted_lines, n, 2),
+            "cells separated by a space, and a space for a blank": lambda: spaced(sorted_lines, n, 2),
             "fields that are empty to the end of the line": lambda: short_fields(sorted_lines, n),
         },
         {"one board over several lines": lambda: wrapped(sorted_lines, n)},

@@ -43,11 +43,11 @@ class Sudoku(PuzzleKind):
         return [Question(puzzle.where, puzzle.question.ravel() + TOKEN_OF_DIGIT_0) for puzzle in found]
 
     def format(self, tokens: Integer[np.ndarray, " seq_len"]) -> str:
-        # A network may answer with padding, which is no digit.
+        # A network may answer with padding, which is not a digit.
         return format_board(np.maximum(_board(tokens), 0))
 
     def problem(self, question: Integer[np.ndarray, " seq_len"]) -> Problem | None:
-        """Return equal digits in a unit, or what the exact solver says within a second: no solution, or several."""
+        """Return equal digits in a unit, or what the exact solver finds within a second: no solution, or several."""
         return find_problem(_board(question))
 
     def solved(self, questions: Tokens, answers: Tokens) -> Bool[np.ndarray, " puzzles"]:

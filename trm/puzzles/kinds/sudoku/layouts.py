@@ -1,4 +1,4 @@
-"""Ways to lay out boards of Sudokus in lines. Entry: `stack`, `named_rows`, `spaced`, `short_fields`, `wrapped`."""
+"""Layouts of Sudoku boards in lines of text. Entry: `stack`, `named_rows`, `spaced`, `short_fields`, `wrapped`."""
 
 import itertools
 import re
@@ -14,11 +14,11 @@ Found = list[tuple[int, Board]]
 
 
 class NoReading(Exception):
-    """Why lines are not read in one way."""
+    """Lines do not fit a layout; the argument says why."""
 
 
 def stack(lines: list[Line], n: int, is_blank_row: Callable[[str], bool]) -> Found:
-    """Stack rows to boards. Lines between boards may be anything; inside a board only rules and empty lines stand."""
+    """Stack rows to boards. Any lines may lie between boards, only rules and empty lines inside a board."""
     boards: Found = []
     rows: list[str] = []
     start, passed = 0, []
@@ -47,7 +47,7 @@ def stack(lines: list[Line], n: int, is_blank_row: Callable[[str], bool]) -> Fou
             passed.append(line)
     if rows:
         raise NoReading(f"line {start}: found {len(rows) // n} rows of {n} cells, expected {n} rows")
-    # A count or a rating may stand by itself; more is a board that is not understood.
+    # A line may hold a count or a rating alone; anything longer is a board that was not understood.
     for line in passed:
         if not re.fullmatch(r"\s*[\d.]{1,8}(\s+\d{1,3}){0,2}\s*", line.text):
             raise NoReading(f"line {line.number}: found {len(line.boards[0])} cells, expected {n} or {n * n}")
@@ -67,7 +67,7 @@ def expected_cells(n: int) -> str:
 
 
 def named_rows(lines: list[tuple[int, str]], n: int) -> Found:
-    """Read rows with their names before them, letters or numbers, perhaps below the names of the columns."""
+    """Read rows that begin with their names, letters or numbers, perhaps below a line of column names."""
     bare = [(number, re.sub(r"^\s*(?:[A-Pa-p]|\d\d?)(?:\s*[|:]|\s)", "", line)) for number, line in lines]
     sorted_lines = sort_lines(bare, n)
     if not any(line.kind == "row" for line in sorted_lines):
@@ -92,7 +92,7 @@ def _blocks(lines: list[Line]) -> list[list[Line]]:
 
 
 def spaced(lines: list[Line], n: int, stride: int) -> Found:
-    """Read rows in which a space is a blank, side by side or, with a stride of 2, each apart from the next."""
+    """Read rows in which a space is a blank, side by side or, with a stride of 2, separated by a space."""
     boards: Found = []
     for block in _blocks(lines):
         filled = [line for line in block if line.kind != "empty"]
@@ -122,7 +122,7 @@ def _cut(lines: Sequence[Line], n: int, stride: int) -> Board:
 
 
 def _drop_spaces_of_bars(rows: list[list[str]], width: int, framed: bool) -> None:
-    """Cut the space that stands behind a bar in every row; chunks have `width` characters without it."""
+    """Cut the space after a bar where every row has one; chunks have `width` characters without it."""
     first = [row[0] for row in rows if len(row) > 1]
     for j in range(max(map(len, rows))):
         chunks = [row[j] for row in rows if len(row) > j]
@@ -137,7 +137,7 @@ def _drop_spaces_of_bars(rows: list[list[str]], width: int, framed: bool) -> Non
 
 
 def _chunks(text: str, n: int) -> list[str]:
-    """Return what stands between the bars of a row."""
+    """Return the parts of a row between its bars."""
     if "|" not in text:
         return [text]
     chunks = text.split("|")
@@ -188,7 +188,7 @@ def short_fields(lines: list[Line], n: int) -> Found:
 
 
 def wrapped(lines: list[Line], n: int) -> Found:
-    """Read boards that are broken into lines of another length than a row, with something between one and the next."""
+    """Read boards that are broken into lines of another length than a row, with other lines between boards."""
     boards: Found = []
     for block in _blocks(lines):
         for empty, group in itertools.groupby(block, key=lambda line: line.kind == "empty"):
