@@ -331,7 +331,7 @@ MISTAKES = [
         "{kaggle}",
         "--subsets",
         "evaluation,x",
-        says="arc: found no subset 'x', expected one of those that are there: --subsets training,evaluation,concept",
+        says="arc: found no subset 'x', expected one of the source's: --subsets training,evaluation,concept",
     ),
     wrong("arc", "{full}", "{empty}/arc", says="already exists, expected a new or empty folder"),
     wrong("check", "{empty}", says="empty: found neither train/ nor test/"),

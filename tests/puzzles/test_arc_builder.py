@@ -284,7 +284,7 @@ def test_identifiers_may_start_later(subsets: list[Subset], tmp_path: Path):
 
 
 def test_no_subset_to_test_on(subsets: list[Subset], tmp_path: Path):
-    with pytest.raises(InputError, match="found no subset whose test pairs are to be solved"):
+    with pytest.raises(InputError, match="found no test subset"):
         build(tmp_path / "set", subsets[:1], 2, SeededDraws(0))
     assert list(tmp_path.iterdir()) == []
 

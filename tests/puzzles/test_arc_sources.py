@@ -174,7 +174,7 @@ def test_what_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
     check_mistake(
         capsys,
         [*command, str(source)],
-        "found no subset 'concept', expected one of those that are there: --subsets training,evaluation",
+        "found no subset 'concept', expected one of the source's: --subsets training,evaluation",
     )
     check_mistake(
         capsys, [*command, str(tmp_path / "missing" / "arc")], "arc: found no such file or folder, and no folder"
@@ -223,7 +223,7 @@ def test_no_pass_at_k_without_solutions(tmp_path: Path, capsys: pytest.CaptureFi
     source = write(tmp_path / "tasks.json", tasks)
     command = ["data", "arc", str(tmp_path / "set"), str(source), "--num-aug", "0"]
     check_mistake(
-        capsys, command, "task unknown: test pair 1: output: missing (--allow-missing-solutions puts up with it)"
+        capsys, command, "task unknown: test pair 1: output: missing (--allow-missing-solutions accepts it)"
     )
     code, _, err = run_trm(capsys, *command, "--allow-missing-solutions")
     assert code == 0, err

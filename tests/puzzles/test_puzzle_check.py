@@ -155,6 +155,6 @@ def test_names_that_say_something_else(tmp_path: Path):
         changed[row] = wrong
         np.save(path, changed)
         with pytest.raises(
-            InputError, match=rf"test: all: puzzle {row}: found t\d\|\|\|\d+, expected what its name says"
+            InputError, match=rf"test: all: puzzle {row}: found t\d\|\|\|\d+, expected the augmentation in its name"
         ):
             list(check_puzzle_set(tmp_path / "set"))

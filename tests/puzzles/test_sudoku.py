@@ -111,7 +111,7 @@ def test_generator_refuses_other_sizes():
 
 @pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_there_are_only_so_many_full_4x4_boards(processes: int):
-    with pytest.raises(InputError, match="expected at most about 288: no new puzzle turned up"):
+    with pytest.raises(InputError, match="expected at most about 288: no new puzzle was found"):
         for _ in sudoku_generator.generate_many(4, 289, seed=0, keep_clues=16, processes=processes):
             pass
 

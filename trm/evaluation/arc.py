@@ -21,7 +21,7 @@ ATTEMPTS = 2
 
 
 class Voter:
-    """Votes of one or several evaluations: `see` counts those of a batch, `rankings` ranks the candidates."""
+    """Counts votes of one or several evaluations: `see` counts those of a batch, `rankings` ranks the candidates."""
 
     def __init__(self, names: Sequence[str], tasks: Sequence[Task], blank_identifier_id: int):
         self._names, self._tasks = names, tasks
@@ -39,7 +39,7 @@ class Voter:
     def rankings(self, others: Sequence["Voter"] = ()) -> dict[str, list[Ranking]]:
         """Rank the candidates for each test input of each task by all votes so far, with those of other voters.
 
-        Raises InputError when they are not of the same tasks.
+        Raises InputError when the voters have different tasks.
         """
         for other in others:
             if {task.name for task in other._tasks} != {task.name for task in self._tasks}:
@@ -50,10 +50,10 @@ class Voter:
 def voter_for(
     puzzles: PuzzleSet, directories: Sequence[str | Path], names: Sequence[str] | None = None
 ) -> Voter | None:
-    """Return a voter for puzzle sets that know the tasks they were made of; None for others.
+    """Return a voter for ARC puzzle sets that hold their tasks; None for other sets.
 
-    `names` are those of the identifiers, by default as the directories have them. Raises InputError, naming the file,
-    when a puzzle set does not say what its identifiers and its tasks are.
+    `names` are those of the identifiers, by default those of the directories. Raises InputError, naming the file, when
+    the names or the tasks of a puzzle set are missing or malformed.
     """
     if not knows_tasks(puzzles, directories):
         return None
@@ -66,7 +66,7 @@ def voter_for(
 
 
 def knows_tasks(puzzles: PuzzleSet, directories: Sequence[str | Path]) -> bool:
-    """Return whether puzzle sets are of ARC and hold the tasks that they were made of."""
+    """Return whether puzzle sets are of ARC and hold their tasks."""
     return kind_of(puzzles.metadata).solved_from == "tasks" and all(
         (Path(directory) / TEST_PUZZLES).is_file() for directory in directories
     )
@@ -89,7 +89,7 @@ def pass_at(rankings: Mapping[str, Sequence[Ranking]], ks: Sequence[int] = PASS_
 
 
 def known_tests(rankings: Mapping[str, Sequence[Ranking]]) -> dict[str, list[Ranking]]:
-    """Return the test inputs whose solution is known, of the tasks that have such."""
+    """Return the test inputs with a known solution, by task; tasks without any are left out."""
     known = {name: [test for test in tests if test.known] for name, tests in rankings.items()}
     return {name: tests for name, tests in known.items() if tests}
 

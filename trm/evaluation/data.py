@@ -21,11 +21,11 @@ class EvaluationData(NamedTuple):
     """One split of the puzzle sets that a model is evaluated on."""
 
     puzzles: PuzzleSet
-    """Its identifiers are numbers of the model's puzzle embeddings."""
+    """Puzzles whose identifiers are those of the model's puzzle embeddings."""
     directories: tuple[str, ...]
-    """Where the puzzle sets lie."""
+    """Directories of the puzzle sets."""
     names: tuple[str, ...] | None
-    """Names of the model's identifiers, where they were matched by name; None: those of the directories."""
+    """Names of the model's identifiers, if they were matched by name; None: the directories have the same names."""
     warnings: tuple[str, ...]
     """Lines on what could not be checked."""
 
@@ -36,18 +36,17 @@ def open_data(
     split: str = "test",
     trained_on: Directories | None = None,
 ) -> EvaluationData:
-    """Open one split of puzzle sets, by default of those that the model was trained with.
+    """Open one split of puzzle sets; default: those of the model's configuration.
 
     Where the identifiers have other names than in training, they are matched by name: `trained_on` is the puzzle set
-    that the model was trained on, by default the one that its configuration names, if it is still the same. Raises
-    InputError for what is missing or malformed, for puzzles that the model cannot read, and for names that cannot be
-    matched.
+    that the model was trained on, by default the one in its configuration, if it has not changed. Raises InputError for
+    files that are missing or malformed, for puzzles that the model cannot read, and for names that cannot be matched.
     """
     config = model.config.data
     if data is None:
         paths = config.test_paths if split == "test" else config.train_paths
         if not os.path.exists(paths[0]):
-            where = f"on {paths[0]}, which is not here" if paths[0] else "on a puzzle set that it does not name"
+            where = f"on {paths[0]}, which does not exist" if paths[0] else "on a puzzle set without a path"
             raise InputError(f"{model.name}: was trained {where}, expected --data DIR")
         directories = tuple(paths)
     else:
@@ -56,12 +55,12 @@ def open_data(
     _check_size(puzzles, model.metadata)
     warnings, names = (), None
     if model.metadata.num_puzzle_identifiers > 1:
-        # Of a single identifier all puzzles have the same embedding.
+        # With a single identifier all puzzles have the same embedding.
         known = model.description.identity.get("identifiers")
         if trained_on is None and known is None:
             where, own = ", ".join(directories), tuple(config.train_paths) + tuple(config.test_paths)
             if not set(directories) <= set(own):
-                # The weights say which set is theirs, and this is another, or they do not say it.
+                # The weights name another set than this, or none.
                 rows = model.metadata.num_puzzle_identifiers
                 raise InputError(
                     f"{model.name}: identifiers: found no names of its {rows:,} puzzle embeddings, expected "
@@ -98,7 +97,7 @@ def _check_size(puzzles: PuzzleSet, trained_on: Metadata) -> None:
 def _names_of(
     model: TrainedModel, directories: tuple[str, ...], known: str | None, trained_on: Directories | None
 ) -> tuple[str, ...]:
-    """Return the names of the model's identifiers, out of the puzzle set that it was trained on."""
+    """Return the names of the model's identifiers, from the puzzle set that it was trained on."""
     if trained_on is None:
         own = model.config.data.train_paths
         if not own[0] or fingerprint_names(own) != known:

@@ -44,13 +44,12 @@ def evaluate(
 
     `data` is a puzzle set, its directory, or several directories (default: those that the model was trained with).
     Where the identifiers of a directory have other names than in training, they are matched by name with those of
-    `trained_on` (see `open_data`). The identifiers of a `PuzzleSet` are taken as they are.
+    `trained_on` (see `open_data`). The identifiers of a `PuzzleSet` are not changed.
 
     Every puzzle gets all supervision steps, and the report has the accuracy after each. With `halt`, or with options of
-    the solver (as of `TrainedModel.solve`), the report is of the answers that the solver gives, against the supervision
-    steps that they take; with `attempts`, of so many attempts at each puzzle, at most, until the rules hold.
-    `batch_size` puzzles are computed at a time (default: as in training). `on_answers` receives the predictions of each
-    batch.
+    the solver (those of `TrainedModel.solve`), the report is on the solver's answers, by the supervision steps that
+    they take; with `attempts`, on up to that many attempts at each puzzle, until the rules hold. `batch_size` puzzles
+    are computed at a time (default: as in training). `on_answers` receives the predictions of each batch.
 
     Raises InputError for a puzzle set that the model cannot read and for options that contradict each other.
     """

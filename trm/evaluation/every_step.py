@@ -1,8 +1,8 @@
-"""Evaluation after every supervision step: weights and a puzzle set in, one `Report` for each set out.
+"""Evaluation after every supervision step, in one `Report` for each set.
 
 Every puzzle gets all `halt_max_steps` supervision steps, whether or not the halting head would stop earlier. With
-`halting.act_inference` the final answer is the one at which the head would stop. Every puzzle of the set is evaluated;
-padding of the last batch does not count.
+`halting.act_inference` the final answer is that of the step at which the head would stop. Every puzzle of the set is
+evaluated; padding of the last batch does not count.
 
 Entry: `make_evaluation_step`, `evaluate_every_step`.
 """
@@ -43,8 +43,8 @@ EvaluationStep = Callable[[Weights, Batch], tuple[Sums, FinalAnswers]]
 def make_evaluation_step(config: Config, mesh: Mesh, padding_counts: bool = False) -> EvaluationStep:
     """Compile the evaluation of one batch for a mesh.
 
-    It returns sums over the puzzles that count, and the final answers. With `padding_counts` the padding of a batch has
-    a q_halt loss too, as in the original; the sum then depends on the batch size.
+    The compiled function returns sums over the puzzles that count, and the final answers. With `padding_counts` the
+    padding of a batch has a q_halt loss too, as in the original; the sum then depends on the batch size.
     """
 
     platform = mesh.devices.flat[0].platform
@@ -52,7 +52,7 @@ def make_evaluation_step(config: Config, mesh: Mesh, padding_counts: bool = Fals
     def local_step(weights: Weights, batch: Batch) -> tuple[Sums, FinalAnswers]:
         pieces = pieces_of(config, batch.inputs.shape[1], len(batch.inputs), platform, weights.model.digits)
         sums, answers = _evaluate_in_pieces(config, pieces, padding_counts, varying(weights), batch)
-        # One collective for all sums, as one vector.
+        # All sums go through one collective, as one vector.
         flat, unravel = ravel_pytree(sums)
         return unravel(jax.lax.psum(flat, AXIS)), answers
 
@@ -70,8 +70,8 @@ def evaluate_every_step(
 ) -> dict[str, Report]:
     """Evaluate weights on every example of a puzzle set; `on_answers` receives every batch, of all processes.
 
-    The metrics include the losses, and the steps and accuracy with early stopping: halting_steps,
-    halting_exact_accuracy.
+    The metrics include the losses, and steps and accuracy if the halting head stops: halting_steps,
+    halting_exact_accuracy. Raises InputError for a batch size that the devices cannot share.
     """
     if batch_size % mesh.size:
         raise InputError(f"batch size: found {batch_size}, expected a multiple of {mesh.size} devices")
@@ -103,7 +103,7 @@ def evaluate_every_step(
 def _evaluate_in_pieces(
     config: Config, pieces: int, padding_counts: bool, weights: Weights, batch: Batch
 ) -> tuple[Sums, FinalAnswers]:
-    """Evaluate a batch in pieces, as training does, to use less memory."""
+    """Evaluate a batch in pieces, as training does, which takes less memory."""
     if pieces == 1:
         return _evaluate_batch(config, padding_counts, weights, batch)
     if len(batch.inputs) % pieces:
@@ -124,7 +124,7 @@ class _BatchState(NamedTuple):
     halted: Bool[Array, " batch"]
     """Whether the halting head would have stopped already."""
     halting_exact: Float[Array, " batch"]
-    """Whether the answer at which the head would stop is right."""
+    """1 if the answer at which the head would stop is right, else 0."""
     halting_steps: Int[Array, " batch"]
     outputs: Outputs
     """Final outputs: of the last step, or with `act_inference` of the step at which the head would stop."""

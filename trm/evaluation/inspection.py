@@ -1,4 +1,5 @@
-"""Inspection: how a trained model thinks about a sample of a puzzle set, as arrays. Entry: `inspect`; `Inspection`."""
+"""Inspection: latents, halting, cycles and mixing of a trained model on a sample of a puzzle set, as arrays. Entry:
+`inspect`; `Inspection`."""
 
 import dataclasses
 from functools import cached_property
@@ -22,26 +23,26 @@ from trm.solving.trace import trace
 from trm.solving.trained_model import TrainedModel, load
 
 BATCH = 64
-"""Puzzles at a time, at most."""
+"""Largest number of puzzles computed at a time."""
 MIXING_PUZZLES = 8
-"""Puzzles, at most, that the mixing of positions is a mean over."""
+"""Largest number of puzzles in the mean of the mixing of positions."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Inspection:
-    """How a model thinks about puzzles. In `record` they are the batch."""
+    """Measurements of a model on puzzles, which are the batch of `record`."""
 
     inputs: Integer[np.ndarray, "puzzles seq_len"]
     labels: Integer[np.ndarray, "puzzles seq_len"]
-    """-100 where a cell does not count."""
+    """Labels; -100 where a cell does not count."""
     puzzle_identifiers: Integer[np.ndarray, " puzzles"]
     examples: Integer[np.ndarray, " puzzles"]
     """Number of each puzzle in its split, from 0, over all sets."""
     record: Record
     cycles: CycleRecord
-    """Of the first of the puzzles, at most `BATCH` of them: it takes several times as long as the steps."""
+    """Cycles of the first puzzles, at most `BATCH`: they take several times as long as the steps."""
     mixing: tuple[Mixing, ...]
-    """What each position takes of each other, of each block."""
+    """Mixing of positions, one entry for each block."""
     answer_latent: str
     """Name of the latent that the heads read."""
 
@@ -66,9 +67,9 @@ class Inspection:
         return stop(self.record.q_halt > threshold, self.exact)
 
     def hardest(self, count: int) -> Integer[np.ndarray, " hardest"]:
-        """Return the puzzles that the model has most trouble with, the hardest first.
+        """Return the indices of the puzzles that are hardest for the model, the hardest first.
 
-        Those it answers wrong come first, by their wrong cells; then those that were wrong after most steps.
+        Puzzles with a wrong answer come first, by number of wrong cells; then those that were wrong after most steps.
         """
         wrong_steps = (~self.exact).sum(axis=0)
         order = np.lexsort((-wrong_steps, self.accuracy[-1], self.exact[-1]))
@@ -86,7 +87,7 @@ def inspect(
     steps: int | None = None,
     seed: int = 0,
 ) -> Inspection:
-    """Watch a model think about `puzzles` examples of a puzzle set, drawn at random with `seed`.
+    """Measure a model on `puzzles` examples of a puzzle set, drawn at random with `seed`.
 
     `data`, `split` and `trained_on` are those of `trm.evaluate`. Every puzzle gets `steps` supervision steps (default:
     as in training), whether or not the halting head would stop. Raises InputError for a puzzle set that the model
@@ -103,7 +104,7 @@ def inspect(
     size = min(BATCH, len(examples))
     records = []
     for start in range(0, len(examples), size):
-        # The last batch is filled up with its last puzzle: another size would be compiled anew.
+        # The last batch is filled up with its last puzzle: another size would need a compilation.
         rows = np.minimum(np.arange(start, start + size), len(examples) - 1)
         records.append(
             record(

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Integer
 
 
 class Stopped(NamedTuple):
-    """Where a rule of halting stops each puzzle."""
+    """The steps at which a halting rule stops each puzzle."""
 
     steps: Integer[np.ndarray, " puzzles"]
     """Supervision steps, from 1."""
@@ -27,7 +27,8 @@ def stop(halts: Bool[np.ndarray, "steps puzzles"], exact: Bool[np.ndarray, "step
 def area_under_curve(right: Float[np.ndarray, " rights"], wrong: Float[np.ndarray, " wrongs"]) -> float | None:
     """Return the probability that a value of a right answer exceeds one of a wrong answer; a tie counts half.
 
-    That is the area under the ROC curve: 0.5 says that the value tells nothing. None where one of both is missing.
+    This is the area under the ROC curve: 0.5 means that the value does not separate right from wrong. None where right
+    or wrong answers are missing.
     """
     if not len(right) or not len(wrong):
         return None
@@ -38,7 +39,7 @@ def area_under_curve(right: Float[np.ndarray, " rights"], wrong: Float[np.ndarra
 
 
 class Calibration(NamedTuple):
-    """Whether probabilities are as often right as they say, in bins of equal width."""
+    """Comparison of predicted probabilities with shares of right answers, in bins of equal width."""
 
     edges: Float[np.ndarray, " edges"]
     counts: Integer[np.ndarray, " bins"]
@@ -49,7 +50,8 @@ class Calibration(NamedTuple):
     brier: float
     """Mean square of the difference of probability and truth (G. W. Brier, Monthly Weather Review 78, 1950)."""
     expected_error: float
-    """Mean distance of probability and share of right answers, over bins by their counts (arXiv 1706.04599)."""
+    """Expected calibration error: mean distance of probability and share of right answers, bins weighted by their
+    counts (arXiv 1706.04599)."""
 
 
 def calibrate(

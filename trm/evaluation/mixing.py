@@ -1,6 +1,6 @@
-"""What each position takes of each other: attention, or the influence through a mixer of positions.
+"""Mixing of positions: attention weights, or the influence of each position on each other through an MLP mixer.
 
-Entry: `mixing_of`; `relations` for cells that a board relates, `by_relation` and `by_offset` for means over them.
+Entry: `mixing_of`; `relations` of a board's cells, `by_relation` and `by_offset` for means over pairs of cells.
 """
 
 import dataclasses
@@ -23,24 +23,24 @@ from trm.model.weights import Weights
 from trm.puzzles.kinds.kind import Picture
 
 CHANNELS = 16
-"""Channels of the hidden size, at most, that the influence through an MLP is a mean over."""
+"""Largest number of channels in the mean of the influence through an MLP."""
 
 
 class Mixing(NamedTuple):
-    """What each position takes of each other in one block: shares, which add up to 1 for each `to` and head."""
+    """Mixing of positions in one block, as shares that add up to 1 for each head and `to` position."""
 
     block: str
-    """Where the block is in the network."""
+    """Path of the block in the network."""
     method: str
-    """"attention": its weights. "influence": the absolute derivative of the mixer, as shares; one head."""
+    """"attention": attention weights. "influence": the absolute derivative of the mixer, as shares; one head."""
     shares: Float[np.ndarray, "head to from"]
-    """Mean over the puzzles and all calls of the block in the first supervision step. Positions of the prefix first."""
+    """Mean over the puzzles and all calls of the block in the first supervision step. Prefix positions come first."""
     prefix: int
     """Positions before the cells."""
 
     @property
     def cells(self) -> Float[np.ndarray, "head cell from_cell"]:
-        """The shares among the cells alone."""
+        """The shares between cells, without the prefix."""
         return self.shares[:, self.prefix :, self.prefix :]
 
 
@@ -50,9 +50,9 @@ def mixing_of(
     inputs: Integer[np.ndarray, "batch seq_len"],
     puzzle_identifiers: Integer[np.ndarray, " batch"],
 ) -> list[Mixing]:
-    """Watch the mixers of all blocks during the first supervision step on a few puzzles."""
+    """Return the mixing of all blocks during the first supervision step on a few puzzles."""
     weights = jax.tree.map(jnp.asarray, weights)
-    # Neither changes the numbers; both would hide what goes into a block.
+    # Neither setting changes the numbers; both would hide the inputs of a block.
     model = reconfigure(weights.model, dataclasses.replace(config, remat=False, fused_attention=False))
     names = {id(mixer): name for name, mixer in _mixers(model.recursion)}
     seen: dict[str, list[np.ndarray]] = {name: [] for name in names.values()}
@@ -66,7 +66,7 @@ def mixing_of(
         [watch(mixer) for _, mixer in _mixers(model.recursion)],
     )
     rows = weights.puzzle_table[jnp.asarray(puzzle_identifiers)]
-    # Without compilation every call of a block is a call of ours, in whatever loop of whatever recursion.
+    # Without compilation every call of a block calls the recorder, in any loop of any recursion.
     with jax.disable_jit():
         watched(jnp.asarray(inputs, jnp.int32), rows, model.initial_latents(inputs.shape))
     found = []
@@ -83,7 +83,7 @@ def mixing_of(
 
 
 def relations(picture: Picture, cells: int) -> dict[str, Bool[np.ndarray, "cell from_cell"]]:
-    """Return which cells of a board are related, by the words for how; a pair may be related in several ways."""
+    """Return which pairs of cells are related, by name of the relation; a pair may have several relations."""
     row, column = np.divmod(np.arange(cells), picture.width)
 
     def same(values: Integer[np.ndarray, " cells"]) -> Bool[np.ndarray, "cell from_cell"]:
@@ -104,13 +104,13 @@ def relations(picture: Picture, cells: int) -> dict[str, Bool[np.ndarray, "cell 
 def by_relation(
     cells: Float[np.ndarray, "head cell from_cell"], pairs: dict[str, Bool[np.ndarray, "cell from_cell"]]
 ) -> dict[str, Float[np.ndarray, " head"]]:
-    """Return the mean share of a related cell, as a multiple of that of any cell, by relation."""
+    """Return the mean share of related cells over the mean share of all cells, by relation."""
     mean = cells.mean(axis=(1, 2))
     return {name: cells[:, of].mean(axis=1) / mean for name, of in pairs.items()}
 
 
 def by_offset(shares: Float[np.ndarray, "cell from_cell"], width: int) -> Float[np.ndarray, "rows columns"]:
-    """Return the mean share of the cell so many rows and columns away; no offset is in the middle."""
+    """Return the mean share by offset in rows and columns; offset 0 is in the middle."""
     cells = len(shares)
     row, column = np.divmod(np.arange(cells), width)
     height = math.ceil(cells / width)
@@ -127,7 +127,7 @@ def by_offset(shares: Float[np.ndarray, "cell from_cell"], width: int) -> Float[
 
 
 class _Watched(eqx.Module):
-    """A mixer whose inputs are seen."""
+    """A mixer that passes its inputs to a function."""
 
     mixer: AttentionMixer | MLPMixer
     see: Callable[[Array], None] = eqx.field(static=True)
@@ -138,7 +138,7 @@ class _Watched(eqx.Module):
 
 
 def _mixers(tree: Any) -> Iterator[tuple[str, Any]]:
-    """Find the mixers of a recursion, with their places in it."""
+    """Yield the mixers of a recursion, with their paths."""
 
     def is_mixer(node: Any) -> bool:
         return isinstance(node, AttentionMixer | MLPMixer | _Watched)
@@ -149,7 +149,7 @@ def _mixers(tree: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _measure(mixer: AttentionMixer | MLPMixer) -> Callable[[Array], Array]:
-    """Return what measures the shares (head, to, from) at the inputs of a call, compiled."""
+    """Return the compiled function from the inputs of a call to the shares (head, to, from)."""
     if isinstance(mixer, AttentionMixer):
         attention = mixer.attention
         return jax.jit(lambda h: attention.weights(h).mean(axis=tuple(range(h.ndim - 2))))

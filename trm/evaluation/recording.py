@@ -1,4 +1,4 @@
-"""Records of a batch: what happens to latents and answers in every supervision step, and in every cycle.
+"""Records of a batch: latents and answers after every supervision step, and after every cycle.
 
 Entry: `record`, `record_cycles`.
 """
@@ -21,7 +21,7 @@ from trm.supervision.loss import correctness
 
 
 class Record(NamedTuple):
-    """What a batch of puzzles is like in every supervision step, on the host; the second axis is the batch."""
+    """Measurements of a batch after every supervision step, on the host; the second axis is the batch."""
 
     predictions: Integer[np.ndarray, "steps batch seq_len"]
     q_halt: Float[np.ndarray, "steps batch"]
@@ -33,14 +33,14 @@ class Record(NamedTuple):
     distances: dict[str, Float[np.ndarray, "steps batch"]]
     """Root mean square of the change of each latent in a step, as a share of its size after it."""
     read_accuracy: dict[str, Float[np.ndarray, "steps batch"]]
-    """Share of right tokens if the head of the answer reads another latent."""
+    """Share of right tokens if the token head reads another latent."""
 
 
 class CycleRecord(NamedTuple):
-    """What the answer latent decodes to in every cycle, on the host.
+    """Accuracy of the answer latent in every cycle, on the host.
 
-    During the L cycles the answer latent waits. What is decoded is what it would become if it were refined after each L
-    cycle; the last of them is the H cycle.
+    The answer latent does not change during L cycles. The head reads what an update after each L cycle would make of
+    it; the update after the last L cycle is that of the H cycle.
     """
 
     accuracy: Float[np.ndarray, "steps batch H_cycles L_cycles"]
@@ -57,7 +57,7 @@ def record(
     puzzle_identifiers: Integer[np.ndarray, " batch"],
     steps: int,
 ) -> Record:
-    """Run supervision steps on a batch of puzzles and record what happens."""
+    """Run supervision steps on a batch of puzzles and record latents and answers."""
     arrays = (jnp.asarray(array, jnp.int32) for array in (inputs, labels, puzzle_identifiers))
     return Record(*jax.device_get(_record(config, steps, weights, *arrays)))
 
@@ -70,9 +70,9 @@ def record_cycles(
     puzzle_identifiers: Integer[np.ndarray, " batch"],
     steps: int,
 ) -> CycleRecord:
-    """Run supervision steps on a batch of puzzles and read what each cycle comes to; up to rounding those of `record`.
+    """Run the supervision steps of `record`, up to rounding, and read the answer after each cycle.
 
-    A recursion without `H_cycles` has one cycle in a step, one without `L_cycles` one in an H cycle.
+    A recursion without `H_cycles` has one H cycle in a step; one without `L_cycles` has one L cycle in an H cycle.
     """
     arrays = (jnp.asarray(array, jnp.int32) for array in (inputs, labels, puzzle_identifiers))
     return CycleRecord(*jax.device_get(_record_cycles(config, steps, weights, *arrays)))
@@ -118,7 +118,7 @@ def _record_cycles(config: Config, steps: int, weights: Weights, inputs: Array, 
 
     def step(z: Latents, _: None) -> tuple[Latents, tuple[Array, Array]]:
         cycles = model.recursion.every_cycle(x, z)
-        # What each H cycle begins with.
+        # The latents that each H cycle begins with.
         begins = jax.tree.map(lambda first, all: jnp.concatenate([first[None], all[:-1]]), z, cycles)
 
         def read_early(begin: Latents) -> list[Array]:
@@ -133,7 +133,7 @@ def _record_cycles(config: Config, steps: int, weights: Weights, inputs: Array, 
 
 
 def _shorter_cycles(model: Reasoner, config: ModelConfig) -> list[Reasoner]:
-    """Return the model with one H cycle of 1, 2, ... L cycles, less than it has; none without such cycles."""
+    """Return models with one H cycle of 1, 2, ... L cycles, fewer than the model has; none without such cycles."""
     if not {"H_cycles", "L_cycles"} <= set(model.recursion.settings):
         return []
     one = dataclasses.replace(config, H_cycles=1, differentiated_cycles=1)

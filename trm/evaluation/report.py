@@ -1,7 +1,7 @@
-"""Reports: how many answers to the puzzles of a set are right, and how certain that is.
+"""Reports: the accuracy of answers to the puzzles of a set, with intervals.
 
 Every accuracy has its Wilson 95 % interval: the range of the accuracy on all puzzles of the kind, if the set is a
-random draw of them. It says nothing about another training run.
+random draw of them. The interval does not cover the variation between training runs.
 
 Entry: `score` for the answers to a batch, `make_report` for a whole set.
 """
@@ -28,8 +28,8 @@ Z_95 = 1.959963984540054
 def wilson_interval(share: float, count: int) -> Interval:
     """Return the 95 % interval of a share of `count` puzzles (E. B. Wilson, JASA 22, 1927).
 
-    It is wide enough for a mean of shares too, such as token accuracy: values between 0 and 1 vary most when each is 0
-    or 1.
+    The interval is wide enough for a mean of shares too, such as token accuracy: values between 0 and 1 have the
+    largest variance when each is 0 or 1.
     """
     if not count:
         return 0.0, 1.0
@@ -53,7 +53,7 @@ class Predictions(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """How right each answer is."""
+    """Scores of the answers to a batch."""
 
     labelled: Bool[np.ndarray, " batch"]
     """Whether the puzzle has a label; puzzles without one do not count."""
@@ -73,7 +73,7 @@ def score(predictions: Predictions, labels: Integer[np.ndarray, "batch seq_len"]
     right = (valid & (predictions.predictions == labels)).sum(axis=1)
     labels_per_puzzle = valid.sum(axis=1)
     labelled = labels_per_puzzle > 0
-    # Padding is no puzzle: a kind need not know how to score it.
+    # Padding is not a puzzle, and a kind need not be able to score it.
     found = kind.metrics(predictions.inputs[labelled], predictions.predictions[labelled])
     of_kind = {name: np.zeros(len(labels), values.dtype) for name, values in found.items()}
     for name, values in found.items():
@@ -116,7 +116,7 @@ class AccuracyByCompute:
     """Candidates of each puzzle, among which one answer was chosen."""
     accuracy: Accuracy
     without_rules: Accuracy | None = None
-    """Where the rules chose: the accuracy of the most confident of the same candidates."""
+    """Where the rules chose the answer: the accuracy of the most confident of the same candidates."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +137,7 @@ class AccuracyByConfidence:
     """Lowest sigmoid(q_halt)."""
     highest: float
     mean: float
-    """Mean sigmoid(q_halt) of these answers. It equals the accuracy where the network is calibrated."""
+    """Mean sigmoid(q_halt) of these answers. This equals the accuracy if the network is calibrated."""
     accuracy: Accuracy
 
 
@@ -149,8 +149,8 @@ class Report:
     """Number of puzzles with at least one label; the others do not count."""
     metrics: dict[str, float]
     """Means over these puzzles: accuracy (of tokens), exact_accuracy, q_halt_accuracy (share of answers with a
-    confidence of one half or more exactly when they are right), calibration_error, steps, those of the
-    puzzle kind; and those that an evaluation adds."""
+    confidence of one half or more exactly when they are right), calibration_error, steps, the metrics of the puzzle
+    kind, and those that an evaluation adds."""
     intervals: dict[str, Interval]
     """95 % interval of every accuracy among the metrics."""
     by_compute: list[AccuracyByCompute]

@@ -23,8 +23,8 @@ from trm.solving.solve import Candidates, judge_candidates, solve_candidates
 from trm.solving.views import Views, most_views
 
 PUZZLES_PER_SLOT = 16
-"""Puzzles per slot that the solver gets at a time: enough that few slots are idle while the last ones are solved, few
-enough that the candidates of a large set need not be in memory at once."""
+"""Puzzles per slot in one call of the solver: enough that few slots are idle while the last puzzles are solved, few
+enough that the candidates of a large set are not all in memory."""
 
 
 def evaluate_solver(
@@ -39,12 +39,12 @@ def evaluate_solver(
 ) -> dict[str, Report]:
     """Solve every example of a puzzle set; `on_answers` receives the chosen answers.
 
-    A report has the accuracy of the first 1, 2, 4 and so on candidates alone, except with `options.stop_at_first`,
-    where the candidates depend on each other. Where the rules choose, it also has the accuracy of the most confident of
-    the same candidates. Raises InputError as `solve_candidates` does.
+    A report has the accuracy of the first 1, 2, 4 and so on candidates, except with `options.stop_at_first`, where
+    candidates depend on each other. Where the rules choose the answer, the report also has the accuracy of the most
+    confident of the same candidates. Raises InputError as `solve_candidates` does.
     """
     kind = kind_of(puzzles.metadata)
-    # Once, not for every batch: the puzzle embeddings may take gigabytes.
+    # Placed once, not for every batch: the puzzle table may take gigabytes.
     weights = place(weights, mesh, REPLICATED)
     reports = {}
     for name, arrays in puzzles.sets.items():
@@ -93,7 +93,7 @@ def evaluate_attempts(
 ) -> dict[str, Report]:
     """Attempt every example of a puzzle set until its answer obeys the rules; `on_answers` receives the answers.
 
-    A report has the accuracy after every round of attempts. Its steps are those that were made: solved puzzles are not
+    A report has the accuracy after every round of attempts. Its steps are those really made: solved puzzles are not
     attempted again. Raises InputError as `AttemptSolver` does.
     """
     kind = kind_of(puzzles.metadata)
@@ -146,6 +146,6 @@ def _batches(puzzles: PuzzleSet, arrays: PuzzleArrays, size: int) -> Iterator[Ho
 
 
 def _counts(candidates: Candidates, options: SolverOptions) -> list[int]:
-    """Return 1, 2, 4 and so on up to the number of candidates; that alone if they depend on each other."""
+    """Return 1, 2, 4 and so on up to the number of candidates; only that number if candidates depend on each other."""
     most = candidates.steps.shape[1]
     return [most] if options.stop_at_first else [2**i for i in range((most - 1).bit_length())] + [most]

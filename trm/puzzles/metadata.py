@@ -6,15 +6,15 @@
     DIR/{train,test}/{set}__puzzle_identifiers.npy                      (puzzles,)
     DIR/{train,test}/{set}__puzzle_indices.npy, __group_indices.npy     (puzzles + 1,), (groups + 1,)
 
-Examples of puzzle i are `puzzle_indices[i]` to `puzzle_indices[i + 1]`, puzzles of group g likewise: a group is one
-original puzzle with its augmentations. Both programs read and write these files. Where the source rates its puzzles,
-the set does so too, for accuracy by difficulty; the original does not look for the file:
+Examples of puzzle i are `puzzle_indices[i]` to `puzzle_indices[i + 1]`, puzzles of group g `group_indices[g]` to
+`group_indices[g + 1]`: a group is one original puzzle with its augmentations. Both programs read and write these files.
+Where the source rates its puzzles, the set has ratings too, for accuracy by difficulty; the original ignores the file:
 
     DIR/{train,test}/{set}__ratings.npy    (groups,) difficulty of each original puzzle
 
 A set may also leave augmentation to the loader; `dataset.json` then says `online_augmentation`, which the original does
-not know. A Sudoku is rearranged at random whenever it is drawn. Of an ARC task only the original is stored, and each of
-its augmentations is a puzzle that says how to make it:
+not know. Of a Sudoku a random symmetry is applied whenever it is drawn. Of an ARC task only the original is stored, and
+each augmentation is a puzzle with these fields:
 
     DIR/{train,test}/{set}__first_examples.npy    (puzzles,) where the examples of its original begin in the tokens
     DIR/{train,test}/{set}__transforms.npy        (puzzles,) dihedral transform, 0 to 7
@@ -34,7 +34,7 @@ IGNORED_LABEL = -100
 """Label of a token that counts neither in the loss nor in a metric."""
 
 BLANK = "<blank>"
-"""Name of identifier 0, and of identifiers that a set leaves to others."""
+"""Name of identifier 0, and of identifiers that a set leaves to other sets."""
 
 TOKENS = ("inputs", "labels")
 INDICES = ("puzzle_identifiers", "puzzle_indices", "group_indices")
@@ -42,12 +42,12 @@ FIELDS = TOKENS + INDICES
 RATINGS = "ratings"
 """Optional field of a set."""
 STORED_AUGMENTATIONS = ("first_examples", "transforms", "colors")
-"""Fields of a set that stores each ARC task once, with how to make its augmentations."""
+"""Fields of a set that stores each ARC task once, and its augmentations as numbers."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Metadata:
-    """What `dataset.json` says of one split."""
+    """Metadata of one split, the content of `dataset.json`."""
 
     pad_id: int
     ignore_label_id: int | None
@@ -73,12 +73,12 @@ class Metadata:
 
     @property
     def examples_per_epoch(self) -> float:
-        """Examples that one pass over the groups trains on, on average."""
+        """Mean number of examples in one pass over the groups."""
         return self.total_groups * self.mean_puzzle_examples
 
 
 def check_metadata(values: Any, path: str) -> Metadata:
-    """Turn what a JSON file says into metadata; raise InputError, naming file and field, for what is no metadata."""
+    """Convert JSON to metadata; raise InputError, naming file and field, for values that are not metadata."""
     hints = get_type_hints(Metadata)
     if not isinstance(values, dict):
         raise InputError(f"{path}: found {type(values).__name__}, expected an object")

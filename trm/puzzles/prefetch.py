@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class Prefetcher(Iterator[T]):
-    """Runs an iterator on a thread, `depth` items ahead, so that the device never waits for the host.
+    """Runs an iterator on a thread, `depth` items ahead, so that the device does not wait for the host.
 
     An error in the iterator is raised where the item would have come, and again by every later call. Close it to end
     the thread.
@@ -29,7 +29,7 @@ class Prefetcher(Iterator[T]):
                     return
             self._put((None, StopIteration()))
         except BaseException as error:
-            # Whatever it is, it goes to the consumer, who would otherwise wait for ever.
+            # Any error goes to the consumer, who would otherwise wait for ever.
             self._put((None, error))
 
     def _put(self, entry) -> bool:
@@ -52,13 +52,13 @@ class Prefetcher(Iterator[T]):
 
     def _take(self) -> tuple:
         while True:
-            # Looked at before the queue: what a thread leaves there before it ends is not lost.
+            # Read before the queue, so that items which the thread puts there before it ends are not lost.
             alive = self._thread.is_alive()
             try:
                 return self._queue.get(timeout=1 if alive else 0)
             except queue.Empty:
                 if not alive:
-                    return None, RuntimeError("the thread that reads ahead ended without a word")
+                    return None, RuntimeError("the thread that reads ahead ended without an error")
 
     def close(self) -> None:
         """End the thread; items that were prefetched are dropped."""

@@ -19,5 +19,5 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         except BrokenProcessPool as error:
             raise InputError("a process was killed, expected enough memory: fewer --processes take less") from error
         finally:
-            # After an error, jobs that still wait are not begun.
+            # After an error, waiting jobs are not started.
             pool.shutdown(cancel_futures=True)

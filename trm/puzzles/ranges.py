@@ -7,9 +7,9 @@ from trm.errors import InputError
 
 
 def check_range(name: str, numbers: Num[np.ndarray, "..."], count: int) -> None:
-    """Raise InputError, naming the first offender and its place, for numbers that are not integers from 0 to count - 1.
+    """Raise InputError, naming the first wrong number and its place, unless all are integers from 0 to `count` - 1.
 
-    JAX itself takes the nearest row of a table instead.
+    JAX itself would read the nearest row of a table instead.
     """
     if numbers.dtype.kind not in "iu":
         raise InputError(f"{name}: found {numbers.dtype}, expected integers from 0 to {count - 1}")

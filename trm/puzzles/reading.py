@@ -22,7 +22,7 @@ from trm.puzzles.metadata import FIELDS, RATINGS, STORED_AUGMENTATIONS, TOKENS, 
 def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
     """Open a split of a puzzle set; tokens and indices stay on disk, memory-mapped.
 
-    Raises InputError, naming the file, for whatever is missing, malformed or contradicts the metadata.
+    Raises InputError, naming the file, for anything that is missing, malformed or contradicts the metadata.
     """
     folder = Path(directory) / split
     path = folder / "dataset.json"
@@ -33,18 +33,18 @@ def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
 
 
 def read_puzzle_sets(directories: Sequence[str | Path], split: str) -> PuzzleSet:
-    """Open one split of several puzzle sets as one; see `join_puzzle_sets`."""
+    """Open one split of several puzzle sets as one; errors as of `read_puzzle_set` and `join_puzzle_sets`."""
     return join_puzzle_sets([read_puzzle_set(directory, split) for directory in directories])
 
 
 def _complete(values: Any, folder: Path) -> Any:
-    """Return what `dataset.json` says, with what only the arrays of a set say: HRM's builders count no puzzles."""
+    """Return the values of `dataset.json`, missing counts added from the arrays: HRM's builders count no puzzles."""
     if not isinstance(values, dict) or all(name in values for name in _DERIVED):
         return values
     names = [path.name.removesuffix("__inputs.npy") for path in sorted(folder.glob("*__inputs.npy"))]
     sets = values.get("sets", names)
     if not isinstance(sets, list) or not all(isinstance(name, str) for name in sets) or not set(sets) <= set(names):
-        return values  # Checking them names what is wrong.
+        return values  # The check of the values reports the fault.
     arrays = {field: [_map_array(folder / f"{name}__{field}.npy") for name in sets] for field in FIELDS}
     if not sets or any(array.ndim == 0 for parts in arrays.values() for array in parts):
         return values
@@ -65,7 +65,7 @@ def _complete(values: Any, folder: Path) -> Any:
 
 
 _DERIVED = "sets seq_len num_puzzle_identifiers total_groups total_puzzles mean_puzzle_examples".split()
-"""Fields of the metadata that arrays tell; the vocabulary and what its tokens mean they do not."""
+"""Fields of the metadata that follow from the arrays; the vocabulary and the meaning of tokens do not."""
 
 
 def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
@@ -73,7 +73,7 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     fields = FIELDS + STORED_AUGMENTATIONS if stores_augmentations else FIELDS
     paths = {field: folder / f"{name}__{field}.npy" for field in fields}
     ratings_path = folder / f"{name}__{RATINGS}.npy"
-    # Unlike Path's, this answer is no for a name that the system refuses.
+    # For a name that the system rejects, os.path returns False, and Path raises.
     if os.path.exists(ratings_path):
         paths[RATINGS] = ratings_path
     arrays = {field: _map_array(path) for field, path in paths.items()}
@@ -84,7 +84,7 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
 
     for field, array in arrays.items():
         require(array.ndim >= 1, field, f"shape {array.shape}", "an array of at least one axis")
-        # Numbers of 64 bits without a sign become floats where they meet others.
+        # NumPy converts unsigned 64-bit numbers to floats in operations with signed ones.
         integers = array.dtype.kind in "iu" and array.dtype != np.uint64
         require(integers, field, f"dtype {array.dtype}", "integers of at most 63 bits")
     stored = len(arrays["inputs"])
@@ -144,7 +144,7 @@ _NUMPY_ERRORS = (
     MemoryError,
     RecursionError,
 )
-"""What NumPy raises for headers that are no literals, and for types and sizes that there cannot be."""
+"""Errors of NumPy for malformed headers, and for impossible types and sizes."""
 
 
 def _map_array(path: Path) -> np.ndarray:

@@ -1,15 +1,15 @@
-"""Streams of random numbers: one for each purpose and key, so that no two are the same. Entry: `random_stream`."""
+"""Streams of random numbers: a different one for each purpose and key. Entry: `random_stream`."""
 
 from enum import IntEnum
 
 import numpy as np
 
 MOST_KEYS = 3
-"""Numbers that a key may have."""
+"""Largest number of integers in a key."""
 
 
 class Purpose(IntEnum):
-    """What a stream is for. The numbers are part of every seed: never give one to another purpose."""
+    """Purposes of streams, each with the integers of its key. The numbers are part of every seed: do not reuse one."""
 
     GROUPS = 0
     """Order of the groups of an epoch, and the puzzle of each: set, epoch."""
@@ -32,15 +32,15 @@ class Purpose(IntEnum):
 
 
 def random_stream(seed: int, purpose: Purpose, *key: int) -> np.random.Generator:
-    """Return the random numbers of a seed, a purpose and a key."""
+    """Return the generator of a seed, a purpose and a key."""
     return np.random.default_rng(seed_sequence(seed, purpose, *key))
 
 
 def seed_sequence(seed: int, purpose: Purpose, *key: int) -> np.random.SeedSequence:
     """Return the seed of a stream.
 
-    NumPy pads seeds with zeros, so that (1, 2) and (1, 2, 0) are one seed. Here every spawn key has the same length:
-    the purpose, the length of the key, and two words of 32 bits for each of its numbers.
+    NumPy pads seeds with zeros, so that (1, 2) and (1, 2, 0) are the same seed. Here all spawn keys have the same
+    length: the purpose, the length of the key, and two words of 32 bits for each of its numbers.
     """
     if len(key) > MOST_KEYS:
         raise ValueError(f"key: found {len(key)} numbers, expected at most {MOST_KEYS}")

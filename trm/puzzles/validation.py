@@ -14,12 +14,12 @@ from trm.puzzles.streams import Purpose, random_stream
 def hold_back(train_set: PuzzleSet, groups: int, seed: int) -> tuple[PuzzleSet, PuzzleSet]:
     """Return the training set without some groups, drawn at random, and the originals of these groups.
 
-    A group is an original puzzle with its augmentations: none of them stays in training, and only the original, the
-    first puzzle of its group, is validated on, as it is stored. The choice depends on the seed alone. Two groups that
-    are the same puzzle up to a symmetry are still two groups. Tokens stay memory-mapped.
+    Of a group that is held back, no augmentation stays in training, and validation uses only the original as stored,
+    the first puzzle of the group. The choice depends on the seed alone. Two groups that are the same puzzle up to a
+    symmetry are two groups. Tokens stay memory-mapped.
 
-    Raises InputError, naming `data.validation`, for more groups than there are, and where a group that is held back has
-    an identifier that is trained nowhere else, as the tasks of ARC have.
+    Raises InputError, naming `data.validation`, for more groups than there are, and for held-back groups with an
+    identifier that no training puzzle has, such as tasks of ARC.
     """
     counts = [arrays.groups for arrays in train_set.sets.values()]
     total = sum(counts)
@@ -74,7 +74,7 @@ def _take_groups(
 def _ranges(
     starts: Integer[np.ndarray, " ranges"], sizes: Integer[np.ndarray, " ranges"]
 ) -> Integer[np.ndarray, " numbers"]:
-    """Return start, start + 1 and so on, as many as its size says, of each range."""
+    """Return the numbers of all ranges: start, start + 1 and so on, `size` of each."""
     ends = np.cumsum(sizes)
     return np.arange(ends[-1]) + np.repeat(starts - ends + sizes, sizes)
 

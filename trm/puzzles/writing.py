@@ -1,6 +1,6 @@
 """Writing puzzle sets, from arrays in memory or a few rows at a time. Entry: `write_puzzle_set`, `new_puzzle_set`.
 
-A set appears whole or not at all: everything is written into a folder beside it, which is moved into place at the end.
+A set appears whole or not at all: it is written into a temporary folder, which is moved into place at the end.
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ def check_new_puzzle_set(directory: str | Path, overwrite: bool = False) -> None
 
 
 _MARK = "identifiers.json"
-"""The file by which a folder is known as a puzzle set."""
+"""The file that marks a folder as a puzzle set."""
 
 
 def write_identifiers(folder: Path, names: Sequence[str] = (BLANK,)) -> None:
@@ -72,7 +72,7 @@ def write_identifiers(folder: Path, names: Sequence[str] = (BLANK,)) -> None:
 
 
 def write_metadata(split: Path, metadata: Metadata) -> None:
-    """Write `dataset.json`; fields that the original does not know are left out where they have their defaults."""
+    """Write `dataset.json`, without fields that have their defaults: the original does not know these fields."""
     split.mkdir(exist_ok=True)
     values = dataclasses.asdict(metadata)
     for field in dataclasses.fields(Metadata):
@@ -114,7 +114,7 @@ class TokenFiles:
     def write(
         self, first: int, inputs: Integer[np.ndarray, "rows seq_len"], labels: Integer[np.ndarray, "rows seq_len"]
     ) -> None:
-        """Write consecutive examples, of which the first has this index."""
+        """Write consecutive examples, from index `first` on."""
         for path, tokens in ((self.inputs, inputs), (self.labels, labels)):
             # No memory map: its pages would count as this process's memory until the system has written them.
             with path.open("r+b", buffering=0) as file:

@@ -1,7 +1,7 @@
 """Symmetries of puzzles as tokens. Entry: `Symmetries`, `dihedral_symmetries`.
 
-A symmetry moves cells and renames tokens. It takes a puzzle with its answer to another puzzle with its answer, and can
-be undone on whatever a network answers.
+A symmetry moves cells and renames tokens. It maps a puzzle with its answer to another puzzle with its answer, and can
+be undone on any answer of a network.
 """
 
 import math
@@ -39,7 +39,7 @@ def dihedral_symmetries(transforms: Integer[np.ndarray, " symmetries"], seq_len:
 def least_rows(rows: Integer[np.ndarray, "puzzles symmetries seq_len"]) -> Integer[np.ndarray, "puzzles seq_len"]:
     """Return the first row in lexicographic order of each puzzle's."""
     puzzles, _, seq_len = rows.shape
-    # As strings of bytes, which NumPy compares without zeros at the end: that changes no order and no equality here.
+    # NumPy compares byte strings without their zeros at the end, which changes no order and no equality here.
     text = np.ascontiguousarray(rows, np.uint8).view(f"S{seq_len}")[:, :, 0]
     least = np.sort(text, axis=1)[:, 0]
     return np.ascontiguousarray(least).view(np.uint8).reshape(puzzles, seq_len)

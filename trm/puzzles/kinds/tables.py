@@ -30,7 +30,7 @@ class Table(NamedTuple):
 
     @staticmethod
     def of(puzzles: Iterable[Puzzle]) -> "Table":
-        """Return a table of puzzles, of which there is at least one."""
+        """Return a table of at least one puzzle."""
         return Table(*(np.array(column) for column in zip(*puzzles, strict=True)))
 
     def rows(self, rows: slice | Integer[np.ndarray, " rows"]) -> "Table":
@@ -50,9 +50,9 @@ def select(
 
 
 def parse_ratings(texts: Sequence[str] | None, places: Sequence[str]) -> Integer[np.ndarray, " puzzles"]:
-    """Return ratings as whole numbers, to which others are rounded; 0 where there is none.
+    """Return ratings, rounded to whole numbers; 0 where there is none.
 
-    Raises InputError, naming the place, for what is no number and for one that is too large.
+    Raises InputError, naming the place, for text that is not a number and for one that is too large.
     """
     if texts is None:
         return np.zeros(len(places), np.int64)

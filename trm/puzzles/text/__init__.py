@@ -1,1 +1,1 @@
-"""Text of puzzles: files of any encoding and form, taken apart into the texts of single puzzles."""
+"""Text of puzzles: files of any encoding and layout, split into the texts of single puzzles."""

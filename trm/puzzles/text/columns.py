@@ -1,4 +1,4 @@
-"""The columns of tables: which holds the questions, by name or by content. Entry: `find_layout`, `role_of`."""
+"""Columns of tables: which one holds the questions, by name or by content. Entry: `find_layout`, `role_of`."""
 
 import csv
 import re
@@ -13,14 +13,14 @@ NAMES = {
     ANSWER: "answer solution solved output label target result solve solution_string",
     RATING: "rating difficulty level score hardness rate guesses",
 }
-"""Names of columns and keys, without the `s` of the plural, those that are surer first."""
+"""Names of columns and keys, without the `s` of the plural, the less ambiguous first."""
 
 Looks = Callable[[str], str | None]
-"""Says of a field whether it is a whole board, as QUESTION or ANSWER."""
+"""Returns QUESTION or ANSWER for a field that is a whole board, else None."""
 
 
 class Layout(NamedTuple):
-    """How a table is written."""
+    """Layout of a table: its delimiter, header and number of columns, and the index of each role's column."""
 
     delimiter: str
     header: list[str] | None
@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
 
 def role_of(name: str) -> str | None:
-    """Return what a column or key of this name holds; None where the name does not say it."""
+    """Return the role of a column or key by its name; None where the name does not show it."""
     plain = _plain(name)
     for role, names in NAMES.items():
         if plain in names.split():
@@ -47,9 +47,9 @@ def _plain(name: str) -> str:
 def find_layout(
     lines: Sequence[str], looks: Looks, chosen: Mapping[str, str] | None = None, where: str = ""
 ) -> Layout | None:
-    """Return how the first lines of a table are written; None where they are no table of whole boards.
+    """Return the layout that the first lines of a table show; None where they are not a table of whole boards.
 
-    `chosen` are a user's names, or numbers from 1, of the columns. Raises InputError for one that is not there.
+    `chosen` are a user's names, or numbers from 1, of the columns. Raises InputError for a missing column.
     """
     lines = [line for line in lines if line.strip(" \r\n\ufeff")]
     if not lines:
@@ -69,7 +69,7 @@ def _with_delimiter(
     try:
         rows = [row for row in csv.reader(lines, delimiter=delimiter) if row]
     except csv.Error:
-        return None  # A quoted field that this delimiter cuts.
+        return None  # A quoted field contains this delimiter.
     first, body = rows[0], rows[1:]
     if chosen:
         return _as_chosen(first, chosen, delimiter)
@@ -136,7 +136,7 @@ def _is_number(text: str) -> bool:
 
 
 def parse_columns(text: str | None) -> dict[str, str] | None:
-    """Parse `question=NAME,answer=NAME,rating=NAME`, of which the question is needed."""
+    """Parse `question=NAME,answer=NAME,rating=NAME`; the question is required."""
     if text is None:
         return None
     pairs = [part.partition("=") for part in text.split(",")]

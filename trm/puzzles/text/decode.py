@@ -1,4 +1,4 @@
-"""Bytes to text: gzip and encodings by content, and one sign for what has many. Entry: `read_text`, `open_text`."""
+"""Bytes to text: gzip and encodings by content, variants of a character normalised. Entry: `read_text`, `open_text`."""
 
 import codecs
 import gzip
@@ -23,7 +23,7 @@ _MARKS = (
 
 
 def read_text(path: str | Path) -> str:
-    """Read a file of text, whatever its encoding and compressed or not; raise InputError for what is no text."""
+    """Read a text file of any encoding, plain or gzip; raise InputError for a file that is not text."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -49,7 +49,7 @@ def decode(data: bytes, where: str) -> str:
     try:
         text = data.decode(_encoding(data[:4096]))
     except UnicodeDecodeError as error:
-        # Names in comments may be written in an older encoding; puzzles are not.
+        # Comments may have names in an older encoding; puzzles are ASCII.
         text = data.decode("latin-1")
         if not text.isascii() and _share_of_controls(text) == 0 and "\n" in text:
             return text
@@ -60,7 +60,7 @@ def decode(data: bytes, where: str) -> str:
 
 
 def open_text(path: str | Path) -> io.TextIOBase:
-    """Open a file of text for reading, line ends as they are; errors of reading are the caller's."""
+    """Open a text file for reading, line ends unchanged; the caller handles errors of reading."""
     file = Path(path).open("rb")
     try:
         reader = io.BufferedReader(_Gzip(file)) if file.peek(2)[:2] == GZIP else file
@@ -71,7 +71,7 @@ def open_text(path: str | Path) -> io.TextIOBase:
 
 
 class _Gzip(gzip.GzipFile):
-    """A compressed file that closes the file below it."""
+    """A compressed file that also closes the file that it reads."""
 
     def __init__(self, below: BinaryIO) -> None:
         super().__init__(fileobj=below)
@@ -87,7 +87,7 @@ def _encoding(start: bytes) -> str:
         if start.startswith(mark):
             return name
     if start.count(0) > len(start) // 20:
-        # UTF-16 without a mark: the order of bytes that makes plain characters and frames of them.
+        # UTF-16 without a byte-order mark: take the order that gives more plain and frame characters.
         even = start[: len(start) // 2 * 2]
         shares = {name: _share_of_plain(even.decode(name, "replace")) for name in ("utf-16-le", "utf-16-be")}
         return max(shares, key=lambda name: shares[name])
@@ -122,7 +122,7 @@ _TABLE = _one_sign_for_many()
 
 
 def normalise(text: str) -> str:
-    """Return a text with one sign for each thing: plain digits, spaces, dots, dashes and quotes, and line feeds."""
+    """Normalise variants of digits, spaces, dots, dashes, quotes and line ends to the plain ASCII character."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     if text.isascii():
         return text

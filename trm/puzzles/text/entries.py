@@ -1,4 +1,4 @@
-"""A whole text to puzzles: nested values, tables and plain text, each with its place. Entry: `read_entries`."""
+"""Puzzles of a whole text: nested values, tables and plain text, each puzzle with its place. Entry: `read_entries`."""
 
 import csv
 from collections.abc import Callable, Mapping
@@ -10,11 +10,11 @@ from trm.puzzles.text.decode import normalise
 from trm.puzzles.text.nested import Piece, read_nested
 
 Board = tuple[str, ...]
-"""The cells of a square board, row by row, each as it was written."""
+"""The cells of a square board, row by row, each as text."""
 
 
 class Entry(NamedTuple):
-    """A puzzle as it was written."""
+    """A puzzle as text."""
 
     where: str
     question: Board
@@ -23,7 +23,7 @@ class Entry(NamedTuple):
 
 
 ReadPlain = Callable[[str, str], list[Entry]]
-"""Reads plain text, of which the second argument is the place; raises InputError for what is no puzzle."""
+"""Reads the puzzles of a plain text, given its place for messages; raises InputError for other text."""
 
 _SAMPLE = 30
 """Lines that show whether a text is a table."""
@@ -32,13 +32,13 @@ _SAMPLE = 30
 def read_entries(
     text: str, where: str, looks: Looks, read_plain: ReadPlain, chosen: Mapping[str, str] | None = None
 ) -> list[Entry]:
-    """Return the puzzles of a text; there is at least one.
+    """Return the puzzles of a text, at least one.
 
-    `looks` and `read_plain` know the kind; `chosen` are a user's names of columns. Raises InputError, beginning with a
-    place in the text, for what is no puzzle.
+    `looks` and `read_plain` are those of the puzzle kind; `chosen` are a user's names of columns. Raises InputError,
+    beginning with a place in the text, for text that is not a puzzle.
     """
     text = normalise(text)
-    # A shell's argument has its line breaks as two characters.
+    # In an argument from a shell, a line break may be the two characters \n.
     if "\n" not in text and text.lstrip()[:1] not in tuple("[{\"'"):
         text = text.replace("\\n", "\n")
     if not text.strip("\n\x0c"):
@@ -81,7 +81,7 @@ def _read_table(text: str, where: str, looks: Looks, chosen: Mapping[str, str] |
 
 
 def with_answers(entries: list[Entry], answers: Callable[[Board, Board], bool]) -> list[Entry]:
-    """Return puzzles alone: a board that answers the one before it is its answer, and not a puzzle of its own."""
+    """Pair boards: a board that answers the one before it becomes that puzzle's answer."""
     paired: list[Entry] = []
     for entry in entries:
         if paired and paired[-1].answer is None and answers(paired[-1].question, entry.question):

@@ -1,4 +1,4 @@
-"""Nested values: JSON, XML, and lists as programs print them, taken apart into texts. Entry: `read_nested`."""
+"""Nested values: JSON, XML, and lists as programs print them, split into texts. Entry: `read_nested`."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from trm.puzzles.text.columns import ANSWER, QUESTION, RATING, role_of
 
 
 class Piece(NamedTuple):
-    """A text that holds one puzzle or several, with what its file says of it."""
+    """A text of one puzzle or several, with answer and rating where the file has them."""
 
     where: str
     question: str
@@ -21,7 +21,7 @@ class Piece(NamedTuple):
 
 
 def read_nested(text: str, where: str) -> list[Piece] | None:
-    """Return the texts in a file of nested values; None where it is none."""
+    """Return the texts in a file of nested values; None for another file."""
     stripped = text.strip()
     if re.search(r"^\s*\[[A-Za-z ]+\]\s*$", stripped, re.MULTILINE):
         return None  # Headings, not lists.
@@ -41,7 +41,7 @@ def read_nested(text: str, where: str) -> list[Piece] | None:
     if not pieces and not is_json:
         return None  # Brackets in plain text.
     if not pieces:
-        raise InputError(f"{where}: found no puzzle among its values, expected lists or texts of cells")
+        raise InputError(f"{where}: found no puzzle among the values, expected lists or texts of cells")
     if len(pieces) == 1:
         return [pieces[0]._replace(where=where)]
     return [piece._replace(where=f"{where}: entry {i}") for i, piece in enumerate(pieces, start=1)]
@@ -130,7 +130,7 @@ _BREAK = object()
 
 
 def _rows(values: list[Any]) -> list[Any]:
-    """Return values as they are, or as rows where something ends rows."""
+    """Return values as they are or, where they contain ends of rows, as rows."""
     if _BREAK not in values:
         return values
     rows: list[Any] = [[]]
@@ -180,7 +180,7 @@ def _of_table(table: dict[Any, Any]) -> Iterator[Piece]:
 
 
 def _placed(piece: Piece, table: dict[Any, Any]) -> Piece:
-    """Mark the cells that a maze names beside its board: {"maze": ..., "start": [0, 1], "goal": [4, 4]}."""
+    """Mark start and goal that a maze gives beside its board: {"maze": ..., "start": [0, 1], "goal": [4, 4]}."""
     rows = piece.question.split("\n")
     for names, sign in ((("start", "begin", "source"), "S"), (("goal", "end", "finish", "target", "exit"), "G")):
         place = next((table[k] for k in table if str(k).lower() in names), None)
@@ -191,7 +191,7 @@ def _placed(piece: Piece, table: dict[Any, Any]) -> Piece:
 
 
 def _text_of(value: list[Any]) -> str:
-    """Return the text of a list of cells, of rows of them, or of texts; empty where it is none of them."""
+    """Return the text of a list of cells, of rows of them, or of texts; empty for anything else."""
     if not value:
         return ""
     if all(isinstance(v, str) and len(v) >= 4 for v in value) and sum(map(len, value)) >= 16:
@@ -210,7 +210,7 @@ def _is_cell(value: Any) -> bool:
 
 
 def _is_nothing(value: Any) -> bool:
-    """Return whether a value is null or NaN, which tables of NumPy and pandas have for a blank."""
+    """Return whether a value is null or NaN, the blanks of NumPy and pandas tables."""
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -219,7 +219,7 @@ def _scalar(value: Any) -> str:
 
 
 def _row(cells: list[Any]) -> str:
-    """Write a row; what is nothing is a dot."""
+    """Format a row; a blank is a dot."""
     texts = [c.strip() if isinstance(c, str) else "" if _is_nothing(c) else str(int(c)) for c in cells]
     texts = [text or "." for text in texts]
     return ("" if all(len(text) == 1 for text in texts) else ",").join(texts)

@@ -1,4 +1,4 @@
-"""Faults of Sudoku questions: clues that contradict, no solution, several, no blank. Entry: `find_problem`."""
+"""Faults of Sudoku questions: contradictory clues, no solution, several solutions, no blank. Entry: `find_problem`."""
 
 import numpy as np
 
@@ -7,11 +7,11 @@ from trm.puzzles.kinds.sudoku.generate import solve
 from trm.puzzles.kinds.sudoku.rules import Board, units
 
 BUDGET_SECONDS = 0.9
-"""Time that the exact solver has for one puzzle."""
+"""Time limit of the exact solver for one puzzle, in seconds."""
 
 
 def find_problem(board: Board) -> Problem | None:
-    """Return the first fault of a question, or None. The exact solver has `BUDGET_SECONDS` to look for one."""
+    """Return the first fault of a question, or None. The exact solver has `BUDGET_SECONDS`."""
     n = len(board)
     flat = board.ravel()
     for number, cells in enumerate(units(n)):
@@ -27,7 +27,7 @@ def find_problem(board: Board) -> Problem | None:
         return Problem("already solved: it has no blank", hopeless=False)
     solutions = solve(board, budget_seconds=BUDGET_SECONDS)
     if len(solutions.boards) > 1:
-        return Problem("has several solutions: the answer may be any of them", hopeless=False)
+        return Problem("has several solutions: any of them may be the answer", hopeless=False)
     if not solutions.complete:
-        return Problem("not decided in a second whether it has exactly one solution", hopeless=False)
+        return Problem("may have several solutions: a second was too short to decide", hopeless=False)
     return None if solutions.boards else Problem("has no solution", hopeless=True)

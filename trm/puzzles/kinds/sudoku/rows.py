@@ -1,6 +1,6 @@
 """Rows of Sudokus as people write them: frames, separators, blanks. Entry: `sort_lines`, `tight_row`.
 
-A cell is a digit, a number, or a blank. What a character means depends on the side of the board.
+A cell is a digit, a number, or a blank. The meaning of a character depends on the side of the board.
 """
 
 import functools
@@ -8,9 +8,9 @@ import re
 from typing import Literal, NamedTuple
 
 BLANKS = ".0-_*xX?"
-"""Characters that a blank cell is written as."""
+"""Characters of a blank cell."""
 LETTERS = "ABCDEFGHIJKLMNOP"
-"""Digits above 9 of large boards: A is 10, or in hexadecimal 10 beside a digit 0."""
+"""Digits above 9 of large boards: A is 10; in hexadecimal, which has a digit 0, A is digit 11."""
 
 _FRAME = {code: "+" for code in range(0x250C, 0x254C)} | {code: "+" for code in range(0x2552, 0x256D)}
 _FRAME |= dict.fromkeys(map(ord, "│┃║╎╏┆┇┊┋▏▕¦"), "|") | dict.fromkeys(map(ord, "─━═╌╍┄┅┈┉"), "=")
@@ -27,13 +27,13 @@ Kind = Literal["empty", "note", "rule", "perhaps a rule", "row", "boards", "shor
 
 
 class Line(NamedTuple):
-    """One line, and what it may be."""
+    """One line of text and its kind."""
 
     number: int
     kind: Kind
     text: str
     boards: list[list[str]]
-    """The cells of a row, as one, or of whole boards."""
+    """The cells of a row, as a single entry, or of whole boards."""
 
 
 @functools.cache
@@ -51,7 +51,8 @@ def unframed(text: str) -> str:
 
 
 def is_number(token: str, most: int) -> bool:
-    """Return whether a token is a whole number of at most `most`. Python refuses to read one of 4,300 digits."""
+    """Return whether a token is a whole number of at most `most`. Python does not convert numbers of more than 4,300
+    digits."""
     return token.isdecimal() and len(token.lstrip("0")) <= len(str(most)) and int(token) <= most
 
 
@@ -61,12 +62,12 @@ def is_cell(token: str, n: int) -> bool:
         return token in cells_of(n)
     if n > 9:
         return is_number(token, n)
-    # Candidates are a blank, and so is a digit that a player has set (`u5`).
+    # Candidates count as a blank, and so does a digit that a player has set (`u5`).
     return token.lower() in _NOTHING or re.fullmatch(r"u\d", token) is not None or _are_candidates(token)
 
 
 def plain_cell(token: str) -> str:
-    """Return a cell as one character or number, `.` for what stands for none."""
+    """Return a cell as one character or number, `.` for a blank."""
     blank = not token or token.lower() in _NOTHING or token[0] == "u" or (len(token) > 2 and token.isdecimal())
     return "." if blank else token
 
@@ -76,7 +77,7 @@ def _are_candidates(token: str) -> bool:
 
 
 def tight_row(line: str, count: int, n: int) -> list[str] | None:
-    """Return the `count` cells of a line in which a space is no cell; None for another number of them."""
+    """Return the `count` cells of a line in which a space is not a cell; None for another number of cells."""
     for delimiter in "\t;,":
         if delimiter in line:
             fields = [field.strip(" \t\"'|") for field in line.strip(" \n|").split(delimiter)]
@@ -104,7 +105,7 @@ def _plain_cells(tokens: list[str], n: int) -> list[str]:
 
 
 def whole_boards(line: str, n: int) -> list[list[str]]:
-    """Return the boards that stand in one line, whatever stands before, between and after them."""
+    """Return the boards in one line, with any text before, between and after them."""
     size, cells = n * n, set(cells_of(n))
     if len(line) == size and set(line) <= cells:
         return [list(line)]
@@ -116,7 +117,7 @@ def whole_boards(line: str, n: int) -> list[list[str]]:
     if row := tight_row(line, size, n):
         return [row]
     found, run = [], ""
-    # Groups of cells, such as rows, that fill boards one after the other; what else there is begins anew.
+    # Groups of cells, such as rows, fill boards one after the other; other text starts a new board.
     for token in tokens:
         run = run + token if set(token) <= cells and len(run) + len(token) <= size else ""
         if len(run) == size:
@@ -160,7 +161,7 @@ def _sort(number: int, text: str, n: int) -> Line:
     body = _TRAILING.sub("", text)
     if body != text:
         return _sort(number, body, n)._replace(text=body)
-    # A row may have a name before it, or something written after it.
+    # A row may have a name before it, or text after it.
     for part in (text.rpartition(":")[2], text.partition(":")[0], *text.split()):
         if len(part.strip()) >= n and part != text and (row := tight_row(part, n, n)):
             return line("row", row)

@@ -14,7 +14,7 @@ TOKEN_OF_DIGIT_0 = 1
 Board = Integer[np.ndarray, "n n"]
 Boards = Integer[np.ndarray, "boards n n"]
 SIDES = (4, 5, 6, 7, 8, 9, 10, 12, 16)
-"""Sides of the boards that are read and written."""
+"""Sides of the boards that can be read and written."""
 
 
 def box_shape(n: int) -> tuple[int, int]:

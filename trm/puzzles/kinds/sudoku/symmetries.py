@@ -13,7 +13,8 @@ from trm.puzzles.kinds.symmetries import Symmetries, least_rows
 
 
 class SudokuSymmetries(NamedTuple):
-    """One symmetry for each board: `new[i, j] = digits[old[rows[i], columns[j]]]`, transposed first if so."""
+    """One symmetry for each board: `new[i, j] = digits[old[rows[i], columns[j]]]`, after a transposition if
+    `transposed`."""
 
     digits: Integer[np.ndarray, "boards digits"]
     """New digit of each digit; 0, the blank, stays."""
@@ -37,7 +38,7 @@ def draw_symmetries(rng: np.random.Generator, boards: int, n: int) -> SudokuSymm
 
 
 _MOST_LISTED = 100_000
-"""Orders of lines that are listed; more, as on a board of 16x16, are drawn line by line."""
+"""Largest number of orders of lines that is listed; of more, as for 16x16, an order is drawn line by line."""
 
 
 def _draw_lines(rng: np.random.Generator, boards: int, bands: int, per_band: int) -> Integer[np.ndarray, "boards n"]:
@@ -50,7 +51,7 @@ def _draw_lines(rng: np.random.Generator, boards: int, bands: int, per_band: int
 
 
 def source_cells(symmetries: SudokuSymmetries) -> Integer[np.ndarray, "boards cells"]:
-    """Return, for each place on each board, the flat index of the cell that comes to it."""
+    """Return, for each place on each board, the flat index of the cell that moves to it."""
     count, n = symmetries.rows.shape
     first, second = symmetries.rows[:, :, None], symmetries.columns[:, None, :]
     cells = np.where(symmetries.transposed[:, None, None], n * second + first, n * first + second)
@@ -70,14 +71,15 @@ def draw_on_tokens(rng: np.random.Generator, boards: int, n: int) -> Symmetries:
 
 
 MOST_REARRANGED = 1_000_000
-"""Rearranged boards that `canonical_forms` compares."""
+"""Largest number of rearranged boards that `canonical_forms` compares."""
 
 
 def canonical_forms(boards: Boards) -> Integer[np.ndarray, "boards cells"]:
-    """Return one board of all those that are the same up to a symmetry, digits numbered in the order of appearance.
+    """Return one representative of all boards that are equal up to a symmetry, digits numbered by first appearance.
 
-    It is the least of all rearrangements; where they are more than `MOST_REARRANGED`, as on every 9x9 board, the least
-    of the rotations and reflections that keep boxes, and boards that are the same up to others have different forms.
+    It is the least of all rearrangements. Of more than `MOST_REARRANGED`, as for every 9x9 board, it is the least of
+    the rotations and reflections that keep boxes; boards that are equal up to other symmetries then have different
+    forms.
     """
     n = boards.shape[-1]
     box_rows, box_columns = box_shape(n)
@@ -99,7 +101,7 @@ def canonical_forms(boards: Boards) -> Integer[np.ndarray, "boards cells"]:
 
 
 def _renumber(boards: Integer[np.ndarray, "*batch cells"]) -> Integer[np.ndarray, "*batch cells"]:
-    """Number digits in the order of appearance; blanks, and padding as blanks, stay 0."""
+    """Number digits by first appearance; blanks and padding are 0."""
     flat = boards.reshape(-1, boards.shape[-1])
     renumbered = np.zeros_like(flat)
     names = np.zeros((len(flat), int(flat.max()) + 1), flat.dtype)

@@ -25,7 +25,7 @@ DIGITS = "." + "123456789" + LETTERS[:7]
 
 
 class ReadSudoku(NamedTuple):
-    """A Sudoku as it was read."""
+    """A Sudoku that was read."""
 
     where: str
     question: Board
@@ -38,8 +38,8 @@ def read_sudokus(
 ) -> list[ReadSudoku]:
     """Read all Sudokus in a text of any form; `side` is that of the boards, where it is known.
 
-    Raises InputError, beginning with the place of the puzzle, for what is none, and for a text that can be read in two
-    ways.
+    Raises InputError, beginning with the place of the puzzle, for text that is not a Sudoku, and for text that can be
+    read in two ways.
     """
     entries = read_entries(text, where, looks, lambda plain, place: read_grids(plain, place, side), columns)
     return [
@@ -54,7 +54,7 @@ def read_sudokus(
 
 
 def parse_board(text: str, where: str) -> Board:
-    """Read one board of any size; raise InputError, beginning with `where`, for none, several and no board."""
+    """Read one board of any size; raise InputError, beginning with `where`, for several, and for other text."""
     found = read_sudokus(text, where)
     if len(found) != 1:
         raise InputError(f"{where}: found {len(found)} puzzles, expected one")
@@ -62,7 +62,7 @@ def parse_board(text: str, where: str) -> Board:
 
 
 def format_board(board: Board) -> str:
-    """Write a board row by row, '.' for a blank, A to G for 10 to 16; `parse_board` undoes it."""
+    """Write a board row by row, '.' for a blank, A to G for 10 to 16. Inverse: `parse_board`."""
     return "".join(DIGITS[digit] if digit < len(DIGITS) else "?" for digit in board.ravel().tolist())
 
 
@@ -76,10 +76,11 @@ def looks(text: str) -> str | None:
 
 
 def read_table(path: str | Path, columns: Mapping[str, str] | None = None) -> Table:
-    """Read puzzles with their answers from a file of any form; a missing answer is found by the exact solver.
+    """Read puzzles with their answers from a file of any form; the exact solver finds missing answers.
 
-    A table, millions of rows of it, is read at once. Raises InputError, naming file and row, for what is no puzzle, for
-    an answer that changes a clue or breaks the rules, and for a puzzle without answer that has not exactly one.
+    A table, even of millions of rows, is converted as a whole. Raises InputError, naming file and row, for text that is
+    not a puzzle, for an answer that changes a clue or breaks the rules, and for a puzzle without answer that does not
+    have exactly one solution.
     """
     rows = read_rows(path, looks, columns)
     if rows is not None and (table := _read_rows(rows)) is not None:
@@ -99,12 +100,12 @@ def read_table(path: str | Path, columns: Mapping[str, str] | None = None) -> Ta
 
 
 def write_csv(path: str | Path, source: str, puzzles: Iterable[Puzzle]) -> int:
-    """Write puzzles as a CSV file, gzip when its name ends in .gz; return how many."""
+    """Write puzzles as a CSV file, gzip when its name ends in .gz; return their number."""
     return write_rows(path, source, (Row(format_board(p.question), format_board(p.answer), p.rating) for p in puzzles))
 
 
 def _read_rows(rows: Rows) -> Table | None:
-    """Read the columns of a table at once; None where a row needs a closer look."""
+    """Convert the columns of a table as a whole; None where a row must be parsed by itself."""
     length = len(rows.questions[0])
     n = math.isqrt(length)
     if n * n != length or n not in SIDES or n > 9:
@@ -128,12 +129,12 @@ def _checked(table: Table, missing: np.ndarray, places: Sequence[str]) -> Table:
         if not solutions.complete or len(solutions.boards) != 1:
             many = "several solutions" if solutions.boards else "no solution"
             found = many if solutions.complete or len(solutions.boards) > 1 else "no answer in a minute"
-            raise InputError(f"{places[i]}: question: found no answer beside it and {found}, expected exactly one")
+            raise InputError(f"{places[i]}: question: found no answer given and {found}, expected exactly one solution")
         table.answers[i] = solutions.boards[0]
     broken = np.flatnonzero(~obeys_rules(table.questions, table.answers))
     if len(broken):
         raise InputError(
-            f"{places[broken[0]]}: answer: found a digit that changes a clue or stands twice in a row, column or box, "
+            f"{places[broken[0]]}: answer: found a digit that changes a clue or is twice in a row, column or box, "
             f"expected a solution of the question"
         )
     return table
@@ -164,6 +165,6 @@ def _large_codes(cells: list[str], n: int) -> dict[str, int]:
 
 
 def _is_digit_0(cells: list[str], n: int) -> bool:
-    """Return whether 0 may be a digit: it stands on the board, and nowhere twice in a row, column or box."""
+    """Return whether 0 may be a digit: it is on the board, and nowhere twice in a row, column or box."""
     zeros = np.array([cell == "0" for cell in cells])
     return bool(zeros.any()) and bool((zeros[units(n)].sum(axis=1) <= 1).all())
