@@ -297,7 +297,7 @@ def test_problems():
         return "" if found is None else f"{found.text} {found.hopeless}"
 
     assert problem(WIKIPEDIA) == ""
-    assert problem("." * 80 + "5") == "has several solutions: the answer may be any of them False"
+    assert problem("." * 80 + "5") == "has several solutions: any of them may be the answer False"
     assert problem("55" + WIKIPEDIA[2:]).startswith(
         "contradictory clues: two 5 in a row, at row 1, column 1 and row 1, col"
     )

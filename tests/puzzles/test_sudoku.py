@@ -299,5 +299,5 @@ def test_tables_of_any_columns(tmp_path: Path):
     chosen = sudoku_text.read_table(path, {"question": "b", "answer": "1"})
     np.testing.assert_array_equal(chosen.questions, [p.question for p in puzzles])
     path.write_text(f"puzzle\n{questions[0]}\n{'.' * 36}\n")
-    with pytest.raises(InputError, match="row 3: question: found no answer beside it and several solutions"):
+    with pytest.raises(InputError, match="row 3: question: found no answer given and several solutions"):
         sudoku_text.read_table(path)

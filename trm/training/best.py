@@ -1,4 +1,4 @@
-"""The best weights of a run so far, and when to stop waiting for better ones.
+"""The best weights of a run so far, and the early end of a run without better ones.
 
 Entry: `Best`, stored with every checkpoint as `Description.best`; `as_score`; `load_best` for the weights.
 """
@@ -31,11 +31,11 @@ class Best(NamedTuple):
     step: int = 0
     """Step of that evaluation; 0 before the first."""
     evaluations_since: int = 0
-    """Evaluations after it, none of them better."""
+    """Evaluations since then, none of them better."""
 
     @staticmethod
     def from_dict(values: dict[str, float]) -> "Best":
-        """Read what `to_dict` wrote."""
+        """Return the inverse of `to_dict`."""
         if not values:
             return Best()
         return Best(float(values["score"]), int(values["step"]), int(values["evaluations_since"]))
@@ -45,7 +45,7 @@ class Best(NamedTuple):
         return self._asdict() if self.step else {}
 
     def after(self, score: float, step: int) -> "Best":
-        """Return the best after one more evaluation. Its `step` is the given one if that was the best.
+        """Return the best evaluation after one more at `step`.
 
         Puzzles without labels have no score; then the last weights count as the best.
         """
@@ -54,16 +54,16 @@ class Best(NamedTuple):
         return self._replace(evaluations_since=self.evaluations_since + 1)
 
     def why_stop(self, rules: TrainConfig) -> str:
-        """Return why the run ends early, or nothing."""
+        """Return the reason for an early end of the run; empty if there is none."""
         if not rules.patience or self.evaluations_since < rules.patience:
             return ""
         return f"no better {rules.best_metric} in {rules.patience} evaluations; the best was at step {self.step}"
 
 
 def load_best(path: Path, like: Weights) -> Weights:
-    """Read the best weights and put them where others are. With several processes the first reads for all."""
+    """Read the best weights and place them like other weights. With several processes, process 0 reads for all."""
     arrays = arrays_of_first(lambda: jax.tree.leaves(load_weights(path)[0]), jax.tree.leaves(like))
-    # The training loop forbids transfers that nobody asked for; this one is asked for.
+    # The training loop forbids implicit transfers; this one is intended.
     with jax.transfer_guard("allow"):
         placed = [
             jax.make_array_from_callback(array.shape, old.sharding, lambda index, array=array: array[index])

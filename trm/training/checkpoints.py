@@ -1,7 +1,7 @@
 """The checkpoints of a run folder: find, write, prune, and load the newest that is whole.
 
     RUN/checkpoints/step_N.safetensors            states from which the run resumes
-    RUN/checkpoints/step_N.safetensors.damaged    a file that could not be read, kept for a look
+    RUN/checkpoints/step_N.safetensors.damaged a file that could not be read, kept for inspection
 
 Entry: `save_checkpoint`, `load_newest`, `newest_checkpoint`, `list_checkpoints`.
 """
@@ -52,7 +52,7 @@ def save_checkpoint(run: Path, state: TrainState, description: Description, keep
     """Write a checkpoint and remove all but the newest `keep`. With several processes all must call it."""
     save_state(run / "checkpoints" / f"step_{description.step}.safetensors", state, description)
     if is_first():
-        # The new one is in place. What cannot be removed now is removed after the next.
+        # The new checkpoint is in place. An old one that cannot be removed now is removed after the next save.
         with contextlib.suppress(OSError):
             for old in list_checkpoints(run)[:-keep]:
                 old.unlink(missing_ok=True)
@@ -61,9 +61,9 @@ def save_checkpoint(run: Path, state: TrainState, description: Description, keep
 def load_newest(run: Path) -> Loaded | None:
     """Load the newest checkpoint of a run folder that is whole; None when the folder holds no checkpoint.
 
-    Damaged files that are newer get the ending `.damaged`. Raises InputError when no checkpoint is whole, and for one
-    that is no damage: a file of a later format, or one that may not be read. With several processes, process 0 reads
-    for all.
+    Newer files that are damaged get the suffix `.damaged`. Raises InputError when no checkpoint is whole, and for a
+    file that cannot be used without being damaged: one of a later format, or one that may not be read. With several
+    processes, process 0 reads for all.
     """
     loaded: list[Loaded] = []
 
@@ -110,6 +110,6 @@ def _is_of_another_format(path: Path) -> bool:
     try:
         values = json.loads(read_header(path).text.get(KEY, ""))
     except (InputError, ValueError):
-        # Nothing that can be read: it is damaged.
+        # A file without a readable header is damaged.
         return False
     return isinstance(values, dict) and isinstance(values.get("format"), str) and values["format"] not in READABLE

@@ -25,20 +25,20 @@ class Estimate(NamedTuple):
     """The size of a run. Bytes are per device, as the compiler reports them."""
 
     parameters: int
-    """Trained numbers without the puzzle table."""
+    """Number of trained parameters, without the puzzle table."""
     puzzle_table: int
     """Numbers in the puzzle table."""
     steps: int
     examples: int
-    """Training rows that all steps are given."""
+    """Training rows in the batches of all steps."""
     state_bytes: int
     """Memory that stays between steps: weights, average, optimiser, carry, a batch."""
     temporary_bytes: int
-    """Memory that a step needs besides."""
+    """Further memory during a step."""
 
 
 def estimate(config: Config, metadata: Metadata, mesh: Mesh) -> Estimate:
-    """Compile a training step on abstract arrays and read its memory off the program."""
+    """Estimate a run: compile a training step on abstract arrays and take the memory from the program."""
     compiled = compile_train_step(config, metadata, mesh)
     state = abstract_state(config, metadata)
     memory = compiled.memory_analysis()
@@ -55,12 +55,12 @@ def estimate(config: Config, metadata: Metadata, mesh: Mesh) -> Estimate:
 
 
 def compile_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stages.Compiled:
-    """Compile the training step without making a state."""
+    """Compile the training step without creating a state."""
     return lower_train_step(config, metadata, mesh).compile()
 
 
 def lower_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stages.Lowered:
-    """Lower the training step on abstract arrays that lie where those of a run do."""
+    """Lower the training step on abstract arrays with the shardings of a run."""
     state = abstract_state(config, metadata)
     state = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
@@ -71,7 +71,7 @@ def lower_train_step(config: Config, metadata: Metadata, mesh: Mesh) -> jax.stag
 
 
 def _abstract_data(config: Config, state: TrainState, mesh: Mesh) -> Batch | Window:
-    """Return what a step is given beside the state, on the devices."""
+    """Return the data that a step takes beside the state, as abstract arrays with shardings."""
     if config.halting.refill == "slot":
         return _placed(state.carry.batch, NamedSharding(mesh, SPLIT))
 

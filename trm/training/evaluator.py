@@ -1,4 +1,4 @@
-"""Evaluators: puzzles that a run is evaluated on, and what an evaluation of them says.
+"""Evaluators: evaluations of a run on one split, and their results.
 
 Entry: `Evaluator`; calling it with weights returns an `Evaluation`.
 """
@@ -24,9 +24,9 @@ class Evaluation(NamedTuple):
     """Accuracy of some weights on the puzzles of an evaluator."""
 
     prefix: str
-    """Begins the names of its metrics."""
+    """Beginning of the names of the metrics."""
     reports: dict[str, Report]
-    """By set."""
+    """Reports by set."""
     passed: dict[str, float]
     """pass@K, for ARC with its tasks; else empty."""
 
@@ -70,7 +70,7 @@ class Evaluator:
         self._step, self._puzzles, self._directories, self._prefix = step, puzzles, directories, prefix
 
     def __call__(self, weights: Weights) -> Evaluation:
-        """Evaluate weights; raise Stopped when a signal comes before it is done."""
+        """Evaluate weights; raise Stopped when a signal comes before the end."""
         voter = voter_for(self._puzzles, self._directories)
 
         def see(batch: Predictions) -> None:

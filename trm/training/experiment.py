@@ -1,6 +1,6 @@
 """Configurations of experiments, checked in full. Entry: `config`.
 
-A configuration checks itself; whether a recursion and an optimiser can do what it says, these know themselves.
+The schema checks single values; this module checks a configuration against its recursion and its optimiser.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ def config(name_or_path: str | Path, settings: Settings = ()) -> Config:
     """Read a configuration: a bundled one by name, a TOML file or a run folder, with settings that override it.
 
     Settings are {"train.epochs": 10}, {"train": {"epochs": 10}} or ["train.epochs=10"]. Raises InputError, naming file
-    and key, for what cannot be read or cannot be trained.
+    and key, for a configuration that cannot be read or trained.
     """
     return config_and_layers(name_or_path, settings)[0]
 
@@ -38,13 +38,13 @@ def config_and_layers(name_or_path: str | Path, settings: Settings = ()) -> tupl
 
 
 def resolve(config: Config) -> Config:
-    """Return a configuration with the values that this machine chooses."""
+    """Return a configuration with `auto` values replaced by those for this machine."""
     model = dataclasses.replace(config.model, forward_dtype=resolve_dtype(config.model.forward_dtype))
     return dataclasses.replace(config, model=model)
 
 
 def check_config(config: Config) -> None:
-    """Raise InputError, naming the key, where the recursion or the optimiser cannot do what a configuration says."""
+    """Raise InputError, naming the key, where a configuration does not fit its recursion or its optimiser."""
     check_model(config.model)
     OPTIMIZERS[config.optimizer.type]
     for _, H_cycles, L_cycles in config.train.curriculum:

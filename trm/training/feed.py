@@ -2,9 +2,9 @@
 
 Entry: `open_feed`.
 
-The device alone knows how many rows of the queue a step uses, and the next step must be given its rows before that step
-ends. So a step gets a window of more rows than it can need and picks its rows by their place in the queue. Which rows
-it uses depends only on how many were used before, and that number is part of the state.
+Only the device knows how many rows of the queue a step uses, and the next step gets its rows before that step ends. A
+step therefore gets a window with more rows than it can need, and takes its rows by their place in the queue. These
+depend only on the number of rows used before, which is part of the state.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from trm.puzzles.prefetch import Prefetcher
 from trm.supervision.batch import Batch, Window, place_batch
 
 Feed = Callable[[int], Batch | Window]
-"""Takes the number of rows that are known to be used, which may leave out the last step; returns the data of the next
+"""Takes the number of rows known to be used, in which the last step may be missing; returns the data of the next
 step."""
 
 WINDOW_BATCHES = 3
@@ -34,7 +34,7 @@ may still run, one for the step that gets the window."""
 
 @contextlib.contextmanager
 def open_feed(puzzles: PuzzleSet, config: Config, mesh: Mesh, start: int, rows_used: int) -> Iterator[Feed]:
-    """Feed the steps of a run after step `start`. Those before it used `rows_used` rows of the queue."""
+    """Yield the feed of the steps after `start`. Earlier steps used `rows_used` rows of the queue."""
     batch_size, seed = config.train.global_batch_size, config.train.seed
     if config.halting.refill == "slot":
         loader = TrainLoader(puzzles, batch_size, seed, jax.process_index(), jax.process_count())
@@ -54,7 +54,7 @@ def _load(loader: TrainLoader, first: int) -> Iterator[HostBatch]:
         except InputError:
             raise
         except Exception as error:
-            # A file that went, a disk that fails: whatever it is, the run ends in one line.
+            # Any error, such as a removed file or a failing disk, ends the run in one line.
             raise InputError(f"training batch {number + 1}: cannot load: {type(error).__name__}: {error}") from error
         yield batch
 
@@ -82,6 +82,6 @@ class _Windows:
     def _place(self) -> Window:
         rows = HostBatch(*(np.concatenate(fields) for fields in zip(*self._held, strict=True)))
         start = np.asarray(self._first * self._batch_size, np.int32)
-        # The training loop forbids transfers that nobody asked for; this one is asked for.
+        # The training loop forbids implicit transfers; this one is intended.
         with jax.transfer_guard("allow"):
             return Window(place_batch(rows, self._mesh, REPLICATED), place_array(start, self._mesh, REPLICATED))

@@ -1,4 +1,4 @@
-"""The start of a run: fresh, from weights, or from the newest checkpoint; and the rules of what may differ then.
+"""The start of a run: fresh, from weights, or from the newest checkpoint, and the keys that may differ then.
 
 Entry: `begin`.
 """
@@ -37,8 +37,8 @@ MAY_CHANGE_ON_RESUME = {
         "patience",
     },
 }
-"""Keys that say where the data lies, how long to train and what to keep. Of these only `epochs` changes what a step
-computes, and only where the learning rate or a curriculum depends on the share of all steps that are done."""
+"""Keys for the place of the data, the length of training and the files to keep. Only `epochs` changes what a step
+computes, and only where the learning rate or a curriculum depends on the share of steps that are done."""
 
 
 class Begin(NamedTuple):
@@ -100,7 +100,7 @@ def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, ident
     # Neutral settings are part of a model's structure; its arrays are the same.
     state = jax.tree.unflatten(jax.tree.structure(abstract_state(config, metadata)), jax.tree.leaves(state))
     placed = jax.tree.map(
-        # Every process has the whole state and gives each of its devices the part that belongs there.
+        # Every process has the whole state and gives each of its devices its part.
         lambda leaf, sharding: jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index]),
         state,
         state_shardings(state, mesh),
@@ -127,7 +127,7 @@ def check_same_experiment(path: Path, then: Config, now: Config) -> list[str]:
 
 
 def check_same_puzzles(path: Path, description: Description, identity: Mapping[str, str], data: str) -> list[str]:
-    """Raise InputError when the puzzle set is another than a run began with; return a line when that is not known."""
+    """Raise InputError when the run has another puzzle set; return a line when this cannot be checked."""
     if not description.identity:
         return [f"{path}: has no fingerprints of its puzzle set (an earlier format): {data} is not compared with it"]
     if differs := difference(identity, description.identity):

@@ -62,18 +62,18 @@ class Outcome(NamedTuple):
 
     step: int
     reports: dict[str, Report]
-    """By set, empty when there was none: the last evaluation on the test set; or, of a run with validation puzzles that
-    came to its end, that of the best weights on the test set."""
+    """Reports of the last evaluation on the test set, by set; empty without one. At the end of a run with validation
+    puzzles they are those of the best weights."""
     best: Best
     """The evaluation that the best weights come from."""
     chosen_on: str
     """The split of that evaluation: validation or test."""
     stopped: str
-    """Why it ended before the last step; empty when it did not."""
+    """Reason for an end before the last step; else empty."""
     weights_path: Path | None
     """The weights at the end; None when a signal stopped the run."""
     signal: int = 0
-    """The signal that stopped it; 0: none."""
+    """Number of the signal that stopped the run; 0: none."""
 
 
 def train(
@@ -90,9 +90,9 @@ def train(
 ) -> Outcome:
     """Train in a run folder, from the start or, with `resume`, from its newest checkpoint if it has one.
 
-    The start is fresh weights, or those of `init`, with everything else fresh. Without `mesh` it is on all devices.
-    `hooks` are trackers, or functions, that get every line of the metrics file as a dictionary; one that fails warns
-    and does not end the run. SIGINT and SIGTERM save a checkpoint and return. `show`: how progress is shown.
+    A start has initial weights, or those of `init`, and everything else initial. Without `mesh` it is on all devices.
+    `hooks` are trackers, or functions, that get every line of the metrics file as a dictionary; a hook that fails gives
+    a warning and does not end the run. SIGINT and SIGTERM save a checkpoint and return. `show`: how progress is shown.
 
     Raises InputError for data or a folder that do not fit, and FloatingPointError when a loss or a gradient is not
     finite; the last good checkpoint is kept. With `on_nonfinite` "rewind" the run goes back to it instead, and makes
@@ -194,17 +194,17 @@ def _train(
             metrics.report()
             weights = trained_weights(state)
             score = evaluate(chooser, weights, step).score(rules.best_metric)
-            # When to stop, and what to keep, is for one process to say.
+            # One process decides when to stop and what to keep.
             score = decide_on_first(lambda: score)
             best, due = best.after(score, step), False
             save_state(is_best=best.step == step)
 
-        # Whatever moves between host and device in the loop, moves because the loop says so.
+        # Only explicit transfers between host and device are allowed in the loop.
         with jax.transfer_guard("disallow"):
             try:
                 if due:
                     choose()
-                # A run that ran out of patience is at its end when it is resumed, too.
+                # A run that ended by `patience` is at its end when it is resumed, too.
                 while step < steps and not best.why_stop(rules):
                     data = feed(metrics.rows_used)
                     if step + 1 in skipped:
@@ -212,7 +212,7 @@ def _train(
                         state, step = skip_step(state, mesh), step + 1
                         metrics.skip(step, rules.global_batch_size)
                     else:
-                        # It may be stopped before it has made the step.
+                        # A signal may stop the call before it has made the step.
                         state, sums = train_step(step + 1, state, data)
                         step += 1
                         metrics.report()
@@ -240,7 +240,7 @@ def _train(
 
 
 class _StagedTrainStep:
-    """The training step, compiled anew where the curriculum changes the cycles."""
+    """The training step, compiled again where the curriculum changes the cycles."""
 
     def __init__(self, config: Config, metadata: Metadata, mesh: Mesh, steps: int, stop: StopRequest):
         self._config, self._metadata, self._mesh, self._steps, self._stop = config, metadata, mesh, steps, stop
@@ -248,10 +248,10 @@ class _StagedTrainStep:
         self._compiled: Any = None
 
     def __call__(self, step: int, state: TrainState, data: Batch | Window) -> tuple[TrainState, Metrics]:
-        """Make a step; raise Stopped, with the state as it was, when a signal comes before it is compiled."""
+        """Make a step; raise Stopped, with the state unchanged, when a signal comes before it is compiled."""
         cycles = cycles_at(self._config, step, self._steps)
         if cycles != self._cycles:
-            # It is made of constants, which are not the loop's.
+            # Making the step transfers constants.
             with jax.transfer_guard("allow"):
                 train_step = make_train_step(self._config, self._metadata, self._mesh, cycles)
                 self._compiled = self._stop.compile(train_step, state, data)

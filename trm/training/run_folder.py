@@ -1,4 +1,4 @@
-"""The folder of a run: its lock, its configuration, and what a killed run left in it. Entry: `RunFolder`."""
+"""The run folder: its lock, its configuration, and the removal of what a killed run left. Entry: `RunFolder`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +11,7 @@ from trm.storage.locks import FolderLock
 
 
 class RunFolder:
-    """The folder of a run, locked against other runs. In other processes than the first it does nothing."""
+    """A run folder, locked against other runs. Only process 0 uses it."""
 
     def __init__(self, run: Path, config: Config):
         self._run, self._config = run, config
@@ -32,10 +32,10 @@ class RunFolder:
             self._write_config()
 
     def renew(self, warn: Callable[[str], None]) -> bool:
-        """Make the folder anew if it was removed under way; return whether it was."""
+        """Create the folder again if it was removed during the run; return whether it was."""
         if not is_first() or not self._lock.renew():
             return False
-        warn(f"warning: {self._run}: the run folder was removed; it is made anew, without what it held before")
+        warn(f"warning: {self._run}: the run folder was removed; it is created again, without its former files")
         self._write_config()
         return True
 

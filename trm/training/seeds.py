@@ -1,6 +1,6 @@
-"""Several runs of one experiment: their mean, with an interval that says how far another seed may lead.
+"""Several runs of one experiment: their mean, with an interval for the variation between seeds.
 
-Entry: `mean_interval` of values of each run; `experiment_of`, what seeds of one experiment have in common.
+Entry: `mean_interval` of values of each run; `experiment_of` for the values that the seeds of one experiment share.
 """
 
 from typing import Any
@@ -17,7 +17,7 @@ def mean_interval(
 ) -> tuple[Float[np.ndarray, "*rest"], Float[np.ndarray, "*rest"]]:
     """Return the mean over runs, and half the width of its 95 % interval; NaN for a single run.
 
-    The interval is that of Student's t: of the mean of all seeds, if their values are normally distributed.
+    The interval is that of Student's t for the mean over all seeds, if their values are normally distributed.
     """
     from scipy.special import stdtrit
 

@@ -1,7 +1,7 @@
-"""The puzzle sets of a run: what it trains on, what it is evaluated on, and when.
+"""The puzzle sets of a run, for training, validation and test, and the steps of its evaluations.
 
-The best weights and the early stop are chosen on puzzles held back from training (`data.validation`); without these on
-the test set, as in the original, which flatters the result.
+Puzzles held back from training (`data.validation`) decide the best weights and the early end. Without them the test set
+decides, as in the original, which biases the result upwards.
 
 Entry: `open_sets`, `evaluation_steps`.
 """
@@ -26,9 +26,9 @@ class Sets(NamedTuple):
     """The puzzle sets of a run."""
 
     train: PuzzleSet
-    """Without what is held back."""
+    """The training set without puzzles that are held back."""
     validation: PuzzleSet | None
-    """Puzzles held back from training; None: the test set takes their place."""
+    """Puzzles held back from training; None: the test set is used instead."""
     test: PuzzleSet
 
     @property
@@ -49,7 +49,7 @@ def open_sets(config: Config) -> Sets:
             raise InputError(f"data.path: found no folder {path}, expected a puzzle set (`trm data` builds one)")
     train_set = read_puzzle_sets(config.data.train_paths, "train")
     if len(config.data.train_paths) > 1:
-        # Puzzles of two names would share a row of the puzzle table.
+        # Puzzles of different names would share a row of the puzzle table.
         read_shared_identifiers(config.data.train_paths)
     validation = None
     if config.data.validation:

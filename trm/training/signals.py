@@ -39,7 +39,7 @@ class StopRequest:
         """Raise Stopped when a signal came.
 
         With several processes a signal to any of them stops all, so that none waits for another for ever: all must call
-        this at the same point. They ask each other at every call without `step`, else every few steps.
+        `check` at the same point. They agree at every call without `step`, else every `AGREE_EVERY` steps.
         """
         if jax.process_count() > 1:
             if step is not None and step % AGREE_EVERY:
@@ -52,7 +52,7 @@ class StopRequest:
     def compile(self, jitted: Any, *arguments: Any) -> Callable[..., Any]:
         """Compile a jitted function for arguments like these; raise Stopped when a signal comes first.
 
-        With several processes, which cannot stop apart, the function is compiled when it is called.
+        With several processes, which cannot stop separately, the function is compiled when it is called.
         """
         if jax.process_count() > 1:
             return jitted
@@ -61,7 +61,7 @@ class StopRequest:
     def wait_for(self, compile: Callable[[], T]) -> T:
         """Wait for the compiler; raise Stopped when a signal comes first.
 
-        The compiler does not look at signals for up to minutes, so it gets a thread of its own, which is left behind
+        The compiler does not handle signals, for up to minutes, so it runs on a thread of its own, which is abandoned
         when the run stops.
         """
         if threading.current_thread() is not threading.main_thread():
@@ -88,7 +88,7 @@ class StopRequest:
 
 
 def is_compiling() -> bool:
-    """Return whether a compilation was left behind: until it ends, Python cannot end cleanly."""
+    """Return whether an abandoned compilation still runs: until it ends, Python cannot exit cleanly."""
     return any(thread.name == COMPILE_THREAD for thread in threading.enumerate())
 
 
@@ -104,7 +104,7 @@ def catch_signals() -> Iterator[StopRequest]:
     try:
         previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:
-        # Python lets only the main thread set handlers; in another, whoever owns the main thread decides.
+        # Python lets only the main thread set handlers; in another thread signals are the program's own matter.
         yield request
         return
     try:

@@ -1,6 +1,6 @@
 """Start from trained weights: put a trained model into a fresh training state.
 
-Entry: `start_from`; `fit_rows` and `map_rows` for the table of puzzle embeddings.
+Entry: `start_from`; `fit_rows` and `map_rows` for the puzzle table.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ from trm.training.state import TrainState
 
 
 class WarmStart(NamedTuple):
-    """Where the weights to start from are."""
+    """The weights to start from."""
 
     path: Path
     """A checkpoint or weights."""
     data: Path | None = None
-    """The puzzle set they were trained on: puzzle rows are taken over by name. None: all of them, if there are as many,
-    else the mean."""
+    """The puzzle set that the weights were trained on, to match puzzle-embedding rows by name. None: all rows are taken
+    over if their number fits, else their mean."""
 
 
 def start_from(
@@ -45,12 +45,12 @@ def start_from(
     metadata: Metadata | None = None,
     on_note: Callable[[str], object] = lambda line: None,
 ) -> TrainState:
-    """Put trained weights into a fresh state, whose arrays stay where they are.
+    """Put trained weights into a fresh state, and keep its shardings.
 
-    `identity`: fingerprints of the puzzle set to train on. `metadata`: of that set; with the configuration it says what
-    a checkpoint of a PyTorch program does not. `on_note` is told what was guessed or left out of such a file. Raises
-    InputError, naming the array or the key, when the weights are of another model, and when puzzle embeddings would go
-    to puzzles of other names, or of names that are not known. Cycles may differ.
+    `identity`: fingerprints of the training set. `metadata`: of that set; with the configuration it replaces what a
+    checkpoint of a PyTorch program does not give. `on_note` is called with lines on what was guessed or left out of
+    such a file. Cycles may differ. Raises InputError, naming the array or the key, when the weights are of another
+    model, and when puzzle embeddings would go to puzzles of other or unknown names.
     """
     known = {name: getattr(config.model, name) for name in UNKNOWN}
     opened = open_weights(start.path, metadata=metadata, known=known)
@@ -69,13 +69,13 @@ def start_from(
     data = config.data.train_paths
     model = _put(_match(start.path, weights.model, state.model), state.model)
     table = _put(_rows(start, weights, state.puzzle_table.shape, data), state.puzzle_table)
-    # A copy: the training step gives up what it is given, one after the other.
+    # A copy: the training step donates its arguments, and an array can be donated once only.
     ema = None if state.ema is None else jax.tree.map(jnp.copy, eqx.filter(model, trainable(model)))
     return dataclasses.replace(state, model=model, ema=ema, puzzle_table=table)
 
 
 def _check_same(path: Path, found: ModelConfig, expected: ModelConfig) -> None:
-    """Refuse what makes another network of arrays that have the same shapes."""
+    """Raise InputError for settings that make another network of arrays with the same shapes."""
     names = ["state", "gate", "positions", "rms_norm_eps", "prefix_len"]
     if expected.mixer == "attention":
         names += ["num_heads", "rope_theta"] if expected.positions.startswith("rope") else ["num_heads"]
@@ -86,7 +86,7 @@ def _check_same(path: Path, found: ModelConfig, expected: ModelConfig) -> None:
 
 
 def _put(arrays: Any, like: Any) -> Any:
-    """Put host arrays where others are."""
+    """Place host arrays like other arrays."""
 
     def put(array: np.ndarray, old: jax.Array) -> jax.Array:
         return jax.make_array_from_callback(array.shape, old.sharding, lambda index: array[index])
@@ -95,7 +95,7 @@ def _put(arrays: Any, like: Any) -> Any:
 
 
 def _match(path: Path, found: Reasoner, like: Reasoner) -> Any:
-    """Return the found arrays as host arrays in a model like another, in its dtypes."""
+    """Return the found arrays on the host, as a model with the structure and dtypes of `like`."""
     arrays, expected = name_leaves(found), name_leaves(like)
     for name in sorted(arrays.keys() | expected.keys()):
         shapes = [str(tree[name].shape) if name in tree else "nothing" for tree in (arrays, expected)]
@@ -108,7 +108,7 @@ def _match(path: Path, found: Reasoner, like: Reasoner) -> Any:
 def _rows(
     start: WarmStart, weights: Weights, shape: tuple[int, ...], data: Sequence[str | Path]
 ) -> Float[np.ndarray, "identifiers row_size"]:
-    """Return a puzzle table of a shape."""
+    """Return the puzzle table to start from, of the given shape."""
     old = np.asarray(weights.puzzle_table)
     if old.shape[1] != shape[1]:
         raise InputError(
@@ -139,11 +139,11 @@ def fit_rows(
 def map_rows(
     table: Float[np.ndarray, "identifiers row_size"], names: Sequence[str], new_names: Sequence[str], rows: int
 ) -> Float[np.ndarray, "new_identifiers row_size"]:
-    """Return `rows` rows: for each new name that is known its own row, for the others the mean."""
+    """Return `rows` rows: for each known new name its own row, for the others the mean."""
     mapped = _mean_rows(table, rows)
     row_of = {name: row for row, name in enumerate(names)}
     for new, name in enumerate(new_names):
-        # Blank is the name of identifier 0; elsewhere it is the name of nothing.
+        # Blank names identifier 0; at other numbers it names no puzzle.
         if name in row_of and (name != BLANK or new == 0):
             mapped[new] = table[row_of[name]]
     return mapped

@@ -1,6 +1,6 @@
 """The training state: everything that a resumed run needs.
 
-Entry: `make_state`, `load_state`, `save_state`; `abstract_state` for its shapes, `state_shardings` for where it lies.
+Entry: `make_state`, `load_state`, `save_state`; `abstract_state` for its shapes, `state_shardings` for its placement.
 """
 
 from functools import partial
@@ -33,19 +33,19 @@ class TrainState(eqx.Module):
     """Everything that a resumed run needs."""
 
     step: Int[Array, ""]
-    """Updates made so far."""
+    """Training steps made so far."""
     model: Reasoner
     ema: Reasoner | None
-    """Moving average of what is trained; None in the place of constants, or altogether without EMA."""
+    """Moving average of the trained weights, with None in place of constants; None without EMA."""
     optimizer: PyTree
     puzzle_table: Float[Array, "identifiers row_size"]
     carry: Carry
     rows_taken: Int[Array, ""] | None = None
-    """Rows of the queue that sequences were made of; None without a queue."""
+    """Rows of the queue used so far; None without a queue."""
 
 
 def total_steps(config: Config, metadata: Metadata) -> int:
-    """Return the number of updates that `epochs` passes over the puzzle set make, a whole batch offered at each."""
+    """Return the number of training steps in `epochs` passes over the puzzle set, counting a whole batch per step."""
     return int(config.train.epochs * metadata.examples_per_epoch / config.train.global_batch_size)
 
 
@@ -57,7 +57,7 @@ def make_state(config: Config, metadata: Metadata, mesh: Mesh) -> TrainState:
 
 
 def abstract_state(config: Config, metadata: Metadata) -> TrainState:
-    """Return the shapes and dtypes of a state, without making one."""
+    """Return the shapes and dtypes of a state, without creating one."""
     return jax.eval_shape(partial(_initial_state, config, metadata))
 
 
@@ -91,14 +91,14 @@ def _check(config: Config, metadata: Metadata) -> None:
 
 
 def state_shardings(state: TrainState, mesh: Mesh) -> TrainState:
-    """Return where each array of a state lives: the carry split over the devices, the rest on all of them."""
+    """Return the sharding of each array of a state: the carry split over the devices, the rest replicated."""
     replicated = jax.tree.map(lambda _: NamedSharding(mesh, REPLICATED), state)
     split = jax.tree.map(lambda _: NamedSharding(mesh, SPLIT), state.carry)
     return eqx.tree_at(lambda s: s.carry, replicated, split)
 
 
 def check_divisible(config: Config, devices: int) -> None:
-    """Raise InputError, naming sizes that would do, when a batch cannot be cut evenly over devices and microbatches."""
+    """Raise InputError, naming sizes that fit, when a batch cannot be cut evenly over devices and microbatches."""
     batch, microbatches = config.train.global_batch_size, max(1, config.train.microbatches)
     pieces = devices * microbatches
     if batch % pieces == 0:
@@ -114,8 +114,7 @@ def check_divisible(config: Config, devices: int) -> None:
 
 
 def trained_weights(state: TrainState, averaged: bool = True) -> Weights:
-    """Return the weights of a state: the moving average where there is one and `averaged`, else the weights
-    themselves.
+    """Return the weights of a state: the moving average where there is one and `averaged`, else the raw ones.
     """
     model = eqx.combine(state.ema, state.model) if averaged and state.ema is not None else state.model
     return Weights(model, state.puzzle_table)

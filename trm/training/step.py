@@ -5,7 +5,7 @@ Entry: `make_train_step`.
 The state is replicated on all devices but for the carry, which is split like the batch. A device refills its part of
 the carry, differentiates its own sequences, and takes part in exactly two collectives: one all-reduce of the dense
 gradients and the metrics together, one all-gather of the puzzle rows' gradients. Then every device makes the same
-update. Where slots are refilled from a queue, the devices first tell each other which have halted.
+update. Where slots are refilled from a queue, the devices first share which slots have halted.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class TrainStep(Protocol):
     def __call__(self, state: TrainState, data: Batch | Window, /) -> tuple[TrainState, Metrics]: ...
 
     def lower(self, state: TrainState, data: Batch | Window, /) -> jax.stages.Lowered:
-        """Lower it for abstract arrays."""
+        """Lower the step for abstract arrays."""
         ...
 
 
@@ -63,9 +63,10 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
 
     `cycles`: H_cycles and L_cycles to run, other than the configuration's.
 
-    Returns the sums of `trm.supervision.loss.Metrics`, and for this step `lr`, the learning rate, `gradient_norm`, the
-    norm of the gradient of the mean loss, in which the puzzle row of each sequence counts by itself, `parameter_norm`,
-    the norm of the trained weights after the update, and with a queue `rows`, the number of rows used.
+    The metrics are the sums of `trm.supervision.loss.Metrics` and values of the step: `lr`, the learning rate;
+    `gradient_norm`, the norm of the gradient of the mean loss, in which the puzzle-embedding row of each sequence
+    counts separately; `parameter_norm`, the norm of the trained weights after the update; with a queue, `rows`, the
+    number of rows used.
 
     """
     check_divisible(config, mesh.size)
@@ -78,7 +79,7 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
     )
     _, draws_key = keys_of(config)
     staged = config if cycles is None else dataclasses.replace(config, model=config.model.with_cycles(*cycles))
-    # How many cycles it makes is part of a model's structure; its arrays are the same.
+    # The numbers of cycles are part of a model's structure, not of its arrays.
     structure = jax.tree.structure(abstract_state(staged, metadata).model)
 
     def as_run(model: Reasoner) -> Reasoner:
@@ -125,7 +126,7 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
         model = eqx.combine(params, constants)
         return TrainState(step, model, ema, optimizer_state, table, carry, rows_used), metrics
 
-    # Fixed, so that what comes out can go in again without a second compilation.
+    # Fixed shardings: the outputs can be inputs of the next call without a second compilation.
     shardings = state_shardings(abstract_state(config, metadata), mesh)
     return jax.jit(train_step, donate_argnums=0, out_shardings=(shardings, NamedSharding(mesh, REPLICATED)))
 
@@ -133,7 +134,7 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
 def _assign_rows(state: TrainState, window: Window, mesh: Mesh) -> tuple[Batch, Int[Array, ""]]:
     """Assign the rows of a window to the slots of all devices."""
     assert state.rows_taken is not None
-    # Which row a slot gets depends on those before it, wherever they are; each device picks its own.
+    # The row of a slot depends on the slots before it, on any device; each device takes its own rows.
     halted = jax.lax.with_sharding_constraint(state.carry.halted, NamedSharding(mesh, REPLICATED))
     batch, rows_used = window.assign_rows(halted, state.rows_taken)
     return jax.lax.with_sharding_constraint(batch, NamedSharding(mesh, SPLIT)), rows_used
@@ -151,7 +152,7 @@ class _Gradients(NamedTuple):
     """Gradients of the loss over the global batch, divided by its size."""
 
     dense: PyTree
-    """Of what is trained: a `Reasoner` with None in the place of constants."""
+    """Gradient of the trained weights: a `Reasoner` with None in place of constants."""
     rows: Float[Array, "batch row_size"]
     identifiers: Int[Array, " batch"]
     """The row of the puzzle table that each row gradient belongs to."""
@@ -197,7 +198,7 @@ def _gradients(
     else:
         (rows, carry), sums = _in_pieces(differentiate, pieces, rows, carry, draws.min_halt_steps, draws.noise_keys)
 
-    # One collective: everything that is summed travels as one vector.
+    # All sums go through one collective, as one vector.
     flat, unravel = ravel_pytree(sums)
     dense, metrics = unravel(jax.lax.psum(flat, AXIS))
     rows, identifiers = _gather_rows(rows, identifiers)
@@ -224,8 +225,8 @@ def _gather_rows(
     """Gather every device's row gradients and identifiers in one collective."""
     if not rows.shape[-1]:
         return jnp.zeros((0, 0)), jnp.zeros(0, jnp.int32)
-    # The identifiers travel as one more column beside the bits of the floats: as floats they would be so small that a
-    # device may take them for zero.
+    # The floats are sent as integers, with the identifiers as one more column: as the bits of floats, identifiers are
+    # denormal numbers, which a device may flush to zero.
     bits = jnp.concatenate([jax.lax.bitcast_convert_type(rows, jnp.int32), identifiers[:, None]], axis=1)
     gathered = jax.lax.all_gather(bits, AXIS, tiled=True, to="invarying")
     return jax.lax.bitcast_convert_type(gathered[:, :-1], jnp.float32), gathered[:, -1]

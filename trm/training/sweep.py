@@ -3,7 +3,7 @@
     OUT/lr=0.001-seed-0/   a run folder for each seed of each experiment
     OUT/sweep.json         scores of the runs; for each experiment mean and interval
 
-Entry: `plan_sweep` for the runs, `run_sweep` to train what is not finished, `summarise` for the scores.
+Entry: `plan_sweep` for the runs, `run_sweep` to train the unfinished ones, `summarise` for the scores.
 """
 
 import itertools
@@ -38,7 +38,7 @@ class Trial(NamedTuple):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run came to its end, which is not that of a configuration with fewer epochs."""
+        """Whether the run has made all epochs of its configuration and written its weights."""
         weights = self.folder / "weights.safetensors"
         return weights.is_file() and describe(weights)[0].config.train.epochs == self.config.train.epochs
 
@@ -46,7 +46,7 @@ class Trial(NamedTuple):
 def plan_sweep(
     config: str | Path, out: Path, seeds: int, settings: Sequence[str] = (), grid: Mapping[str, Sequence[str]] = {}
 ) -> list[Trial]:
-    """Return the runs of a sweep; the seeds follow that of the configuration.
+    """Return the runs of a sweep; seeds count up from that of the configuration.
 
     Raises InputError where a configuration cannot be trained, or a run folder holds another experiment.
     """
@@ -63,7 +63,7 @@ def plan_sweep(
     folders = [trial.folder for trial in trials]
     for folder in folders:
         if folders.count(folder) > 1:
-            raise InputError(f"--grid: found two runs that would be {folder.name!r}, expected values that differ")
+            raise InputError(f"--grid: found two runs with the folder {folder.name!r}, expected values that differ")
     for trial in trials:
         path = trial.folder / "config.toml"
         if path.is_file():
@@ -72,7 +72,8 @@ def plan_sweep(
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Return values by key of texts such as `optimizer.lr=1e-3,1e-4`. Commas in brackets and quotes part no values."""
+    """Return values by key of texts such as `optimizer.lr=1e-3,1e-4`. Commas in brackets and quotes do not separate
+    values."""
     grid: dict[str, list[str]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
@@ -87,10 +88,10 @@ def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
 def run_sweep(
     trials: Sequence[Trial], train: Callable[[Trial], Outcome], say: Callable[[str], None]
 ) -> tuple[Outcome | None, list[str]]:
-    """Train the runs that are not finished, in order; one that was interrupted goes on.
+    """Train the unfinished runs, in order; an interrupted one is resumed.
 
-    Return how the last run ended if a signal stopped it, and a line for each run whose numbers were not finite: the
-    others are trained all the same.
+    Return the outcome of the last run if a signal stopped it, and a line for each run whose numbers were not finite;
+    other runs are trained all the same.
     """
     failed = []
     for i, trial in enumerate(trials, start=1):
@@ -123,7 +124,8 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _scores(trial: Trial) -> dict[str, Any]:
-    """Return the metric of a run: after its last step, at its best, and that of the best weights on the test set."""
+    """Return the metric of a run after its last step, at its best evaluation, and of the best weights on the test
+    set."""
     metric, history = trial.config.train.best_metric, read_history(trial.folder)
     found: dict[str, Any] = {"folder": trial.folder.name, "seed": trial.config.train.seed}
     curves = history.evaluations(metric)

@@ -40,8 +40,7 @@ def parse_column(
 
 
 def look_up(texts: Sequence[str], length: int, codes: Mapping[str, int]) -> Integer[np.ndarray, "rows cells"] | None:
-    """Return the code of each character of texts of one length, millions at once; None where a character has no
-    code."""
+    """Return the codes of millions of texts of one length at once; None where a character has no code."""
     unknown = 255
     table = np.full(256, unknown, np.uint8)
     for character, code in codes.items():

@@ -1,7 +1,7 @@
 """Optimisers, their schedule, and the moving average. Entry: `assemble.make_optimizer`, `base.OPTIMIZERS`.
 
-A module of this folder is imported, and its optimisers register themselves, without a list of them anywhere. A function
-in another place is `optimizer.type = "package.module:function"`.
+Every module of this folder is imported and registers its optimisers; there is no list to edit. A function of another
+package is named `optimizer.type = "package.module:function"`.
 """
 
 import importlib

@@ -25,8 +25,8 @@ def adam_atan2(
 ) -> optax.GradientTransformation:
     """Adam whose ratio of moments goes through atan2 and so needs no epsilon, with decoupled weight decay.
 
-    arXiv 2407.05872, in the form of the package adam-atan2 0.0.3 that the original uses: the correction of the first
-    moment stands outside atan2, there are no constants inside.
+    arXiv 2407.05872, in the form of the package adam-atan2 0.0.3 that the original uses: the bias correction of the
+    first moment is outside atan2, and no constants are inside.
     """
     return _adam(jnp.atan2, learning_rate, beta1, beta2, weight_decay)
 
@@ -75,5 +75,5 @@ def _adam(
 
         return jax.tree.map(change, params, mean, mean_square), AdamState(count, mean, mean_square)
 
-    # Optax knows no modules among its types of trees.
+    # Optax's types of trees do not include modules.
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""The optimiser of a run, as its configuration says. Entry: `make_optimizer`."""
+"""The optimiser of a run, made from its configuration. Entry: `make_optimizer`."""
 
 import optax
 

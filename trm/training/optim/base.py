@@ -1,4 +1,4 @@
-"""The registry of optimisers: what `optimizer.type` stands for. Entry: `OPTIMIZERS`."""
+"""The registry of optimisers, by the names that `optimizer.type` takes. Entry: `OPTIMIZERS`."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Muon: updates of matrices that are equally large in all directions. Entry: `muon`.
+"""Muon: updates of matrices by orthogonalised momentum. Entry: `muon`.
 
 The momentum of each matrix is replaced by nearly the nearest orthogonal matrix (Jordan et al., 2024,
 https://kellerjordan.github.io/posts/muon).
@@ -19,7 +19,7 @@ from trm.training.optim.adam import adamw
 from trm.training.optim.base import OPTIMIZERS, MakeSchedule
 
 NEWTON_SCHULZ_STEPS = 3
-"""The number in arXiv 2601.19085; five are usual."""
+"""Newton-Schulz steps in an update, as in arXiv 2601.19085; five are usual."""
 _A, _B, _C = 3.4445, -4.7750, 2.0315
 """Coefficients of a s + b s^3 + c s^5, which moves singular values from (0, 1] to about 1 in a few steps."""
 
@@ -62,7 +62,7 @@ def muon(learning_rate: optax.Schedule, momentum: float, weight_decay: float) ->
 
         return jax.tree.map(change, params, ahead, fan_out_over_fan_in(params)), MuonState(count, averages)
 
-    # Optax knows no modules among its types of trees.
+    # Optax's types of trees do not include modules.
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 
 
@@ -86,7 +86,7 @@ def orthogonalize(matrix: Float[Array, "m n"]) -> Float[Array, "m n"]:
 
     Singular values above a hundredth of the matrix's Frobenius norm end between 0.4 and 1.21; 0 stays 0.
     """
-    # The product of the longer sides is the smaller matrix.
+    # The product over the longer axis gives the smaller Gram matrix.
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     x = wide / (jnp.linalg.norm(wide) + 1e-7)
     for _ in range(NEWTON_SCHULZ_STEPS):

@@ -12,7 +12,7 @@ Schedule = Callable[[ArrayLike], Array]
 def warmup_cosine(base: float, warmup_steps: int, total_steps: int, min_ratio: float) -> Schedule:
     """Rise linearly from 0 at step 0 to `base` at `warmup_steps`, then fall by a cosine to `base * min_ratio`.
 
-    Step n (from 1) of training uses the value at n. After the last step the value stays as it is there.
+    Step n (from 1) of training uses the value at n. After the last step the value is constant.
     """
 
     def schedule(step: ArrayLike) -> Float[Array, "..."]:

@@ -1,4 +1,4 @@
-"""Sign SGD for the table of puzzle embeddings, of which a batch uses a few rows. Entry: `sign_sgd_rows`."""
+"""Sign SGD for the puzzle table, of which a batch uses a few rows (as in the original). Entry: `sign_sgd_rows`."""
 
 import jax
 import jax.numpy as jnp

@@ -1,1 +1,1 @@
-"""Saving a run while it goes on: when a checkpoint is due, the copy on the host, the thread that writes it."""
+"""Saving during a run: when a checkpoint is due, the copy on the host, the thread that writes it."""

@@ -1,10 +1,10 @@
-"""The checkpoint manager: saves the state of a run while the run goes on. Entry: `CheckpointManager`.
+"""The checkpoint manager, which saves the state of a run during the run. Entry: `CheckpointManager`.
 
 A save copies the state to the host, since the next step updates the device's arrays in place; a thread computes the
-checksums, writes and moves the file into place. The loop waits for the copy alone. One save is under way at most, so
-the host holds one copy at most, and, while the disk is full, the best weights that could not be written.
+checksums, writes the file and moves it into place. The loop waits only for the copy. At most one save runs at a time,
+so the host holds at most one copy and, while the disk is full, the best weights that could not be written.
 
-A save that fails (a full disk, a folder that went or may not be written to) is warned of and tried again; the last good
+A save that fails (a full disk, a removed or read-only folder) gives a warning and is tried again; the last good
 checkpoint stays.
 """
 
@@ -30,7 +30,7 @@ from trm.training.signals import AGREE_EVERY
 from trm.training.state import TrainState, trained_weights
 
 RETRY_SECONDS = 60
-"""Time after which a save that failed is tried again."""
+"""Seconds until a failed save is tried again."""
 
 
 class CheckpointManager:
@@ -45,7 +45,8 @@ class CheckpointManager:
         warn: Callable[[str], None],
         saved: Callable[[int], None] = lambda step: None,
     ):
-        """Take the step of the newest checkpoint, what makes a run folder anew that went, and what prints a line.
+        """Take the step of the newest checkpoint, and functions that create a removed run folder again and print a
+        line.
 
         `saved` is called, on the thread that writes, with the step of a checkpoint that is in place.
         """
@@ -60,22 +61,23 @@ class CheckpointManager:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # However the run ends, what it has begun to save is saved.
+        # A save that has begun is completed, however the run ends.
         self._writer.wait()
 
     def is_due(self, step: int) -> bool:
-        """Return whether to save after a step that has no evaluation. Raises what ended the thread but a full disk."""
+        """Return whether to save after a step without evaluation. Raises errors of the thread that no retry can
+        mend."""
         self._look()
         rules = self._rules
         if rules.checkpoint_interval_steps and step % rules.checkpoint_interval_steps == 0:
             return True
         if jax.process_count() > 1 and step % AGREE_EVERY:
             return False
-        # What time it is, and whether the last save is done, is for one process to say.
+        # One process decides, by its clock and its last save.
         return decide_on_first(lambda: time.monotonic() >= self._due_at and not self._writer.is_busy)
 
     def save(self, state: TrainState, description: Description, best: Description | None = None) -> None:
-        """Copy a state and begin to write it; first, with `best`, the weights in it as the best ones of the run."""
+        """Copy a state and begin to write it; with `best`, first its weights as the best ones of the run."""
         self.wait()
         copy = copy_to_host(state)
         self._due_at = self._next_time()
@@ -86,14 +88,14 @@ class CheckpointManager:
         try:
             self._renew()
         except Locked:
-            # Another run began in a new folder of this name: this one must not write there.
+            # Another run has begun in a new folder of this name, where this run must not write.
             raise
         except InputError as error:
             self._failed(error)
             return
 
         def write() -> None:
-            # A checkpoint that tells of best weights must not be there before these are.
+            # The best weights must be in place before a checkpoint that names them.
             self._write_best()
             save_checkpoint(self._run, copy, description, self._rules.keep_checkpoints)
             self._saved_step = description.step
@@ -102,12 +104,12 @@ class CheckpointManager:
         self._writer.start(write)
 
     def wait(self) -> None:
-        """Wait until nothing is being written; warn if it could not be."""
+        """Wait for the end of a save; warn if it failed."""
         self._writer.wait()
         self._look()
 
     def finish(self) -> None:
-        """Wait, and write the best weights if they could not be written before; raise InputError if they cannot be."""
+        """Wait, and write best weights that could not be written before; raise InputError if they still cannot be."""
         self.wait()
         if is_first():
             self._write_best()
@@ -132,7 +134,7 @@ class CheckpointManager:
             self._failed(failure)
 
     def _failed(self, error: InputError) -> None:
-        # In every case, also without an interval: hours may pass before the next evaluation.
+        # A retry is due even without an interval: hours may pass before the next evaluation.
         self._due_at = min(self._next_time(), time.monotonic() + RETRY_SECONDS)
         self._warn(f"warning: no checkpoint: {error}; the run goes on, and tries again within {RETRY_SECONDS} s")
 
@@ -142,7 +144,7 @@ class CheckpointManager:
 
 
 def copy_to_host(state: TrainState) -> TrainState:
-    """Copy a state to memory that no later step changes; in other processes than the first only take part in it."""
+    """Copy a state to memory that no later step changes; processes other than process 0 only take part in it."""
     host = fetch_on_first(state)
     if host is None:
         return state

@@ -9,14 +9,14 @@ SAVE_THREAD = "trm-save"
 
 
 class Writer:
-    """Runs a job on a thread. A job that cannot write has failed, and may be tried again; any other error is raised."""
+    """Runs a job on a thread. A job with an InputError has failed and may be tried again; other errors are raised."""
 
     def __init__(self):
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def start(self, job: Callable[[], None]) -> None:
-        """Begin a job, after the one before."""
+        """Start a job, after the end of the one before."""
         self.wait()
 
         def work() -> None:
@@ -26,7 +26,7 @@ class Writer:
                 # Raised or returned by `take_failure`, on the thread that asks.
                 self._error = error
 
-        # A daemon, so that an interrupt while it is waited for ends the program: files appear whole or not at all.
+        # A daemon: an interrupt during the wait ends the program, and files are whole or not there.
         self._thread = threading.Thread(target=work, daemon=True, name=SAVE_THREAD)
         self._thread.start()
 
@@ -42,7 +42,7 @@ class Writer:
             self._thread = None
 
     def take_failure(self) -> InputError | None:
-        """Return, once, why the last job could not write; raise any other error of it."""
+        """Return the InputError of the last job, once; raise any other error of it."""
         if self.is_busy:
             return None
         error, self._error = self._error, None

@@ -1,1 +1,1 @@
-"""Trackers: where the metrics of a run go."""
+"""Trackers of a run's metrics: metrics file, terminal, services."""

@@ -1,4 +1,4 @@
-"""The trackers that a command names: `tensorboard`, `wandb`, or a class of one's own as `package.module:Class`.
+"""The trackers that a command names: `tensorboard`, `wandb`, or the user's own class as `package.module:Class`.
 
 Entry: `make_trackers`; `TRACKERS`, the registry.
 """
@@ -14,16 +14,16 @@ from trm.training.tracking.tracker import Tracker
 from trm.training.tracking.wandb import WandbTracker
 
 TRACKERS: Registry[Callable[[Path, Config], Tracker]] = Registry("--track")
-"""What makes a tracker of a run folder and its configuration, by name. It is made in every process and gets metrics in
-process 0 alone: files and connections are for its first line."""
+"""Functions that make a tracker from a run folder and its configuration, by name. A tracker is made in every process
+and gets metrics in process 0 only: it should open files and connections at its first line."""
 TRACKERS.add("tensorboard", TensorboardTracker)
 TRACKERS.add("wandb", WandbTracker)
 
 
 def make_trackers(names: Sequence[str], run: Path, config: Config, wandb_project: str | None = None) -> list[Tracker]:
-    """Return the trackers of names, each of which may be several with commas; raise InputError for unknown ones.
+    """Return the trackers of names, each possibly several with commas; raise InputError for unknown ones.
 
-    `wandb_project` is a project of Weights & Biases, which is then logged to, named or not.
+    `wandb_project` is a project of Weights & Biases; it adds this tracker if the names do not.
     """
     wanted = dict.fromkeys(part.strip() for text in names for part in text.split(","))
     if wandb_project is not None:
@@ -35,6 +35,6 @@ def make_trackers(names: Sequence[str], run: Path, config: Config, wandb_project
             continue
         tracker = TRACKERS[name](run, config)
         if not isinstance(tracker, Tracker):
-            raise InputError(f"--track: found {name!r}, expected something with `log(metrics)` and `close()`")
+            raise InputError(f"--track: found {name!r}, expected an object with `log(metrics)` and `close()`")
         made.append(tracker)
     return made

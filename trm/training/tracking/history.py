@@ -1,4 +1,4 @@
-"""The history of a run: its metrics, read back from the run folder, also while it goes on.
+"""The history of a run: its metrics, read from the run folder, also during the run.
 
 Entry: `read_history`.
 """
@@ -30,18 +30,18 @@ class History(NamedTuple):
     path: Path
     config: Config
     curves: dict[str, Curve]
-    """By the names that the metrics file has: `train/lm_loss`, `all/exact_accuracy`."""
+    """Curves by their names in the metrics file: `train/lm_loss`, `all/exact_accuracy`."""
     clock: Curve
     """Hours at each step since the first line. The pause before a run was resumed is left out."""
 
     def at(self, steps: Integer[np.ndarray, " points"], unit: str) -> Float[np.ndarray, " points"]:
-        """Return where steps lie: in "steps", "puzzles" (sequences that were trained on) or "hours"."""
+        """Convert steps to a unit: "steps", "puzzles" (training sequences) or "hours"."""
         if unit == "hours":
             return np.interp(steps, *self.clock)
         return steps * float(self.config.train.global_batch_size if unit == "puzzles" else 1)
 
     def evaluations(self, metric: str) -> dict[str, Curve]:
-        """Return the curves of a metric in evaluations; those on validation puzzles alone, where there are any."""
+        """Return the curves of a metric in evaluations; only those on validation puzzles, where there are any."""
         found = {
             name: curve
             for name, curve in self.curves.items()
@@ -52,9 +52,10 @@ class History(NamedTuple):
 
 
 def read_history(run: str | Path) -> History:
-    """Read the metrics of a run. Lines that are no whole JSON object, such as one that is being written, are left out.
+    """Read the metrics of a run. Lines that are not a whole JSON object, such as one that is being written, are
+    skipped.
 
-    Raises InputError, naming the file, for a folder that is no run or has no metrics.
+    Raises InputError, naming the file, for a folder that is not a run or has no metrics.
     """
     run = Path(run)
     path = run / "metrics.jsonl"
@@ -83,7 +84,7 @@ def _parse(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
     except ValueError:
-        # Half a line, at the end of a run that goes on or was killed.
+        # An incomplete line, at the end of a run that is going on or was killed.
         return None
     return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
 

@@ -14,11 +14,11 @@ from typing import Any
 from trm.storage.files import atomic_write, writing
 
 MAX_WAITING = 10_000
-"""Lines that wait for room on the disk, a few MB; of more the oldest are lost."""
+"""Largest number of lines that wait for space on the disk, a few MB; beyond it the oldest are dropped."""
 
 
 class JsonLines:
-    """Appends lines to a file. While it cannot be written, as on a full disk, lines wait; no part of one is written."""
+    """Appends lines to a file. While it cannot be written, as on a full disk, lines wait; none is written in part."""
 
     def __init__(self, path: Path, start: int, evaluation_due: bool = False):
         """Open the file and drop the lines after step `start`, which are to be written again.
@@ -61,14 +61,14 @@ class JsonLines:
             self._waiting.popleft()
 
     def reopen(self) -> None:
-        """Begin the file anew, after it was removed."""
+        """Create the file again after it was removed."""
         self._file.close()
         with writing(self.path):
             self._file = self.path.open("ab", buffering=0)
             self._write_waiting()
 
     def close(self) -> None:
-        """Close the file; raise InputError when lines still wait for room."""
+        """Close the file; raise InputError when lines still wait for space."""
         try:
             with writing(self.path):
                 self._write_waiting()

@@ -1,6 +1,6 @@
-"""The live view of a run on a terminal: a few lines that are drawn anew every second, below what is printed.
+"""The live view of a run on a terminal: a few lines below the printed ones, redrawn every second.
 
-Entry: `LiveView`. A thread draws; the loop that trains never waits for the terminal unless it prints a line.
+Entry: `LiveView`. A thread draws; the training loop waits for the terminal only when it prints a line.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def is_possible(console: Console) -> bool:
 
 
 class RunView:
-    """The lines of the view, as something that rich prints."""
+    """The lines of the view, as a renderable of rich."""
 
     def __init__(self, name: str, shown: Shown):
         self._name, self._shown = name, shown
@@ -47,7 +47,7 @@ class RunView:
         head.add_row(*cells)
         yield head
         for name, parts in shown.rows():
-            # A row that is not known yet keeps its place: the view does not jump.
+            # A row without values keeps its place, so that the view does not jump.
             yield Text.assemble((f"{name:<9}", "dim"), "   ".join(parts) or "-", no_wrap=True, overflow="ellipsis")
 
 
@@ -66,10 +66,11 @@ class LiveView:
         console.show_cursor(True)
 
     def _draw(self) -> SegmentLines:
-        """Return the lines of the view; in a terminal that became narrower, first go to where the last ones begin."""
+        """Return the lines of the view; in a terminal that became narrower, first move up to the beginning of the last
+        ones."""
         width = self._console.width
         if self._drawn and width < self._drawn[0]:
-            # The terminal has broken the longer lines; rich goes up by as many lines as it has printed.
+            # The terminal has wrapped the longer lines; rich moves up by as many lines as it has printed.
             more = sum((length - 1) // width for length in self._drawn[1] if length > width)
             up = ((ControlType.ERASE_IN_LINE, 2), (ControlType.CURSOR_UP, 1))
             self._console.control(Control(*(up * more)))
@@ -83,5 +84,5 @@ class LiveView:
         print()
 
     def close(self) -> None:
-        """Draw for the last time, and leave the terminal as it was."""
+        """Draw a last time and restore the terminal."""
         self._live.stop()

@@ -1,4 +1,4 @@
-"""What is measured of the machine at each step: time, speed, memory.
+"""Measurements of the machine at each step: time, speed, memory.
 
 Entry: `Measured`. These values differ between two runs with the same numbers; `is_measured` tells them from the others.
 """
@@ -27,7 +27,7 @@ PEAK_FLOPS = {"NVIDIA A100": 312e12, "NVIDIA H100": 989e12, "NVIDIA H200": 989e1
 
 
 def is_measured(name: str) -> bool:
-    """Return whether a metric tells of the machine, not of the network."""
+    """Return whether a metric is a measurement of the machine, not of the network."""
     return name.rpartition("/")[2] in MEASURED
 
 
@@ -40,20 +40,20 @@ class Measured:
     """Measures training steps."""
 
     def __init__(self, batch_size: int, mesh: Mesh, step_flops: int):
-        """Take the FLOPs of a whole training step."""
+        """`step_flops` are the FLOPs of a whole training step."""
         self._batch_size, self._step_flops = batch_size, step_flops
-        # Of another process nothing is known.
+        # The memory of other processes' devices is not known.
         self._device = mesh.local_devices[0]
         names = (name for name in PEAK_FLOPS if self._device.device_kind.startswith(name))
         self._peak = mesh.size * PEAK_FLOPS[name] if (name := next(names, None)) else math.nan
         self._previous = math.nan
 
     def restart(self) -> None:
-        """Begin a new interval, after something that was no training step."""
+        """Begin a new interval, after something other than a training step."""
         self._previous = time.monotonic()
 
     def step(self) -> dict[str, Any]:
-        """Return what is known when a step ends. The first has no speed: it was compiled."""
+        """Return the measurements at the end of a step. The first step has no speed: it was compiled."""
         end = time.monotonic()
         speed = 1 / max(end - self._previous, 1e-9)
         self._previous = end

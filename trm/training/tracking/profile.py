@@ -12,11 +12,11 @@ STEPS_BEFORE = 2
 
 
 class Profile:
-    """Writes `RUN/profile/` once, of at least some whole steps after compilation; then it calls `say` with a line."""
+    """Profiles at least `steps` whole steps after compilation into `RUN/profile/`, then calls `say` with a line."""
 
     def __init__(self, run: Path, steps: int, say: Callable[[str], None]):
         self._folder, self._say = run / FOLDER, say
-        # A line comes when the step after it has begun: so many lines later as many whole steps have passed.
+        # The line of a step comes when the next step has begun: n lines later n whole steps have passed.
         self._begin, self._end = STEPS_BEFORE, STEPS_BEFORE + 1 + steps
         self._steps = 0
         self._running = False

@@ -1,4 +1,4 @@
-"""The progress of a run: a live view on a terminal, else a plain line now and then.
+"""The progress of a run: a live view on a terminal, else a plain line every half minute.
 
 Entry: `Progress`.
 """
@@ -12,10 +12,10 @@ from trm.training.tracking.live import LiveView, is_possible
 from trm.training.tracking.shown import Shown
 
 PLAIN_LINE_SECONDS = 30
-"""Time between two plain lines."""
+"""Seconds between two plain lines."""
 
 Show = Literal["live", "plain", "quiet"]
-"""How a run shows its progress: live where a terminal can show it, else plain lines; plain lines; or warnings alone."""
+"""How a run shows its progress: live where a terminal can show it, else plain lines; plain lines; or warnings only."""
 
 
 class Progress:
@@ -26,7 +26,7 @@ class Progress:
         self._live: LiveView | None = None
 
     def start(self, steps: int, start: int) -> None:
-        """Begin to show a run of some steps, of which some are made."""
+        """Begin to show a run of `steps` steps, of which `start` are made."""
         self._shown = Shown(steps, start)
         self._printed = time.monotonic()
         if self._show == "live" and is_possible(self._console):
@@ -39,7 +39,7 @@ class Progress:
             self._live = None
 
     def print(self, text: str) -> None:
-        """Print a line; above the live view, where there is one. A quiet run prints warnings alone."""
+        """Print a line; above the live view, where there is one. A quiet run prints warnings only."""
         if self._show == "quiet" and not text.startswith("warning: "):
             return
         if self._live:

@@ -16,7 +16,7 @@ from trm.training.tracking.tracker import Hook, Trackers
 
 
 class Record:
-    """Metrics file, progress and hooks of a run. In other processes than the first it does nothing."""
+    """Metrics file, progress and hooks of a run. Only process 0 records."""
 
     def __init__(
         self,
@@ -63,6 +63,6 @@ class Record:
             self._progress.saved(step)
 
     def reopen(self) -> None:
-        """Begin the metrics file anew, after the run folder was removed."""
+        """Create the metrics file again after the run folder was removed."""
         if self._first:
             self._file.reopen()

@@ -1,4 +1,4 @@
-"""What a run shows of itself while it goes on: the newest values, smoothed where single steps say little.
+"""Values that a run shows of itself: the newest ones, smoothed where single steps vary.
 
 Entry: `Shown`; its `text` is one line, its `rows` are those of the live view.
 """
@@ -23,7 +23,7 @@ class Evaluated(NamedTuple):
 
 
 class Shown:
-    """The newest values of a run. Taking a line is a few additions: it is done in every step."""
+    """The newest values of a run. `log` makes only a few additions: it is called at every step."""
 
     def __init__(self, steps: int, start: int):
         self.steps, self.step = steps, start
@@ -42,7 +42,7 @@ class Shown:
             return False
         self.step, self.doing, self._newest = metrics["step"], "", metrics
         for name in ("lm_loss", "q_halt_loss", "q_continue_loss", "exact_accuracy", "steps", "steps_per_second"):
-            # Of some steps there is no speed, and no accuracy where no sequence halted.
+            # Some steps have no speed, and no accuracy where no sequence halted.
             if (key := f"train/{name}") in metrics:
                 new: float = metrics[key]
                 old = self._smooth.get(name, new)
@@ -78,7 +78,7 @@ class Shown:
         return str(datetime.timedelta(seconds=round((self.steps - self.step) / speed))) if speed else ""
 
     def rows(self) -> Iterator[tuple[str, list[str]]]:
-        """Yield rows of the live view: a name, and the parts that stand beside it, the most important first."""
+        """Yield rows of the live view: a name and its parts, the most important first."""
         smooth, newest = self._smooth, self._newest
         losses = [("tokens", "lm_loss"), ("halting", "q_halt_loss"), ("continuing", "q_continue_loss")]
         yield "loss", [f"{name} {smooth[key]:.4f}" for name, key in losses if key in smooth]

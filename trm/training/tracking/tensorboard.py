@@ -18,11 +18,11 @@ from trm.training.tracking.tracker import Position, Seen, position_of
 FOLDER = "tensorboard"
 FLUSH_SECONDS = 10
 MAX_WAITING = 10_000
-"""Events that wait for the thread that writes."""
+"""Largest number of events that wait for the thread that writes."""
 
 
 class TensorboardTracker:
-    """Writes `RUN/tensorboard/`. A run that goes on, or goes back, replaces what it had written of later steps."""
+    """Writes `RUN/tensorboard/`. A run that is resumed, or rewinds, replaces its events of later steps."""
 
     def __init__(self, run: Path, config: Config):
         """Raise InputError when the package is missing."""
@@ -63,10 +63,10 @@ class TensorboardTracker:
             self._writer = None
 
     def _cut(self, position: Position) -> None:
-        """Cut off events at or after a position. They stand in the order in which the run made them."""
+        """Cut off events at or after a position. Events are in the order in which the run made them."""
         for path in self._folder.glob("events.out.tfevents.*"):
             data = path.read_bytes()
-            # The first record of a file says its version.
+            # The first record of a file holds its version.
             records = list(records_of(data))[1:]
 
             def place(record: tuple[int, int], data: bytes = data) -> Position:

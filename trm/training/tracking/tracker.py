@@ -1,4 +1,5 @@
-"""Trackers: where the metrics of a run go. A tracker that fails warns, and never ends the run.
+"""The protocol of trackers, which take the metrics of a run. A tracker that fails gives a warning and never ends the
+run.
 
 Entry: the `Tracker` protocol, and `Trackers`, which passes every line of metrics to several.
 """
@@ -18,7 +19,7 @@ class Tracker(Protocol):
         ...
 
     def close(self) -> None:
-        """End; called once, however the run ends."""
+        """Close the tracker; called once, however the run ends."""
         ...
 
 
@@ -26,13 +27,13 @@ Hook = Tracker | Callable[[dict[str, Any]], None]
 """A tracker, or a function that takes one line of metrics."""
 
 Position = tuple[int, int]
-"""Where a line stands in a run: its step, and its place among the lines of that step."""
+"""Position of a line in a run: its step, and its place among the lines of that step."""
 
 
 def position_of(metrics: dict[str, Any]) -> Position:
     """Return the position of a line: that of a training step comes before evaluations, those on the test set last.
 
-    A run that goes on, or back, makes lines again. All lines at or after the first of them are made again.
+    A run that is resumed, or rewinds, repeats lines: all lines from the first repeated one on.
     """
     names = _names_of(metrics)
     is_training = any(name.startswith("train/") for name in names)
@@ -40,21 +41,21 @@ def position_of(metrics: dict[str, Any]) -> Position:
 
 
 class Seen:
-    """The newest line that a tracker has written, which tells lines that a run makes again from new ones."""
+    """The newest line that a tracker has written, to tell lines that a run repeats from new ones."""
 
     def __init__(self, position: Position = (0, 0)):
         self.position = position
         self._names: set[str] | None = None
 
     def is_again(self, metrics: dict[str, Any]) -> bool:
-        """Return whether a line was written before. Several sets have a line each in one evaluation."""
+        """Return whether a line was written before. In one evaluation each set has a line of its own."""
         position = position_of(metrics)
         if position != self.position:
             return position < self.position
         return self._names is None or not self._names.isdisjoint(_names_of(metrics))
 
     def add(self, metrics: dict[str, Any]) -> None:
-        """Take a line that is written."""
+        """Record a line as written."""
         position = position_of(metrics)
         names = _names_of(metrics)
         self._names = names | (self._names or set()) if position == self.position else names
@@ -66,7 +67,7 @@ def _names_of(metrics: dict[str, Any]) -> set[str]:
 
 
 WARN_SECONDS = 60
-"""Time between two warnings of one tracker."""
+"""Seconds between two warnings of one tracker."""
 
 
 class Trackers:
@@ -85,7 +86,7 @@ class Trackers:
                 self._guard(i, hook.close)
 
     def log(self, metrics: dict[str, Any]) -> None:
-        """Pass a line on. JSON has no NaN: a mean over nothing is left out."""
+        """Pass a line to every tracker, without NaN, the mean over nothing, which JSON does not have."""
         metrics = {name: value for name, value in metrics.items() if not _is_nan(value)}
         for i, hook in enumerate(self._hooks):
             self._guard(i, hook.log if isinstance(hook, Tracker) else hook, dict(metrics))

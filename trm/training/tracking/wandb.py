@@ -22,11 +22,12 @@ STATE_BYTES = 80
 class WandbTracker:
     """Logs a run to a project of Weights & Biases; without a network with WANDB_MODE=offline.
 
-    A run that goes on is the same run there. What it makes again has the same numbers, and is not logged twice.
+    A resumed run is the same run there. Lines that it repeats have the same numbers and are not logged again.
     """
 
     def __init__(self, run: Path, config: Config, project: str | None = None):
-        """Take the run folder, and the project (WANDB_PROJECT). Raise InputError when the package is missing."""
+        """Take the run folder, and the project (default: WANDB_PROJECT). Raise InputError when the package is
+        missing."""
         try:
             import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
@@ -39,7 +40,7 @@ class WandbTracker:
 
     def log(self, metrics: dict[str, Any], /) -> None:
         if self._run is None:
-            # Not before: with several processes only the first gets metrics, and only it may start a run there.
+            # Not earlier: with several processes only process 0 gets metrics, and only it may start a run there.
             self._run = self._begin(position_of(metrics))
         if not self._seen.is_again(metrics):
             self._run.log(metrics, step=metrics["step"])
@@ -54,7 +55,7 @@ class WandbTracker:
             step, place = state["last"]
             self._id, self._seen = str(state["id"]), Seen((int(step), int(place)))
         except (OSError, ValueError, KeyError, TypeError):
-            # None there, or one that a full disk left half written: a new run loses nothing.
+            # The file is missing, or a full disk left it incomplete: a new run loses nothing.
             self._id = ""
         if not self._id or position <= (1, 0):
             self._id, self._seen = secrets.token_hex(4), Seen()

@@ -51,8 +51,7 @@ def unframed(text: str) -> str:
 
 
 def is_number(token: str, most: int) -> bool:
-    """Return whether a token is a whole number of at most `most`. Python does not convert numbers of more than 4,300
-    digits."""
+    """Return whether a token is a whole number up to `most`. Python's `int` rejects numbers of over 4,300 digits."""
     return token.isdecimal() and len(token.lstrip("0")) <= len(str(most)) and int(token) <= most
 
 

@@ -13,8 +13,7 @@ from trm.puzzles.kinds.symmetries import Symmetries, least_rows
 
 
 class SudokuSymmetries(NamedTuple):
-    """One symmetry for each board: `new[i, j] = digits[old[rows[i], columns[j]]]`, after a transposition if
-    `transposed`."""
+    """One symmetry for each board: `new[i, j] = digits[old[rows[i], columns[j]]]`, `old` transposed if `transposed`."""
 
     digits: Integer[np.ndarray, "boards digits"]
     """New digit of each digit; 0, the blank, stays."""
