@@ -187,7 +187,7 @@ def test_links_are_followed_and_devices_kept(state: TrainState, tmp_path: Path):
     assert (tmp_path / "link").is_symlink()
     load_state(tmp_path / "far" / "file")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="pipe: cannot write: found something that is no file"):
+    with pytest.raises(InputError, match="pipe: cannot write: found a folder or a device"):
         save_state(tmp_path / "pipe", state, DESCRIPTION)
     assert (tmp_path / "pipe").is_fifo()
 

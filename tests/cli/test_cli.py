@@ -372,8 +372,10 @@ MISTAKES = [
     wrong("export", "{weights}", "--raw", "-o", "{empty}/x", says="found the moving average alone"),
     wrong("export", "{weights}", "-o", "{empty}/" + "x" * 300, says="File name too long"),
     wrong("evaluate", "{weights}", "{weights}", says="expected each of them once"),
-    wrong("evaluate", "{weights}", "--json", "{empty}", says="empty: cannot write: found something that is no file"),
-    wrong("evaluate", "sudoku", says="sudoku: was trained on data/sudoku-mix, which does not exist, expected --data DIR"),
+    wrong("evaluate", "{weights}", "--json", "{empty}", says="empty: cannot write: found a folder or a device"),
+    wrong(
+        "evaluate", "sudoku", says="sudoku: was trained on data/sudoku-mix, which does not exist, expected --data DIR"
+    ),
     wrong("import", ".", "--data", "{six}", "-o", "{empty}/x", says=".: "),
     wrong("solve", "{weights}", "nowhere/puzzles.txt", says="nowhere/puzzles.txt: no such file"),
     wrong("solve", "{tiny}", "1...", says="tiny.toml: not a whole safetensors file"),

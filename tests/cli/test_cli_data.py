@@ -62,7 +62,7 @@ def test_generated_sudokus_rearranged_when_drawn(tmp_path: Path, capsys: pytest.
     options = ["--generate", 12, "--generate-test", 5, "--size", 4, "--clues", 8]
     code, out, err = run_trm(capsys, "data", "sudoku", tmp_path / "set", *options, "--online-aug")
     assert code == 0, err
-    assert "12 training puzzles rearranged when they are drawn, 5 test puzzles" in out
+    assert "12 training puzzles augmented when they are drawn, 5 test puzzles" in out
     train, test = (read_puzzle_set(tmp_path / "set", split) for split in ("train", "test"))
     assert (train.examples, test.examples) == (12, 5)
     assert (train.metadata.online_augmentation, test.metadata.online_augmentation) == (True, False)

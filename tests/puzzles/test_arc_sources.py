@@ -222,9 +222,7 @@ def test_no_pass_at_k_without_solutions(tmp_path: Path, capsys: pytest.CaptureFi
     }
     source = write(tmp_path / "tasks.json", tasks)
     command = ["data", "arc", str(tmp_path / "set"), str(source), "--num-aug", "0"]
-    check_mistake(
-        capsys, command, "task unknown: test pair 1: output: missing (--allow-missing-solutions accepts it)"
-    )
+    check_mistake(capsys, command, "task unknown: test pair 1: output: missing (--allow-missing-solutions accepts it)")
     code, _, err = run_trm(capsys, *command, "--allow-missing-solutions")
     assert code == 0, err
     known = {t.name: [p.known for p in t.pairs if p.is_test] for t in read_test_puzzles(tmp_path / "set")}

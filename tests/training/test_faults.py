@@ -329,7 +329,7 @@ def test_a_run_folder_that_goes_is_noticed_by_the_metrics(whole: tuple[Config, P
     run = tmp_path / "run"
     _, printed = go_on(config, run, between(5, -1, lambda: shutil.rmtree(run), lambda: None))
     assert any("metrics.jsonl: cannot write: it was removed" in line for line in printed) or any(
-        "the run folder was removed; it is made anew" in line for line in printed
+        "the run folder was removed; it is created again" in line for line in printed
     )
     steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert sorted(set(steps)) == list(range(5, 16)) or sorted(set(steps)) == list(range(6, 16))

@@ -170,8 +170,8 @@ def test_a_run_folder_that_was_removed_is_made_anew(whole: tuple[Config, Path], 
             shutil.rmtree(run)
 
     outcome, printed = go_on(config, run, hooks=[remove])
-    assert f"warning: {run}: the run folder was removed; it is made anew" in printed
-    assert printed.count("is made anew") == 1
+    assert f"warning: {run}: the run folder was removed; it is created again" in printed
+    assert printed.count("is created again") == 1
     assert outcome.step == 15
     assert (run / "config.toml").read_bytes() == (folder / "config.toml").read_bytes()
     assert (run / "weights.safetensors").read_bytes() == (folder / "weights.safetensors").read_bytes()

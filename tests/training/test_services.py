@@ -255,7 +255,7 @@ def test_a_tracker_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tracker,) = make_trackers(["mine:Mine,mine:Mine"], tmp_path / "run", tiny_config())
     assert (type(tracker).__name__, vars(tracker)) == ("Mine", {"run": tmp_path / "run", "config": tiny_config()})
-    with pytest.raises(InputError, match="--track: found 'mine:nothing', expected something with"):
+    with pytest.raises(InputError, match="--track: found 'mine:nothing', expected an object with"):
         make_trackers(["mine:nothing"], tmp_path, tiny_config())
     with pytest.raises(InputError, match="--track: found 'tensorbord', did you mean 'tensorboard'"):
         make_trackers(["tensorbord"], tmp_path, tiny_config())

@@ -118,7 +118,7 @@ def test_mistakes_are_found_before_the_first_run(tiny: Path, tmp_path: Path, cap
     out = tmp_path / "out"
     arguments = ["sweep", str(tiny), "-o", str(out), "--seeds", "1"]
     check_mistake(capsys, [*arguments, "--grid", "optimizer.lr=1e-3,fast"], "optimizer.lr: found 'fast'")
-    check_mistake(capsys, [*arguments, "--grid", "optimizer.lr=1e-3,1e-3"], "found two runs that would be 'lr=1e-3-")
+    check_mistake(capsys, [*arguments, "--grid", "optimizer.lr=1e-3,1e-3"], "found two runs with the folder 'lr=1e-3-")
     assert not out.exists()
     (trial,) = plan_sweep(tiny, out, 1)
     trial.folder.mkdir(parents=True)

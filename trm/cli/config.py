@@ -54,7 +54,7 @@ def schema_command() -> None:
 
 
 def _origins(layers: list[Layer]) -> dict[str, dict[str, str]]:
-    """Return how the source of each value is called on screen: a bundled file by its name, any other by its path."""
+    """Return the displayed source of each value: a bundled file by its name, any other by its path."""
     files = [layer.source for layer in layers if layer.source != SETTINGS]
     called = {DEFAULT: "default", SETTINGS: "--set"}
     for path in files:

@@ -24,7 +24,7 @@ data_app.add_typer(arc_app)
 
 @data_app.command("kind")
 def kind_command(
-    kind: Annotated[str, typer.Argument(help="Puzzle kind: a registered name, or package.module:Object of yours.")],
+    kind: Annotated[str, typer.Argument(help="Puzzle kind: a registered name, or your own as package.module:Object.")],
     out: Out,
     train_csv: Annotated[Path, typer.Option("--train", help="CSV (or .csv.gz) to train on: question, answer.")],
     test_csv: Annotated[Path, typer.Option("--test", help="CSV (or .csv.gz) to test on.")],

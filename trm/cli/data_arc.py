@@ -20,7 +20,7 @@ from trm.show.console import console, print_lines, print_warning
 arc_app = typer.Typer()
 
 _MOST_NAMED = 20
-"""Bad tasks that are named one by one."""
+"""Largest number of bad tasks that are listed."""
 
 
 @arc_app.command("arc")
@@ -42,15 +42,15 @@ def arc_command(
     ] = None,
     test_set: Annotated[
         str | None,
-        typer.Option(help="Subset whose test pairs are to be solved.", show_default="evaluation, or the only one"),
+        typer.Option(help="Subset whose test pairs become the test split.", show_default="evaluation, or the only one"),
     ] = None,
-    test_set2: Annotated[str | None, typer.Option(help="A second one.", show_default="none")] = None,
+    test_set2: Annotated[str | None, typer.Option(help="A second test subset.", show_default="none")] = None,
     num_aug: Annotated[int, typer.Option(help="Augmentations of each task.", min=0)] = 1000,
     compact: Annotated[
         bool, typer.Option("--compact", help="Store each task once, and augment it whenever it is drawn.")
     ] = False,
     allow_missing_solutions: Annotated[
-        bool, typer.Option("--allow-missing-solutions", help="Put up with unknown answers; each counts as [[0]].")
+        bool, typer.Option("--allow-missing-solutions", help="Accept unknown answers; each counts as [[0]].")
     ] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out tasks that are malformed.")] = False,
     puzzle_identifiers_start: Annotated[
@@ -61,7 +61,7 @@ def arc_command(
     order: Annotated[
         Literal["own", "original"],
         typer.Option(
-            help="original: the random choices of the original's builder, and so its identifiers in its order; in one "
+            help="original: the random choices of the original's builder, and so identifiers in its order; in one "
             "process."
         ),
     ] = "own",
@@ -74,14 +74,14 @@ def arc_command(
     check_new_puzzle_set(out, overwrite)
     if order == "original" and (processes or 1) > 1:
         raise InputError(
-            f"--processes: found {processes} with --order original, expected 1: its choices are one series"
+            f"--processes: found {processes} with --order original, expected 1: its draws depend on their order"
         )
     if subsets is None:
         found = list_subsets(source)
         subsets = ",".join(found) if len(found) == 1 else FIRST
     names = [name.strip() for name in subsets.split(",")]
     for name in names:
-        # Of a source that is a folder, other names would be other folders than its subsets.
+        # In a source that is a folder, other names would lead to folders that are not subsets.
         if not name or name in (".", "..") or "/" in name:
             raise InputError(f"--subsets: found {name!r}, expected the name of a subset")
     test_set = test_set or (names[0] if len(names) == 1 else "evaluation")
@@ -97,7 +97,7 @@ def arc_command(
     ]
     for test, others in arc_build.find_leaks(chosen).items():
         for other, count in others.items():
-            print_lines(f"warning: {other} holds {count} tasks of the test set {test}: its score will mean nothing")
+            print_lines(f"warning: {other} holds {count} tasks of the test set {test}: its accuracy is meaningless")
     with Progress(console=console, transient=True) as progress:
         bar = progress.add_task("tasks", total=None)
         metadata = arc_build.build(
@@ -119,7 +119,7 @@ def arc_command(
 
 
 def _read(source: str, subset: str, allow_missing_solutions: bool, skip_bad: bool) -> list[Task]:
-    """Read a subset; print what is left out of it."""
+    """Read a subset; print warnings about what is left out."""
     bad: list[InputError] = []
     extras: Counter[str] = Counter()
     owners: Counter[str] = Counter()

@@ -61,16 +61,14 @@ def sudoku_command(
     hub_repo: HubRepo = None,
     generate: Generate = None,
     generate_test: GenerateTest = None,
-    size: Annotated[
-        int | None, typer.Option(help="Of generated Sudokus: side of the board, 4, 6 or 9.", show_default="9")
-    ] = None,
+    size: Annotated[int | None, typer.Option(help="Side of generated Sudokus: 4, 6 or 9.", show_default="9")] = None,
     clues: Clues = None,
     columns: Columns = None,
     subsample_size: SubsampleSize = None,
     min_difficulty: MinDifficulty = None,
     num_aug: Annotated[int, typer.Option(help="Stored augmentations of each training puzzle.", min=0)] = 0,
     online_aug: Annotated[
-        bool, typer.Option("--online-aug", help="Store no augmentations: rearrange a puzzle whenever it is drawn.")
+        bool, typer.Option("--online-aug", help="Store no symmetries: apply a random one whenever a puzzle is drawn.")
     ] = False,
     processes: Processes = None,
     seed: Seed = 0,
@@ -113,12 +111,12 @@ def sudoku_command(
             metadata = sudoku_build.metadata_of(len(table.questions), n, online_aug and split == "train")
             draw = partial(sudoku_symmetries.draw_on_tokens, rng, n=n)
             sudoku_build.write_split(folder / split, table, metadata, augmentations, draw)
-    augmented = "rearranged when they are drawn" if online_aug else f"with {num_aug} augmentations each"
+    augmented = "augmented when they are drawn" if online_aug else f"with {num_aug} augmentations each"
     print_lines(f"{out}: {len(train.questions)} training puzzles {augmented}, {len(test.questions)} test puzzles")
 
 
 class Labels(StrEnum):
-    """What becomes of a maze's path when the maze is turned."""
+    """Labels of rotated and reflected mazes."""
 
     RECOMPUTE = "recompute"
     ROTATE = "rotate"
@@ -132,7 +130,7 @@ def maze_command(
     hub_repo: HubRepo = None,
     generate: Generate = None,
     generate_test: GenerateTest = None,
-    size: Annotated[int | None, typer.Option(help="Of generated mazes: side.", show_default="30")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of generated mazes.", show_default="30")] = None,
     min_moves: MinMoves = None,
     unique: Unique = False,
     columns: Columns = None,
@@ -142,8 +140,8 @@ def maze_command(
     labels: Annotated[
         Labels,
         typer.Option(
-            help="recompute: every path by one rule, from the start the first of up, down, left, right that lies on a "
-            "shortest path; rotate: the file's path, turned with the maze, as the original does."
+            help="recompute: each path by one rule, which takes the first of up, down, left, right that lies on a "
+            "shortest path; rotate: the file's path, rotated with the maze, as the original does."
         ),
     ] = Labels.RECOMPUTE,
     processes: Processes = None,
@@ -170,7 +168,7 @@ def maze_command(
         need_generate(unused | {"--processes": processes})
         files = csv_files(train_csv, test_csv, hub_repo)
         if files is None:
-            raise InputError("--train, --hub, --generate: found none of them, expected one: where mazes come from")
+            raise InputError("--train, --hub, --generate: found none of them, expected one as the source of mazes")
         train_name, test_name = files
         chosen = parse_columns(columns)
         train, test = (maze_text.read_table(name, chosen) for name in (train_name, test_name))
@@ -191,9 +189,9 @@ def maze_command(
 @boards_app.command("generate")
 def generate_command(
     out: Annotated[Path, typer.Argument(help="CSV file to write; gzip when its name ends in .gz.")],
-    mazes: Annotated[bool, typer.Option("--maze", help="Mazes, not Sudokus.")] = False,
+    mazes: Annotated[bool, typer.Option("--maze", help="Generate mazes, not Sudokus.")] = False,
     size: Annotated[
-        int | None, typer.Option(help="Side of the board: 4, 6 or 9; of a maze.", show_default="9, or 30")
+        int | None, typer.Option(help="Side of the board; of Sudokus 4, 6 or 9.", show_default="9, or 30")
     ] = None,
     count: Annotated[int, typer.Option(help="Number of puzzles.", min=1)] = 1000,
     clues: Clues = None,
@@ -237,7 +235,7 @@ def _generate_sudokus(
     size = 9 if size is None else size
     if clues is not None and clues >= size * size:
         raise InputError(f"--clues: found {clues}, expected fewer than the {size * size} cells")
-    # A process takes seconds to start: only large boards in number are worth it.
+    # A process takes seconds to start, which pays for many large boards only.
     processes = processes or ((os.cpu_count() or 1) if size >= 9 and count >= 100 else 1)
     return _with_bar(sudoku_generator.generate_many(size, count, seed, clues or 0, processes), count)
 

@@ -26,19 +26,19 @@ SubsampleSize = Annotated[int | None, typer.Option(help="Number of training puzz
 MinDifficulty = Annotated[int | None, typer.Option(help="Lowest rating of the puzzles to keep, in both splits.")]
 Clues = Annotated[
     int | None,
-    typer.Option(help="Clues that a generated Sudoku keeps at least.", show_default="0", min=0),
+    typer.Option(help="Smallest number of clues of a generated Sudoku.", show_default="0", min=0),
 ]
 MinMoves = Annotated[
     int | None,
-    typer.Option(help="Moves that the path of a generated maze exceeds.", show_default="110 at 30x30, as area"),
+    typer.Option(help="Number that the moves in a generated maze exceed.", show_default="110 at 30x30, as area"),
 ]
-Unique = Annotated[bool, typer.Option("--unique", help="Of a generated maze: make the shortest path the only one.")]
-Processes = Annotated[int | None, typer.Option(help="Processes.", show_default="one per core", min=1)]
+Unique = Annotated[bool, typer.Option("--unique", help="Make the shortest path of a generated maze the only one.")]
+Processes = Annotated[int | None, typer.Option(help="Number of processes.", show_default="one per core", min=1)]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.", min=0)]
 
 
 def csv_files(train: Path | None, test: Path | None, hub_repo: str | None) -> tuple[Path, Path] | None:
-    """Return the files that the options name, downloaded where they ask for it; None when they name none."""
+    """Return the files that the options name, downloaded with --hub; None when they name none."""
     if hub_repo:
         refuse_beside("--hub", {"--train": train, "--test": test})
         return hub.download(hub_repo, "train.csv"), hub.download(hub_repo, "test.csv")
@@ -48,7 +48,7 @@ def csv_files(train: Path | None, test: Path | None, hub_repo: str | None) -> tu
 
 
 def refuse_beside(option: str, others: dict[str, Any]) -> None:
-    """Raise InputError where an option has others beside it that it excludes."""
+    """Raise InputError when options are given that another option excludes."""
     if given := _given(others):
         raise InputError(f"{option}: found {' and '.join(given)} beside it, expected one or the other")
 
@@ -56,7 +56,9 @@ def refuse_beside(option: str, others: dict[str, Any]) -> None:
 def need_generate(options: dict[str, Any]) -> None:
     """Raise InputError for an option that only concerns generated puzzles."""
     if given := _given(options):
-        raise InputError(f"{given[0]}: found no --generate beside it, expected it, for nothing else is generated")
+        raise InputError(
+            f"{given[0]}: found no --generate beside it, expected it: the option concerns generated puzzles"
+        )
 
 
 def warn_of_repeats(kind: PuzzleKind, train: np.ndarray, test: np.ndarray) -> None:
@@ -65,7 +67,7 @@ def warn_of_repeats(kind: PuzzleKind, train: np.ndarray, test: np.ndarray) -> No
     if repeats.equal or repeats.symmetric:
         print_lines(
             f"warning: {repeats.equal} of {len(test)} test puzzles are training puzzles, {repeats.symmetric} others "
-            f"are training puzzles up to a symmetry: accuracy on them says nothing of new puzzles"
+            f"are training puzzles up to a symmetry: accuracy on them does not show accuracy on new puzzles"
         )
 
 

@@ -46,7 +46,7 @@ def evaluate_command(
     split: EvaluatedSplit = "test",
     trained_on: IdentifiersOf = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Puzzles at a time.", show_default="as in training", min=1)
+        int | None, typer.Option(help="Puzzles computed at a time.", show_default="as in training", min=1)
     ] = None,
     raw: Raw = False,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the report to a JSON file too.")] = None,
@@ -68,7 +68,7 @@ def evaluate_command(
         ),
     ] = None,
     attempts: Annotated[
-        int | None, typer.Option(help="Attempts at a puzzle, at most, until its answer obeys the rules.", min=1)
+        int | None, typer.Option(help="Most attempts at a puzzle, until its answer obeys the rules.", min=1)
     ] = None,
     views: ViewCount = None,
     rollouts: Rollouts = 1,
@@ -82,10 +82,10 @@ def evaluate_command(
 ) -> None:
     """Measure accuracy on a whole puzzle set, after every supervision step; with ARC also by votes.
 
-    With --halt, or with options of the solver, it measures the answers of `trm solve` with these options, against the
-    supervision steps and network passes that they take; with --select rules also what the halting head would choose.
-    Several checkpoints are measured one by one, and their votes on ARC are counted together. --set takes the keys that
-    change memory and time alone, such as model.remat.
+    With --halt, or with options of the solver, the command measures the answers of `trm solve` with these options, by
+    the supervision steps and network passes that they take; with --select rules also the most confident answers.
+    Several checkpoints are measured one by one, and their votes on ARC are counted together. --set takes only keys that
+    change memory and time, such as model.remat.
 
     Example: `trm evaluate runs/quickstart/weights.safetensors --views 8`
     """
@@ -160,7 +160,7 @@ def evaluate_command(
 
 
 def _seen_by(voter: Voter | None, answers: "_Answers | None") -> Callable[[Predictions], None]:
-    """Return what takes the predictions of a batch."""
+    """Return the function that takes the predictions of a batch."""
 
     def see(predictions: Predictions) -> None:
         if voter:
@@ -176,7 +176,7 @@ class _Answers:
 
     def __init__(self, model: TrainedModel):
         self._pad_id = model.metadata.pad_id
-        # A token takes no more than it needs: an evaluation of ARC has hundreds of millions.
+        # The smallest dtype that fits: an evaluation of ARC has hundreds of millions of tokens.
         self._dtype = np.min_scalar_type(model.metadata.vocab_size - 1)
         self._batches: list[Predictions] = []
 
@@ -187,7 +187,7 @@ class _Answers:
     def write(self, path: Path) -> None:
         columns: Sequence[Any] = list(zip(*self._batches, strict=True))
         arrays = Predictions(*map(np.concatenate, columns))
-        # Padding of a batch holds nothing else.
+        # Sequences that pad a batch hold only padding tokens.
         puzzles = (arrays.inputs != self._pad_id).any(axis=1)
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **{name: array[puzzles] for name, array in arrays._asdict().items()})

@@ -5,7 +5,7 @@ from trm.parallel.environment import as_input_error
 
 
 def failure_of(error: BaseException) -> tuple[str, int] | None:
-    """Return the line and the exit code for an exception; None for a fault of the program, which wants a traceback."""
+    """Return the line and the exit code for an exception; None for a fault of the program, which needs a traceback."""
     if isinstance(error, InputError):
         return str(error), 2
     if isinstance(error, FloatingPointError):

@@ -35,7 +35,7 @@ def info_command(
     elif os.path.isdir(path) and any(os.path.isdir(os.path.join(path, split)) for split in SPLITS):
         _print_puzzle_set(Path(path))
     else:
-        # It imports JAX, which takes most of a second.
+        # This module imports JAX, which takes most of a second.
         from trm.cli.info_other import print_other
 
         print_other(path)

@@ -25,7 +25,7 @@ def print_other(path: str) -> None:
         _print_checkpoint(path)
     elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
         if not has_checkpoint(Path(path)):
-            read_splits(path)  # Which says that it is no puzzle set.
+            read_splits(path)  # Raises: the folder is not a puzzle set.
         _print_checkpoint(path)
     elif os.path.isfile(path) and _is_checkpoint(path):
         _print_checkpoint(path)
@@ -34,7 +34,7 @@ def print_other(path: str) -> None:
 
 
 def _is_checkpoint(path: str) -> bool:
-    """Return whether a file without the ending of ours is one of tensors: by its content, or by its name."""
+    """Return whether a file without our suffix is a tensor file, by its content or its name."""
     if path.endswith((".toml", ".json")):
         return False
     return path.endswith(ENDINGS) or re.fullmatch(r"step_\d+", os.path.basename(path)) is not None or looks_binary(path)
@@ -49,7 +49,7 @@ def _print_checkpoint(path: str) -> None:
 
 
 def _print_foreign(name: str, file: Path) -> None:
-    """Print what a checkpoint of another program holds, even where that is not enough to build the model."""
+    """Print the contents of another program's checkpoint, even if they are not enough to build the model."""
     tensors = open_tensors(file)
     try:
         opened = open_weights(name)

@@ -1,4 +1,4 @@
-"""`trm inspect`: a page of how a model thinks about the puzzles of a set. Entry: `inspect_command`."""
+"""`trm inspect`: a page of figures on how a model reasons about the puzzles of a set. Entry: `inspect_command`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -34,19 +34,19 @@ def inspect_command(
     data: EvaluatedSet = None,
     out: OutFile = Path("report.html"),
     overwrite: Overwrite = False,
-    puzzles: Annotated[int, typer.Option(help="Puzzles to look at, drawn at random.", min=1)] = 300,
-    hardest: Annotated[int, typer.Option(help="Puzzles among them, the hardest, that a player shows.", min=1)] = 6,
+    puzzles: Annotated[int, typer.Option(help="Number of puzzles, drawn at random.", min=1)] = 300,
+    hardest: Annotated[int, typer.Option(help="Number of the hardest among them that the page plays.", min=1)] = 6,
     split: EvaluatedSplit = "test",
     trained_on: IdentifiersOf = None,
     raw: Raw = False,
     steps: Steps = None,
     seed: SolverSeed = None,
 ) -> None:
-    """Write a page of how a network thinks about the puzzles of a set.
+    """Write a page of figures on how a network reasons about the puzzles of a set.
 
-    It shows accuracy after every supervision step and every cycle, where halting would stop, whether the latents
-    converge and what that says of the answer, which cells a cell looks at, how well q_halt knows what is right, and
-    plays the hardest puzzles. The page is one file that works offline.
+    It shows accuracy after every supervision step and every cycle, the steps at which halting stops, convergence of the
+    latents, mixing between cells and calibration of q_halt, and plays the hardest puzzles. The page is one file that
+    works offline.
 
     Example: `trm inspect sudoku --data data/sudoku -o report.html`
     """

@@ -31,7 +31,7 @@ COMMANDS = {
     ),
     "solve": (
         "solve:solve_command",
-        "Solve Sudokus and mazes, written row by row, or tasks of ARC as JSON that a model was trained on.",
+        "Solve Sudokus and mazes as text, or ARC tasks that the model was trained on as JSON.",
     ),
     "render": (
         "render:render_command",
@@ -43,13 +43,16 @@ COMMANDS = {
     ),
     "inspect": (
         "inspect:inspect_command",
-        "Write a page of how a network thinks about the puzzles of a set.",
+        "Write a page of figures on how a network reasons about the puzzles of a set.",
     ),
     "export": (
         "weights:export_command",
         "Write the weights of a checkpoint to a file, for this program or for the original.",
     ),
-    "import": ("weights:import_command", "Convert a checkpoint of the original PyTorch program, or of one made of it."),
+    "import": (
+        "weights:import_command",
+        "Convert a checkpoint of the original PyTorch program, or of one derived from it.",
+    ),
     "push": ("weights:push_command", "Publish weights on the Hugging Face hub, with a model card (extra `hub`)."),
     "info": ("info:info_command", "Print what is in a checkpoint, a puzzle set or a configuration."),
 }
@@ -92,7 +95,7 @@ class LazyGroup(TyperGroup):
             self.add_command(LazyCommand(name, target, line))
 
     def invoke(self, ctx: Any) -> Any:
-        """Call a command. An interrupt is an exception of its own, which typer would turn into an exit code alone."""
+        """Call a command. An interrupt becomes typer.Abort: typer itself would give an exit code without a message."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:

@@ -1,7 +1,7 @@
 """The command line: options in, calls of the library, results printed. Entry: `main`.
 
-Exit codes: 0 fine; 1 a run that failed, or puzzles that were not solved; 2 bad input; 128 + the signal's number for a
-command that a signal stopped. A reader that closes the pipe early (`| head`) has what it wanted: 0.
+Exit codes: 0 success; 1 a run that failed, or puzzles that were not solved; 2 bad input; 128 + the signal's number for
+a command that a signal stopped. A reader that closes the pipe early (`| head`) is no failure: 0.
 """
 
 import os
@@ -25,7 +25,7 @@ def main() -> None:
     try:
         for line in settle_environment():
             print_warning(line)
-        # Not standalone: typer would print its own complaints in a box of several lines.
+        # Not standalone: typer would print usage errors in a box of several lines.
         code = app(standalone_mode=False)
         sys.stdout.flush()
     except _UsageError as error:
@@ -35,7 +35,7 @@ def main() -> None:
     except typer.Abort:
         _fail("interrupted", code=130)
     except BrokenPipeError:
-        # Python would complain once more while it closes its output.
+        # Python would report the broken pipe once more when it closes its output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except Exception as error:
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 _UsageError: Any = typer.BadParameter.__bases__[0]
-"""What typer raises for a wrong option or argument. It exports only this subclass by name."""
+"""Class of errors of wrong options and arguments; typer exports only a subclass of it by name."""
 
 
 def _fail(error: object, code: int) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they make of them."""
+"""Options that several commands share, and checks of their values."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -19,7 +19,7 @@ _OTHERS = " Checkpoints of PyTorch programs are converted."
 CheckpointFile = Annotated[str, typer.Argument(help="Checkpoint or weights:" + _WHICH + _OTHERS)]
 CheckpointFiles = Annotated[list[str], typer.Argument(help="Checkpoints or weights:" + _WHICH + _OTHERS)]
 OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Take the raw weights, not their moving average.")]
 
 Output = Literal["text", "plain", "json", "csv"]
@@ -45,14 +45,14 @@ Track = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAMES",
-        help="Where metrics go besides metrics.jsonl: tensorboard, wandb (extras of these names), your own as "
+        help="Trackers of metrics besides metrics.jsonl: tensorboard, wandb (extras of these names), your own as "
         "package.module:Class. Several with commas.",
     ),
 ]
 Plain = Annotated[
     bool, typer.Option("--plain", help="Lines at intervals, no live view (also with NO_COLOR or TERM=dumb).")
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Until the end, print warnings alone.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print only warnings until the end.")]
 
 # Puzzles
 
@@ -65,7 +65,7 @@ IdentifiersOf = Annotated[
     typer.Option(
         "--trained-on",
         help="Puzzle set that the model was trained on, to match the identifiers of --data by name.",
-        show_default="the one in its configuration, if it is still the same",
+        show_default="the one in its configuration, if unchanged",
     ),
 ]
 TrainedOn = Annotated[
@@ -79,7 +79,9 @@ TrainedOn = Annotated[
 
 # Solver
 
-Steps = Annotated[int | None, typer.Option(help="Supervision steps, at most.", show_default="as trained", min=1)]
+Steps = Annotated[
+    int | None, typer.Option(help="Largest number of supervision steps.", show_default="as trained", min=1)
+]
 ViewCount = Annotated[
     int | None,
     typer.Option(
@@ -92,12 +94,12 @@ ViewCount = Annotated[
 Attempts = Annotated[
     int | None,
     typer.Option(
-        help="Attempts at a puzzle, at most, until its answer obeys the rules.",
+        help="Most attempts at a puzzle, until its answer obeys the rules.",
         show_default=f"{ATTEMPTS}; none with --views, --rollouts or --select",
         min=1,
     ),
 ]
-Seconds = Annotated[float | None, typer.Option(help="Seconds for all attempts after the first.", min=0)]
+Seconds = Annotated[float | None, typer.Option(help="Time limit of all attempts after the first, in seconds.", min=0)]
 Rollouts = Annotated[int, typer.Option(help="Candidates for each view, with different noise.", min=1)]
 Noise = Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)]
 NoisyLatents = Annotated[NoiseOn, typer.Option("--noise-on", help="Latents that get the noise.")]
@@ -108,7 +110,7 @@ Select = Annotated[
     SelectionMethod | None,
     typer.Option(
         "--select",
-        help="How one answer is chosen among the candidates; first: the first that halts stops the others.",
+        help="Method of selecting one candidate's answer; first: the first candidate that halts stops the others.",
         show_default="rules; with --views or --rollouts confident",
     ),
 ]

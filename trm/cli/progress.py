@@ -11,7 +11,7 @@ from trm.solving.attempts import Attempted
 
 @contextmanager
 def show_attempts(puzzles: int) -> Iterator[Callable[[int, Attempted], None]]:
-    """Show how many puzzles are solved, on standard error if that is a terminal; the bar goes when it is done."""
+    """Show the number of solved puzzles on standard error, if that is a terminal; the bar disappears at the end."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

@@ -1,4 +1,4 @@
-"""`trm quickstart`: generated puzzles, a small network, a few minutes on any machine, and a puzzle solved on screen."""
+"""`trm quickstart`: train a small network in a few minutes on any machine, and show a puzzle that it solves."""
 
 from pathlib import Path
 from typing import Annotated
@@ -59,7 +59,7 @@ def _clear(run: Path, overwrite: bool) -> None:
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return
     if not (run / "config.toml").is_file():
-        raise InputError(f"{run}: found something that is no run, expected a new or empty folder (-o DIR)")
+        raise InputError(f"{run}: found something else than a run, expected a new or empty folder (-o DIR)")
     if not overwrite:
         raise InputError(f"{run}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")
     for path in [run / "metrics.jsonl", *list_checkpoints(run), run / "best.safetensors", run / "weights.safetensors"]:
@@ -75,7 +75,7 @@ def _build_puzzles(directory: Path) -> None:
     }
     write_puzzle_set(directory, splits, ["<blank>"], overwrite=True)
     print_lines(
-        f"puzzles: {len(tables['train'].ratings)} 6x6 Sudokus with 100 rearrangements of each to train on, "
+        f"puzzles: {len(tables['train'].ratings)} 6x6 Sudokus with 100 augmentations of each to train on, "
         f"{len(tables['test'].ratings)} others to test"
     )
 
@@ -85,7 +85,7 @@ def _show(outcome: Outcome, weights_path: Path, data: str) -> None:
     test = read_puzzle_set(data, "test").sets["all"]
     tokens, labels = test.inputs[:64].astype(np.int32), test.labels[:64].astype(np.int32)
     answers = answer_every_step(model.weights, model.config, tokens, np.zeros(len(tokens), np.int32))
-    # Among the puzzles that it solves, the one that took the most steps.
+    # Among the puzzles that the model solves, the one that took the most steps.
     wrong = answers.predictions != labels
     solved_at_last = ~wrong[-1].any(axis=-1)
     steps_with_errors = np.where(solved_at_last, wrong.any(axis=-1).sum(axis=0), -1)

@@ -1,4 +1,4 @@
-"""Puzzles as a user gives them: an argument, a file or standard input. Entry: `read_questions`, `check_questions`."""
+"""Puzzles from a user: an argument, a file or standard input. Entry: `read_questions`, `check_questions`."""
 
 import os
 import re
@@ -16,19 +16,19 @@ from trm.solving.trained_model import TrainedModel
 
 
 class PuzzleCommand(typer.core.TyperCommand):
-    """A command of which an argument may begin with `-` where it is a puzzle and no option."""
+    """A command whose arguments may begin with `-` if they are puzzles."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {name for parameter in self.params for name in parameter.opts}
         puzzles = [i for i, arg in enumerate(args) if _is_puzzle(arg) and arg not in known]
         if puzzles and "--" not in args:
-            # What follows `--` is no option, whatever it begins with.
+            # Arguments after `--` are not options, even if they begin with `-`.
             args = [*(arg for i, arg in enumerate(args) if i not in puzzles), "--", *(args[i] for i in puzzles)]
         return super().parse_args(ctx, args)
 
 
 def _is_puzzle(argument: str) -> bool:
-    """Return whether an argument that begins with `-` is made of cells rather than of the letters of an option."""
+    """Return whether an argument that begins with `-` consists of cells rather than of the letters of an option."""
     letters = sum(c.isalpha() and c not in "xX" for c in argument)
     return len(argument) > 8 and argument.startswith("-") and 2 * letters < len(argument)
 
@@ -46,8 +46,8 @@ def read_questions(puzzle: str, model: TrainedModel, columns: Mapping[str, str] 
         and "\n" not in puzzle
         and not puzzle.lstrip().startswith(("[", "{"))
     ):
-        # A puzzle has neither a path's slash nor an ending like .txt.
-        raise InputError(f"{puzzle}: no such file, and no puzzle either")
+        # A puzzle has neither a path's slash nor a suffix like .txt.
+        raise InputError(f"{puzzle}: no such file, and not a puzzle")
     try:
         return model.read(puzzle, "puzzle", columns)
     except InputError as error:
@@ -71,4 +71,4 @@ def check_questions(questions: Sequence[Question], kind: PuzzleKind) -> None:
     if hopeless:
         for line in hopeless[:-1]:
             print("error: " + printable(line), file=sys.stderr)
-        raise InputError(f"{hopeless[-1]} (--no-check asks the network all the same)")
+        raise InputError(f"{hopeless[-1]} (--no-check lets the network try all the same)")

@@ -23,7 +23,7 @@ from trm.solving.trained_model import TrainedModel, load
 from trm.storage.files import atomic_write
 
 MOST_BOARDS = 64
-"""Boards on a page, at most: more of them no browser plays smoothly."""
+"""Largest number of boards that browsers play smoothly on one page."""
 
 
 def render_command(
@@ -43,7 +43,7 @@ def render_command(
         ),
     ] = 1,
     starts: Annotated[
-        int, typer.Option(help="Attempts from random latents beside them; not with ARC.", min=0, show_default=False)
+        int, typer.Option(help="Further attempts, from random latents; not with ARC.", min=0, show_default=False)
     ] = 0,
     steps: Steps = None,
     seed: SolverSeed = None,
@@ -53,18 +53,18 @@ def render_command(
         bool,
         typer.Option(
             "--live",
-            help="A page with the network in it, which answers what one types or draws; PUZZLE are its examples.",
+            help="Put the network into the page, to solve what a user types or draws; PUZZLE are its examples.",
         ),
     ] = False,
 ) -> None:
     """Write a page that plays how a network reasons about puzzles, step by step.
 
-    It shows the answer after every supervision step and every H cycle: what changed, what is wrong, how sure the
-    network is of each cell and of all. The page is one file that works offline. A name that ends in .svg, .png or
-    .gif gives a picture of the winning attempt instead (PNG and GIF: extra `pictures`).
+    It shows the answer after every supervision step and every H cycle: changed cells, wrong cells, and the network's
+    confidence in each cell and in the whole answer. The page is one file that works offline. A name that ends in .svg,
+    .png or .gif gives a picture of the winning attempt instead (PNG and GIF: extra `pictures`).
 
-    With --live the network itself is in the page, of Sudokus or mazes: it answers what one types or draws, without a
-    server. --steps and --views are what it proposes.
+    With --live the network itself is in the page, of Sudokus or mazes: it solves what a user types or draws, without a
+    server. --steps and --views are its defaults.
 
     Examples: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`,
     `trm render sudoku --live -o live.html`
@@ -94,7 +94,7 @@ def render_command(
         names = [
             f"Puzzle {i}" if question.where == "puzzle" else question.where for i, question in enumerate(read, start=1)
         ]
-        # What `trm solve` answers with.
+        # `trm solve` answers in this dtype.
         fast = model.in_fast_dtype()
         questions = np.stack([question.tokens for question in read])
         traced = trace_puzzles(fast, questions, views, steps, seed or 0, starts=starts)

@@ -22,7 +22,7 @@ def print_report(name: str, report: Report) -> None:
 
 
 def print_tables(report: Report, passes: int) -> None:
-    """Print accuracy by compute, of `passes` through the network a step, by difficulty and by confidence."""
+    """Print accuracy by compute (`passes` network passes per step), by difficulty and by confidence."""
     columns = ("puzzles", "tokens", "exact", "95 % interval")
 
     def add(table: Table, accuracy: Accuracy, *cells: str) -> None:

@@ -71,20 +71,20 @@ def solve_command(
     data: TrainedOn = None,
     columns: Columns = None,
     check: Annotated[
-        bool, typer.Option("--check/--no-check", help="Check puzzles by their rules before the network is asked.")
+        bool, typer.Option("--check/--no-check", help="Check puzzles by their rules before solving them.")
     ] = True,
     devices: Devices = None,
 ) -> int:
-    """Solve Sudokus and mazes, written row by row, or tasks of ARC as JSON that a model was trained on.
+    """Solve Sudokus and mazes as text, or ARC tasks that the model was trained on as JSON.
 
-    An answer that breaks the rules is attempted again, through symmetries and with noise, until --attempts or --seconds
-    are used up. Exits with 1, after all answers, if one of them still breaks the rules; with 2 if a puzzle cannot have
-    an answer.
+    A puzzle whose answer breaks the rules is attempted again, through symmetries and with noise, until --attempts or
+    --seconds are used up. The exit code is 1, after all answers, if one of them still breaks the rules, and 2 if a
+    puzzle cannot have an answer.
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
     if watch:
-        # It shows a single candidate, and every step of it.
+        # --watch shows every step of a single candidate.
         unused = {"--format": output != "text", "--no-halt": not halt, "--views": views, "--rollouts": rollouts > 1}
         unused |= {"--attempts": attempts, "--seconds": seconds, "--noise": noise, "--select": select}
         unused |= {"--devices": devices}

@@ -51,7 +51,7 @@ def solve_arc(
 
 
 def read_names(model: TrainedModel, data: Path | None) -> list[str]:
-    """Return the names of the model's identifiers, out of the puzzle set that it was trained on."""
+    """Return the names of the model's identifiers, from the puzzle set that it was trained on."""
     directories = [str(data)] if data else model.config.data.train_paths
     where = ", ".join(directories)
     if not where:
@@ -61,7 +61,7 @@ def read_names(model: TrainedModel, data: Path | None) -> list[str]:
     names, expected = read_shared_identifiers(directories), len(model.weights.puzzle_table)
     if len(names) != expected:
         found = f"{len(names):,} puzzle identifiers in {where}"
-        raise InputError(f"--data: found {found}, expected {expected:,}, as the model has embeddings")
+        raise InputError(f"--data: found {found}, expected {expected:,}, one for each of the model's embeddings")
     known = model.description.identity.get("identifiers")
     if known is None:
         print_warning(
@@ -82,7 +82,7 @@ def read_tasks(source: str) -> list[Task]:
         return parse_tasks(read_standard_input(), "standard input")
     if source.lstrip().startswith(("{", "[")):
         return parse_tasks(source, "puzzle")
-    # A task that stands alone is named by its file, as in the official repositories.
+    # A single task is named by its file, as in the official repositories.
     return parse_tasks(unpack(Path(source)), source, task_name(source))
 
 

@@ -46,8 +46,8 @@ def sweep_command(
     """Train a configuration with several seeds, and print mean and interval of its score.
 
     For each experiment it prints `train.best_metric` twice, after the last step and at its best: the mean over the
-    seeds, with the 95 % interval of the mean by Student's t. Called again it skips the runs that are finished and goes
-    on with the one under way. A run whose numbers are not finite is left out, and the exit code is 1.
+    seeds, with the 95 % interval of the mean by Student's t. Called again, the command skips finished runs and resumes
+    an interrupted one. A run whose numbers are not finite is left out, and the exit code is 1.
 
     Example: `trm sweep sudoku_mlp --seeds 3 --grid optimizer.lr=1e-4,3e-4 --set data.path=data/sudoku`
     """
@@ -64,7 +64,7 @@ def sweep_command(
                 trial.config, trial.folder, mesh, resume=True, hooks=hooks, console=console, show=show_of(plain, quiet)
             )
         finally:
-            # The state of one run must not stay beside that of the next.
+            # The state of one run must not stay in memory during the next.
             jax.clear_caches()
             gc.collect()
 

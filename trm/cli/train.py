@@ -62,19 +62,19 @@ def train_command(
         str | None, typer.Option(metavar="PROJECT", help="The same as --track wandb, to this project.")
     ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="On a GPU too, the same bits every time; a little slower.")
+        bool, typer.Option("--deterministic", help="Bit-identical results on a GPU too; a little slower.")
     ] = False,
     distributed: Annotated[
         bool,
         typer.Option(
-            "--distributed", help="One of several processes, as Slurm, Kubernetes, Cloud TPU or Open MPI say."
+            "--distributed", help="Be one of the processes that Slurm, Kubernetes, Cloud TPU or Open MPI started."
         ),
     ] = False,
     coordinator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="One of several processes: where process 0 is.")
+        str | None, typer.Option(metavar="HOST:PORT", help="Be one of several processes: address of process 0.")
     ] = None,
     processes: Annotated[int | None, typer.Option(metavar="N", help="Number of processes.", min=1)] = None,
-    process: Annotated[int | None, typer.Option(metavar="I", help="Number of this one, from 0.", min=0)] = None,
+    process: Annotated[int | None, typer.Option(metavar="I", help="Number of this process, from 0.", min=0)] = None,
     plain: Plain = False,
     quiet: Quiet = False,
     profile: Annotated[
@@ -99,7 +99,7 @@ def train_command(
     with joined(Launch.of_options(distributed, coordinator, processes, process), failure_of):
         path = config_path(config)
         if out is None:
-            # Not any folder that is called like a configuration.
+            # Only a run folder, not any folder with the name of a configuration.
             out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
         experiment = _with_dtype_of_first(read_experiment(path, settings or []))
         if init_data and not init:
@@ -113,7 +113,7 @@ def train_command(
         hooks = make_trackers(track or (), out, experiment, wandb)
         said: list[str] = []
         if profile:
-            # The live view is on the screen: the line comes after it.
+            # The line is printed after the end of the live view.
             hooks.append(Profile(out, profile, said.append))
         show = show_of(plain, quiet)
         outcome = train(
@@ -145,7 +145,8 @@ def show_of(plain: bool, quiet: bool) -> Show:
 
 
 def exit_code(outcome: Outcome) -> int:
-    """Return 0, or 128 + the signal that stopped a run, as a shell does: a supervisor sees that it is not finished."""
+    """Return 0, or 128 + the signal that stopped a run, as a shell does, so that a supervisor sees an unfinished
+    run."""
     code = 128 + outcome.signal if outcome.signal else 0
     if code and is_compiling():
         # Python would wait for the compiler, or crash with it.
@@ -155,7 +156,7 @@ def exit_code(outcome: Outcome) -> int:
 
 
 def _with_dtype_of_first(config: Config) -> Config:
-    """Return a configuration with the compute dtype that "auto" is in process 0: others may have measured another."""
+    """Return a configuration with the compute dtype of process 0: "auto" may be another one in other processes."""
     dtype = decide_on_first(lambda: config.model.forward_dtype)
     return dataclasses.replace(config, model=dataclasses.replace(config.model, forward_dtype=dtype))
 

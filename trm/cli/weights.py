@@ -29,7 +29,7 @@ from trm.solving.trained_model import load
 from trm.storage.hub import SCHEME, local_path, upload
 
 Format = Literal["trm", "torch"]
-"""Whose names the tensors get."""
+"""Program whose names the tensors get."""
 
 
 def export_command(
@@ -41,7 +41,7 @@ def export_command(
         typer.Option(help="torch: a state dict of the original program; .safetensors, or by torch.save otherwise."),
     ] = "trm",
     bfloat16: Annotated[
-        bool, typer.Option("--bfloat16", help="Round the weights to bfloat16, in half the space.")
+        bool, typer.Option("--bfloat16", help="Round the weights to bfloat16, which halves the file.")
     ] = False,
     prefix: Annotated[
         str | None,
@@ -78,11 +78,11 @@ def import_command(
     file: Annotated[
         str,
         typer.Argument(
-            help=f"Checkpoint of the original program, or of one made of it (step_N, .pt, .pth, .bin, .ckpt, .npz, "
+            help=f"Checkpoint of the original program, or one derived from it (step_N, .pt, .pth, .bin, .ckpt, .npz, "
             f".safetensors), or its folder; {SCHEME}..."
         ),
     ],
-    data: Annotated[Path, typer.Option(help="Puzzle set that it was trained on, or one of the same kind and size.")],
+    data: Annotated[Path, typer.Option(help="Puzzle set of its training, or one of the same kind and size.")],
     out: OutFile,
     settings: Annotated[
         list[str] | None,
@@ -100,7 +100,7 @@ def import_command(
     raw: Raw = False,
     overwrite: Overwrite = False,
 ) -> None:
-    """Convert a checkpoint of the original PyTorch program, or of one made of it.
+    """Convert a checkpoint of the original PyTorch program, or of one derived from it.
 
     The configuration comes from names and shapes of the tensors, and from the settings in the file or in the YAML file
     beside it. Nothing in the file is executed.
@@ -124,7 +124,7 @@ def import_command(
 def _with_names(
     description: Description, path: Path, data: Path, metadata: Metadata, identifiers: Path | None
 ) -> Description:
-    """Return a description that knows the names of the puzzle embeddings; raise InputError where they are not known."""
+    """Return the description with the fingerprint of its identifier names; raise InputError for unknown names."""
     rows = description.metadata.num_puzzle_identifiers
     if rows < 2:
         return description

@@ -48,7 +48,9 @@ class SolverOptions:
             if (found := getattr(self, name)) not in get_args(literal):
                 raise InputError(f"{name}: found {found!r}, expected one of {', '.join(get_args(literal))}")
         if self.rollouts > 1 and not self.noise:
-            raise InputError(f"rollouts: found {self.rollouts} with noise 0, expected 1: without noise all are the same")
+            raise InputError(
+                f"rollouts: found {self.rollouts} with noise 0, expected 1: without noise all are the same"
+            )
         if self.stop_at_first and not (self.adaptive and self.selection == "first"):
             raise InputError("stop_at_first: found true, expected it with adaptive and the selection 'first' only")
 

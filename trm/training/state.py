@@ -114,8 +114,7 @@ def check_divisible(config: Config, devices: int) -> None:
 
 
 def trained_weights(state: TrainState, averaged: bool = True) -> Weights:
-    """Return the weights of a state: the moving average where there is one and `averaged`, else the raw ones.
-    """
+    """Return the weights of a state: the moving average where there is one and `averaged`, else the raw ones."""
     model = eqx.combine(state.ema, state.model) if averaged and state.ema is not None else state.model
     return Weights(model, state.puzzle_table)
 

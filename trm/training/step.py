@@ -67,7 +67,6 @@ def make_train_step(config: Config, metadata: Metadata, mesh: Mesh, cycles: tupl
     `gradient_norm`, the norm of the gradient of the mean loss, in which the puzzle-embedding row of each sequence
     counts separately; `parameter_norm`, the norm of the trained weights after the update; with a queue, `rows`, the
     number of rows used.
-
     """
     check_divisible(config, mesh.size)
     steps = total_steps(config, metadata)

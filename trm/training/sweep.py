@@ -72,8 +72,7 @@ def plan_sweep(
 
 
 def parse_grid(texts: Sequence[str]) -> dict[str, list[str]]:
-    """Return values by key of texts such as `optimizer.lr=1e-3,1e-4`. Commas in brackets and quotes do not separate
-    values."""
+    """Return values by key of texts such as `optimizer.lr=1e-3,1e-4`; commas in brackets and quotes do not separate."""
     grid: dict[str, list[str]] = {}
     for text in texts:
         key, equals, values = text.partition("=")
@@ -124,8 +123,7 @@ def summarise(trials: Sequence[Trial]) -> dict[str, Any]:
 
 
 def _scores(trial: Trial) -> dict[str, Any]:
-    """Return the metric of a run after its last step, at its best evaluation, and of the best weights on the test
-    set."""
+    """Return the metric of a run after its last step, at its best, and of the best weights on the test set."""
     metric, history = trial.config.train.best_metric, read_history(trial.folder)
     found: dict[str, Any] = {"folder": trial.folder.name, "seed": trial.config.train.seed}
     curves = history.evaluations(metric)

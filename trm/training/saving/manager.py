@@ -65,8 +65,7 @@ class CheckpointManager:
         self._writer.wait()
 
     def is_due(self, step: int) -> bool:
-        """Return whether to save after a step without evaluation. Raises errors of the thread that no retry can
-        mend."""
+        """Return whether to save after a step without evaluation. Raises other errors of the thread than InputError."""
         self._look()
         rules = self._rules
         if rules.checkpoint_interval_steps and step % rules.checkpoint_interval_steps == 0:

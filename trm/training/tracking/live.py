@@ -66,8 +66,7 @@ class LiveView:
         console.show_cursor(True)
 
     def _draw(self) -> SegmentLines:
-        """Return the lines of the view; in a terminal that became narrower, first move up to the beginning of the last
-        ones."""
+        """Return the lines of the view; if the terminal became narrower, first move up to where the last ones begin."""
         width = self._console.width
         if self._drawn and width < self._drawn[0]:
             # The terminal has wrapped the longer lines; rich moves up by as many lines as it has printed.

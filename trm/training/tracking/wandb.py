@@ -26,8 +26,7 @@ class WandbTracker:
     """
 
     def __init__(self, run: Path, config: Config, project: str | None = None):
-        """Take the run folder, and the project (default: WANDB_PROJECT). Raise InputError when the package is
-        missing."""
+        """Take the run folder and the project (default: WANDB_PROJECT). Raise InputError if the package is missing."""
         try:
             import wandb  # pyright: ignore[reportMissingImports]
         except ImportError as error:
