@@ -1,8 +1,8 @@
 """Compare the plain recipe with the fast one on small Sudokus. Entry: `python scripts/compare_recipes.py OUT`.
 
 Both recipes train the network of the quickstart on the same puzzles, each with a schedule as long as its run; the fast
-one takes half the steps. Finished runs in OUT are not trained again. `--json` records each run; `python
-scripts/tables.py` makes the table.
+one takes half the steps. Finished runs in OUT are not trained again. `--json` records each run; `python scripts/tables`
+makes the table.
 """
 
 import json

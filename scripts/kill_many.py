@@ -1,8 +1,8 @@
-"""Kill a training run with signal 9 at random moments, until it ends with the bytes of one that is left alone.
+"""Kill a training run with signal 9 at random moments, and compare its files with those of an uninterrupted run.
 
 Entry: `python scripts/kill_many.py OUT`. Run it every night; 50 kills take a quarter of an hour. A kill comes at a
-random time after a process has begun to train, or, one in five, while it starts; so it hits steps, evaluations and
-saves as often as the run is in them. When a run comes to its end before all kills are done, it is compared and another
+random time after a process has begun to train, or, one in five, while it starts; kills therefore hit steps, evaluations
+and saves in proportion to their time. When a run comes to its end before all kills are done, it is compared and another
 one begins.
 """
 

@@ -1,8 +1,8 @@
-"""Make the 6x6 Sudokus that come with the package, so that no test puzzle is a training puzzle in disguise.
+"""Make the 6x6 Sudokus that come with the package, so that no test puzzle equals a training puzzle up to a symmetry.
 
     python scripts/make_bundled_puzzles.py OUT_DIR
 
-Two puzzles are the same when a symmetry (digits, bands, rows, stacks, columns) takes one to the other. Every puzzle is
+Two puzzles are the same when a symmetry (digits, bands, rows, stacks, columns) maps one to the other. Every puzzle is
 brought to a canonical form, the least of all 3,456 rearrangements with digits numbered in order of appearance, and only
 one of each form is kept. The bundled files were made with the random numbers of revision d54c609.
 """

@@ -1,8 +1,8 @@
-"""The moving picture at the top of README.md: a hard Sudoku while the network solves it.
+"""The animation at the top of README.md: a hard Sudoku while the network solves it.
 
 `python scripts/make_picture.py` writes scripts/pictures/solving.svg, with bundled weights and a bundled puzzle. It is
-an animated SVG: sharp at every size, and light or dark as the reader's browser is. Whoever asks for less motion sees
-the solved board.
+an animated SVG: sharp at every size, and light or dark as the reader's browser is. Readers who prefer reduced motion
+see the solved board.
 """
 
 from pathlib import Path

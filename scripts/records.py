@@ -1,7 +1,7 @@
 """Records: measured figures, one line of JSON each, with all that is needed to measure them again.
 
-Entries: `Recorder` writes records, `read_records` reads them, `spread` summarises repeated timings. `tables.py` turns
-the records of `scripts/results` into the tables of the READMEs.
+Entries: `Recorder` writes records, `read_records` reads them, `spread` summarises repeated timings. `scripts/tables`
+turns the records of `scripts/results` into the tables of the READMEs.
 """
 
 import dataclasses

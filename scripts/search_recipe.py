@@ -2,11 +2,11 @@
 
 Entry: `python scripts/search_recipe.py OUT --data DIR --recipe 'NAME CONFIG KEY=VALUE ...'`.
 
-Each recipe is a configuration with settings; each seed of it is a run, in turns, so that a search that is stopped has
-as many runs of one recipe as of another. A run that was interrupted goes on where it was; one that `--json` already
-holds is not trained again. Accuracy is that of puzzles held back from training (`data.validation`), if there are any;
-the test set is then read once, at the end. Seconds are those of the processor, of all cores together, so that other
-work on the machine changes them little; evaluations are not counted.
+Each recipe is a configuration with settings; each seed of it is a run, in turns, so that a stopped search has as many
+runs of one recipe as of another. An interrupted run is resumed; a run that `--json` already holds is not trained again.
+Accuracy is that of puzzles held back from training (`data.validation`), if there are any; the test set is then read
+once, at the end. Seconds are those of the processor, of all cores together, so that other work on the machine changes
+them little; evaluations are not counted.
 """
 
 import dataclasses

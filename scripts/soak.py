@@ -1,8 +1,8 @@
-"""Soak: a run of many tiny steps with evaluations and checkpoints, watched for what grows.
+"""Soak: a run of many tiny steps with evaluations and checkpoints, watched for growth.
 
 Entry: `python scripts/soak.py OUT`. It samples resident memory, open files, threads, the metrics file and the log, and
-draws them (extra `scripts`). It exits with 1 when memory grows by more than 5 % after the warm-up, when files or
-threads become more, or when the log grows by more than its lines of progress.
+draws them (extra `scripts`). It exits with 1 when memory grows by more than 5 % after the warm-up, when the number of
+files or threads grows, or when the log grows by more than its lines of progress.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A tiny run for scripts that watch the trainer, not the network: 4x4 Sudokus, a step of a few milliseconds.
+"""A tiny run for scripts that measure the trainer, not the network: 4x4 Sudokus, a step of a few milliseconds.
 
 Entry: `tiny_config`; `TINY`, its network.
 """

@@ -1,4 +1,4 @@
-"""The Hugging Face hub, played by a server on this machine: it serves files, and takes commits."""
+"""A server on this machine in place of the Hugging Face hub: it serves files and accepts commits."""
 
 import base64
 import hashlib

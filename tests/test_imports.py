@@ -1,4 +1,4 @@
-"""The house: thirteen packages in the order of the data, and no import that runs upward."""
+"""The package map: thirteen packages in the order of the data, each importing only packages before it."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The package as users get it: a wheel that works from any folder, a source archive without collected data."""
+"""The package as users install it: a wheel that works from any folder, a source archive without collected data."""
 
 import ast
 import os

@@ -1,6 +1,6 @@
 """The command line of the benchmarks. Entry: `main`.
 
-Each command is a function in the module of its name; they are registered here and nowhere else.
+Each command is a function in the module of its name; all are registered here.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Our steps beside the original's: three programs that take turns. Entries: `compare`, `print_comparison`."""
+"""Times of our steps and of the original's: three programs that take turns. Entries: `compare`, `print_comparison`."""
 
 import dataclasses
 import itertools

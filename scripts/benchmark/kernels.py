@@ -1,4 +1,4 @@
-"""Kernels of a training step on a GPU, with a bound of their time. Entry: `kernels_command`.
+"""Kernels of a training step on a GPU, with a lower bound of their time. Entry: `kernels_command`.
 
 Nothing runs and no GPU is needed: the program is compiled for the described GPU and read (`hlo.py`). The bound takes
 every kernel at the full rate of the memory or of the matrix units, whichever takes longer. A real kernel reaches

@@ -1,4 +1,4 @@
-"""Memory of a training step, by the compiler's own account. Entries: `memory_command`, `described_mesh`.
+"""Memory of a training step, by the compiler's memory analysis. Entries: `memory_command`, `described_mesh`.
 
 Nothing is trained: the step is compiled for the whole batch of a configuration, on one device, with abstract arrays.
 The compiler is that of this machine or, with `--gpu`, that of a described GPU.

@@ -1,9 +1,8 @@
 """The original PyTorch program, timed beside ours. Entries: `check_clone`, `Original`.
 
-It runs in a process of its own, eager or compiled, which takes a step when it is told to: so programs can take turns,
-and only this file, run as a program, needs torch. The clone's models, losses, moving average and optimiser of puzzle
-embeddings are used as they are. Its AdamATan2 needs CUDA; torch's fused AdamW, which reads and writes the same arrays,
-replaces it.
+It runs in its own process, eager or compiled, which makes a step on request: programs can take turns, and only this
+file, run as a program, needs torch. The clone's models, losses, moving average and optimiser of puzzle embeddings are
+used as they are. Its AdamATan2 needs CUDA; torch's fused AdamW, which reads and writes the same arrays, replaces it.
 """
 
 import importlib

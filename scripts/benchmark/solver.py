@@ -1,7 +1,7 @@
 """Accuracy against compute of the solver, for several options. Entry: `solver_command`.
 
-Every way is timed on all puzzles of the test split, after a run that compiles it. The ways take turns; the fastest run
-of each gives its speed.
+Each set of options is timed on all puzzles of the test split, after a run that compiles it. The sets take turns; the
+fastest run of each gives its speed.
 """
 
 import time

@@ -1,1 +1,1 @@
-"""Bad input, at scale: `python scripts/fuzz TARGET`."""
+"""Fuzzing of all readers: `python scripts/fuzz TARGET`."""

@@ -1,4 +1,4 @@
-"""`python scripts/fuzz TARGET --inputs N`: read mutated inputs; every one must end well or in an InputError.
+"""`python scripts/fuzz TARGET --inputs N`: read mutated inputs; each must be read or end in an InputError.
 
 Counted as faults: another exception, a reader that dies, one that takes more than five seconds of the processor, or a
 minute in all, and one that needs more than a gigabyte. A fault's input is kept in the folder `--keep`. With

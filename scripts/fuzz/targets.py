@@ -1,4 +1,4 @@
-"""What is fuzzed: a reader of bytes, with good inputs to begin from. Entry: `TARGETS`."""
+"""Fuzz targets: readers of bytes, each with good inputs to begin from. Entry: `TARGETS`."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""A checkpoint of the original: read, turned into weights of ours and back, and loaded into tables of other sizes."""
+"""A checkpoint of the original: read, converted to our weights and back, and loaded into tables of other sizes."""
 
 import importlib.util
 from collections.abc import Iterator

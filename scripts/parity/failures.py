@@ -1,6 +1,6 @@
 """Configurations that were tried on the original. Entry: `check_failures`.
 
-Each works here, or is refused in one line that names a setting.
+Each works here, or ends in an error of one line that names a setting.
 """
 
 from collections.abc import Callable, Iterator

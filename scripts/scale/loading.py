@@ -1,4 +1,4 @@
-"""The loader of one host among many. Entry: `time_slice`."""
+"""Time of the loader of one host among many. Entry: `time_slice`."""
 
 import time
 

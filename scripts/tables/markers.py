@@ -1,4 +1,4 @@
-"""Tables in a Markdown text: what stands between two markers is replaced. Entries: `update`, `readmes`.
+"""Tables in a Markdown text: the lines between two markers are replaced. Entries: `update`, `readmes`.
 
     <!-- table: NAME -->
     the table, and a line that says where and how it was measured

@@ -1,4 +1,4 @@
-"""Checkpoints: bit for bit, and nothing but whole and fitting files."""
+"""Checkpoints: saved and loaded bit for bit; damaged and unfitting files are errors."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Files of earlier revisions still load, and runs of theirs go on."""
+"""Files of earlier revisions still load, and their runs can be resumed."""
 
 import shutil
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`trm solve`: what its exit code and its warnings say, for people and for scripts."""
+"""`trm solve`: exit codes and warnings, for people and for scripts."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Commands that are imported when they are called: the list of commands says what they say, and JAX stays out."""
+"""Commands that are imported when they are called: the list of commands agrees with them, and JAX is not imported."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Whatever a file or an option says, the answer is a configuration or one line that names the mistake."""
+"""Any file and any option gives a configuration, or an error of one line that names the mistake."""
 
 import dataclasses
 import json

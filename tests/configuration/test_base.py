@@ -1,4 +1,4 @@
-"""Configurations that take over another one's values, and where each value comes from."""
+"""Configurations with a base, and the source of each value."""
 
 import re
 from pathlib import Path

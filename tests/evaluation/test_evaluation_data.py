@@ -1,4 +1,4 @@
-"""Puzzle sets that a model is evaluated on: identifiers are matched by name, or the set is refused."""
+"""Puzzle sets that a model is evaluated on: identifiers are matched by name, or the set is an error."""
 
 import dataclasses
 from pathlib import Path

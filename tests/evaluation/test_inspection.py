@@ -1,4 +1,4 @@
-"""Inspections against evaluation, reasoning by hand, and mixers of which one knows what they take."""
+"""Inspections against evaluation, supervision steps made by hand, and mixers with known mixing."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Evaluation of the solver: the same answers as the solver itself, and what a part of the candidates would give."""
+"""Evaluation of the solver: the same answers as the solver itself, and those of fewer candidates."""
 
 from typing import Any
 

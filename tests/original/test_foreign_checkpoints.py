@@ -1,7 +1,6 @@
-"""Checkpoints as programs made of the original write them, given to every command as they are.
+"""Checkpoints as programs derived from the original write them, given to every command unchanged.
 
-Each file holds the same weights in another layout, so that what is read can be compared, array by array, with what was
-written.
+Each file holds the same weights in another layout, so that the arrays read can be compared with those written.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""The original's checkpoints: in and out without losing a bit, and nothing but whole and fitting files."""
+"""The original's checkpoints: read and written bit for bit; damaged and unfitting files are errors."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""Building ARC sets: what is in them, that the compact form is the stored one, and that nothing half-written stays."""
+"""Building ARC sets: their content, equality of compact and stored sets, and no remains of a failed build."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Damaged puzzle sets: whatever is changed in a file, reading and loading say so in one line, or go on."""
+"""Damaged puzzle sets: for any change of a file, reading and loading succeed or end in one line."""
 
 import shutil
 import warnings

@@ -1,4 +1,4 @@
-"""Every form that people write puzzles in: what is written of a random board is read back as that board."""
+"""Every layout that people write puzzles in: a random board that is written in it is read as the same board."""
 
 import gzip
 import json

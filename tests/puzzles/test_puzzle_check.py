@@ -1,4 +1,4 @@
-"""Checking a puzzle set: what is right passes, and the first row that is wrong is named."""
+"""Checking a puzzle set: a right one passes, and of a wrong one the first wrong row is named."""
 
 import dataclasses
 import shutil

@@ -1,4 +1,4 @@
-"""Puzzle sets on disk: what is read is what was written, and what is broken is named."""
+"""Puzzle sets on disk: written sets are read unchanged, and faults are named."""
 
 import dataclasses
 import json

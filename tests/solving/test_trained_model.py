@@ -1,4 +1,4 @@
-"""The Python door to trained models: the same answers as the solver, and a clear error for what is no puzzle."""
+"""The Python interface of trained models: the same answers as the solver, and a clear error for other text."""
 
 from typing import Any
 

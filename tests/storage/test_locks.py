@@ -1,4 +1,4 @@
-"""Locks: one owner at a time, none that outlives its owner on this host, a clear line for one of another host."""
+"""Locks: one owner at a time; no lock outlives its owner on this host; a lock of another host is a clear error."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Halting: who leaves, who takes the place, what exploration changes."""
+"""Halting: which sequences halt, which puzzles refill their slots, and the effect of exploration."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,5 @@
-"""Two processes of one run: they stop at the same step, go on from the same checkpoint, and one of them tells of it."""
+"""Two processes of one run: they stop at the same step, resume from the same checkpoint, and only one of them
+prints."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""A run that goes on with other devices than it began with: the same order of puzzles, losses within rounding."""
+"""A run that is resumed with other devices than it began with: the same order of puzzles, losses within rounding."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a run takes, found without training; every experiment's step is traced and lowered on abstract arrays."""
+"""Estimates of a run without training; every experiment's step is traced and lowered on abstract arrays."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Faults that long runs meet, each injected under way: the run goes on, or ends in one line, and loses nothing."""
+"""Faults of long runs, each injected during a run: the run goes on, or ends in one line, and loses nothing."""
 
 import json
 import os

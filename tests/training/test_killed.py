@@ -1,4 +1,4 @@
-"""A run that is killed again and again, in processes of its own, ends with the bytes of a run that is left alone."""
+"""A run that is killed several times, in separate processes, ends with the same files as an uninterrupted run."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A run folder under stress: two trainers, damaged checkpoints, signals, a folder that goes, settings that change."""
+"""A run folder under stress: two trainers, damaged checkpoints, signals, a removed folder, changed settings."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Saving while the run goes on: what the loop waits for, when a checkpoint is due, and what is in it."""
+"""Saving during a run: the wait of the loop, the moments when a checkpoint is due, and its content."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases: what they are told, read back from their files by hand, without their readers."""
+"""TensorBoard and Weights & Biases: their files, read by hand without their own readers."""
 
 import importlib
 import json

@@ -1,4 +1,4 @@
-"""Trackers: what a run tells of itself, and what happens where nobody can take it."""
+"""Trackers: the metrics that they get, and the effect of trackers that fail."""
 
 import datetime
 import json

@@ -1,4 +1,4 @@
-"""A run: killed or not, it ends with the same weights, leaves what it promises, and refuses what cannot go on."""
+"""A run: killed or not, it ends with the same weights and files; a run that cannot be resumed is an error."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Validation puzzles choose the best weights; a puzzle set is the one that a run began with."""
+"""Validation puzzles decide the best weights; a run cannot be resumed with another puzzle set."""
 
 import dataclasses
 import json
