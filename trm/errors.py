@@ -1,4 +1,4 @@
-"""The one exception that every boundary raises: what a user gave us is not what we can take."""
+"""The exception for bad input, raised at every boundary of the program."""
 
 
 class InputError(ValueError):

@@ -60,7 +60,7 @@ class Description:
     versions: dict[str, str] = dataclasses.field(default_factory=_versions)
     """Versions of the packages that wrote the file."""
     best: dict[str, float] = dataclasses.field(default_factory=dict)
-    """State of the best weights and of the early end: score and step of the best evaluation, evaluations since; empty
+    """State of the best weights and of early stopping: score and step of the best evaluation, evaluations since; empty
     before the first."""
     identity: dict[str, str] = dataclasses.field(default_factory=dict)
     """Fingerprints of the training set (`trm.puzzles.identity`); empty where they are not known."""
@@ -113,7 +113,7 @@ def decode(text: Mapping[str, str]) -> tuple[Description, dict[str, int]]:
             raise InputError(
                 f"format: found {found!r}, expected {FORMAT!r}, a file that trm wrote (`trm import` converts others)"
             )
-        # The checksum is of what was written, which `migrate` changes.
+        # The checksum is of the written values, which `migrate` changes.
         checksum = values.pop(_CHECKSUM, None)
         if checksum is not None and checksum != _text_checksum(values):
             raise InputError("metadata: found a damaged description: its checksum does not match")

@@ -1,4 +1,4 @@
-"""`trm info`: what is in a checkpoint, a puzzle set or a configuration."""
+"""`trm info`: the contents of a checkpoint, a puzzle set or a configuration."""
 
 import dataclasses
 import os
@@ -25,7 +25,7 @@ from trm.storage.bundled import weights_names
 def info_command(
     path: Annotated[str, typer.Argument(help="Checkpoint, weights, puzzle set, run folder or configuration.")],
 ) -> None:
-    """Print what is in a checkpoint, a puzzle set or a configuration.
+    """Print the contents of a checkpoint, a puzzle set or a configuration.
 
     Example: `trm info runs/quickstart/weights.safetensors`
     """

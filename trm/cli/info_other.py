@@ -20,7 +20,7 @@ from trm.training.experiment import config as read_experiment
 
 
 def print_other(path: str) -> None:
-    """Print what is in a checkpoint of another program, a file on the hub, a run folder or a configuration."""
+    """Print the contents of a checkpoint of another program, a file on the hub, a run folder or a configuration."""
     if path.endswith(ENDING) or path.startswith(SCHEME):
         _print_checkpoint(path)
     elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):

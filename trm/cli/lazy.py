@@ -54,7 +54,7 @@ COMMANDS = {
         "Convert a checkpoint of the original PyTorch program, or of one derived from it.",
     ),
     "push": ("weights:push_command", "Publish weights on the Hugging Face hub, with a model card (extra `hub`)."),
-    "info": ("info:info_command", "Print what is in a checkpoint, a puzzle set or a configuration."),
+    "info": ("info:info_command", "Print the contents of a checkpoint, a puzzle set or a configuration."),
 }
 """Module and attribute below `trm.cli`, and the line in the list of commands, by name."""
 

@@ -40,8 +40,8 @@ class DataConfig:
     test_path: str | tuple[str, ...] = ""
     """Directory, or list of directories, whose `test/` is evaluated; empty: those of `path`."""
     validation: Count = 0
-    """Number of groups held back from training; they decide the best weights and the early end of a run. 0: none; the
-    test set decides, as in the original. Not for ARC."""
+    """Number of groups held back from training; they decide the best weights and early stopping. 0: none; the test set
+    decides, as in the original. Not for ARC."""
 
     def __post_init__(self):
         check_ranges(self)

@@ -39,8 +39,8 @@ class Record(NamedTuple):
 class CycleRecord(NamedTuple):
     """Accuracy of the answer latent in every cycle, on the host.
 
-    The answer latent does not change during L cycles. The head reads what an update after each L cycle would make of
-    it; the update after the last L cycle is that of the H cycle.
+    The answer latent does not change during L cycles. The head reads the answer latent as an update after each L cycle
+    would leave it; the update after the last L cycle is that of the H cycle.
     """
 
     accuracy: Float[np.ndarray, "steps batch H_cycles L_cycles"]

@@ -159,7 +159,7 @@ class Reasoner(eqx.Module):
 
 
 def trainable(model: Reasoner) -> Reasoner:
-    """Return a mask of what is trained, averaged and decayed: all but the initial latents. For `eqx.partition`."""
+    """Return the mask of trained, averaged and decayed arrays for `eqx.partition`: all but the initial latents."""
     every = jax.tree.map(lambda _: True, model)
     none = jax.tree.map(lambda _: False, model.recursion.initial)
     return eqx.tree_at(lambda tree: tree.recursion.initial, every, none)

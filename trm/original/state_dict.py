@@ -108,7 +108,7 @@ def from_state_dict(state_dict: Mapping[str, np.ndarray], like: Weights) -> Weig
 def to_state_dict(weights: Weights) -> dict[str, np.ndarray]:
     """Convert weights, or any tree of their structure, to a state dict of the original's bare model.
 
-    Leaves that are None, such as gradients of what is not trained, are left out.
+    Leaves that are None, such as gradients of constants, are left out.
     """
     tensors = {}
     for path, leaf in jax.tree.leaves_with_path(weights):

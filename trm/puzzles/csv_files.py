@@ -68,7 +68,7 @@ class Row(NamedTuple):
 
 
 def read_rows(path: str | Path, looks: Looks, columns: Mapping[str, str] | None = None) -> Rows | None:
-    """Read a table of whole boards, plain or gzip, whatever its encoding, delimiter, header and order of columns.
+    """Read a table of whole boards, plain or gzip, of any encoding, delimiter, header and order of columns.
 
     `looks` tells whether a field is a board; `columns` are a user's names of the columns. Returns None when the file is
     not a table. Raises InputError, naming file and row, for another number of columns, and for a table without rows.

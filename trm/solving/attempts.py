@@ -220,7 +220,7 @@ class AttemptSolver:
 
 
 class _Puzzles(NamedTuple):
-    """Puzzles that are attempted together, and what is found for them."""
+    """Puzzles that are attempted together, and their answers so far."""
 
     inputs: Integer[np.ndarray, "puzzles seq_len"]
     puzzle_identifiers: Integer[np.ndarray, " puzzles"]

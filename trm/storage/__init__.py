@@ -1,1 +1,1 @@
-"""Files: atomic writes, the hub, what is bundled."""
+"""Files: atomic writes, the hub, bundled configurations and weights."""

@@ -18,7 +18,7 @@ from trm.storage.alive import is_alive
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move what was written there into place when the block succeeds.
+    """Yield a temporary path beside `path`; move the file written there into place when the block succeeds.
 
     A crash at any moment leaves the old file or the new one, never a part. A symbolic link stays; its target is
     replaced. Raises InputError when the file cannot be written.

@@ -1,4 +1,4 @@
-"""The best weights of a run so far, and the early end of a run without better ones.
+"""The best weights of a run so far, and early stopping.
 
 Entry: `Best`, stored with every checkpoint as `Description.best`; `as_score`; `load_best` for the weights.
 """
@@ -54,7 +54,7 @@ class Best(NamedTuple):
         return self._replace(evaluations_since=self.evaluations_since + 1)
 
     def why_stop(self, rules: TrainConfig) -> str:
-        """Return the reason for an early end of the run; empty if there is none."""
+        """Return the reason for early stopping; empty if there is none."""
         if not rules.patience or self.evaluations_since < rules.patience:
             return ""
         return f"no better {rules.best_metric} in {rules.patience} evaluations; the best was at step {self.step}"

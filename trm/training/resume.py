@@ -37,8 +37,8 @@ MAY_CHANGE_ON_RESUME = {
         "patience",
     },
 }
-"""Keys for the place of the data, the length of training and the files to keep. Only `epochs` changes what a step
-computes, and only where the learning rate or a curriculum depends on the share of steps that are done."""
+"""Keys for the place of the data, the length of training and the files to keep. Only `epochs` changes the computation
+of a step, and only where the learning rate or a curriculum depends on the share of steps that are done."""
 
 
 class Begin(NamedTuple):

@@ -1,7 +1,7 @@
 """The puzzle sets of a run, for training, validation and test, and the steps of its evaluations.
 
-Puzzles held back from training (`data.validation`) decide the best weights and the early end. Without them the test set
-decides, as in the original, which biases the result upwards.
+Puzzles held back from training (`data.validation`) decide the best weights and early stopping. Without them the test
+set decides, as in the original, which biases the result upwards.
 
 Entry: `open_sets`, `evaluation_steps`.
 """

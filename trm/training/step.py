@@ -205,7 +205,7 @@ def _gradients(
 
 
 def _in_pieces(differentiate: Callable, pieces: int, *batched: PyTree) -> tuple[PyTree, PyTree]:
-    """Apply a function to a batch in pieces, one after the other: join what is per sequence, add up what is summed."""
+    """Apply a function to a batch in pieces, one after the other: join results per sequence, add up sums."""
     batched = cut(batched, pieces)
     shapes = jax.eval_shape(lambda piece: differentiate(*piece)[1], jax.tree.map(lambda leaf: leaf[0], batched))
     zeros = varying(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))

@@ -37,7 +37,7 @@ class Draws(Protocol):
 
 @dataclass(frozen=True)
 class SeededDraws:
-    """Draws that depend on a seed and on what is drawn, not on the order of the calls."""
+    """Draws that depend on a seed and on the arguments of a call, not on the order of the calls."""
 
     seed: int
 

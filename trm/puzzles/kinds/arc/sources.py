@@ -42,7 +42,7 @@ def read_subset(
     With `allow_missing_solutions` an unknown output counts as the grid [[0]], as for a competition's test set. A task
     that is malformed is an error, or, with `on_bad`, left out.
 
-    Raises InputError, naming file, task and field, for whatever is missing or malformed.
+    Raises InputError, naming file, task and field, for anything missing or malformed.
     """
     tasks: list[Task] = []
     for entry in _entries(str(source), subset, allow_missing_solutions, on_bad):

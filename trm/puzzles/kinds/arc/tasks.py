@@ -67,8 +67,8 @@ def task_name(path: str | Path) -> str:
 def parse_tasks(text: str | bytes, where: str, name: str | None = None) -> list[Task]:
     """Read tasks to be solved, whose outputs need not be known: one, an object with a task per name, or JSON lines.
 
-    `name` is that of a task that stands alone. Raises InputError, naming task and field, for whatever is malformed, and
-    for a task without a name.
+    `name` is that of a single task. Raises InputError, naming task and field, for anything malformed, and for a task
+    without a name.
     """
     entries = list(split_entries(parse_json_lines(text, where), where, name))
     return [parse_task(entry, allow_missing_solutions=True) for entry in entries]
@@ -111,7 +111,7 @@ def parse_task(
 ) -> Task:
     """Convert the JSON of a task to a task; `unsolved`: a test output of [[0]] counts as unknown.
 
-    Raises InputError, naming task and field, for whatever is missing or malformed.
+    Raises InputError, naming task and field, for anything missing or malformed.
     """
     where, values = f"{entry.where}: task {entry.name}", _as_object(entry.values)
     if not isinstance(values, dict):
@@ -150,7 +150,7 @@ def parse_task(
 def read_test_puzzles(directory: str | Path) -> list[Task]:
     """Read the tasks that a puzzle set is evaluated on, demonstrations and solutions included.
 
-    Raises InputError, naming file, task and field, for whatever is missing or malformed.
+    Raises InputError, naming file, task and field, for anything missing or malformed.
     """
     path = Path(directory) / TEST_PUZZLES
     values = read_json(path)
