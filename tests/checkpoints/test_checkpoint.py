@@ -68,7 +68,7 @@ def test_weights_round_trip(state: TrainState, checkpoint: Path, tmp_path: Path)
     assert_same_tree(loaded, weights)
     assert description.kind == "weights"
     assert_same_tree(load_weights(checkpoint)[0], weights)
-    with pytest.raises(InputError, match="found weights alone, expected a checkpoint that can be resumed"):
+    with pytest.raises(InputError, match="found only weights, expected a checkpoint that can be resumed"):
         load_state(path)
 
 
@@ -221,7 +221,7 @@ def test_a_raw_file_is_called_raw(state: TrainState, checkpoint: Path, tmp_path:
     assert_same_tree(loaded, weights)
     average = tmp_path / "average.safetensors"
     save(average, weights, description.of_weights())
-    with pytest.raises(InputError, match="found the moving average alone"):
+    with pytest.raises(InputError, match="found only the moving average"):
         load_weights(average, averaged=False)
 
 

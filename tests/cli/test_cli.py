@@ -366,10 +366,10 @@ MISTAKES = [
     wrong(
         "solve", "{weights}", "." * 16, "--no-check", "--noise-on", "both", says="noise_on: found 'both' with noise 0"
     ),
-    wrong("solve", "{weights}", "." * 16, "--watch", "--views", 2, says="--watch: found --views beside it"),
+    wrong("solve", "{weights}", "." * 16, "--watch", "--views", 2, says="--watch: found together with --views"),
     wrong("solve", "{weights}", "{empty}", says="empty: found a folder, expected a puzzle or a file of them"),
     wrong("solve", "{weights}", "{weights}", says="weights.safetensors: cannot read: "),
-    wrong("export", "{weights}", "--raw", "-o", "{empty}/x", says="found the moving average alone"),
+    wrong("export", "{weights}", "--raw", "-o", "{empty}/x", says="found only the moving average"),
     wrong("export", "{weights}", "-o", "{empty}/" + "x" * 300, says="File name too long"),
     wrong("evaluate", "{weights}", "{weights}", says="expected each of them once"),
     wrong("evaluate", "{weights}", "--json", "{empty}", says="empty: cannot write: found a folder or a device"),

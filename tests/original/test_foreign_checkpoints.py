@@ -205,7 +205,7 @@ def test_a_model_that_is_there_alone(tmp_path: Path):
         path = write(tmp_path / "step_1.safetensors", TENSORS, settings)
         model = trm.load(path)
         assert (model.description.averaged, model.config.optimizer.ema) == (averaged, averaged)
-    with pytest.raises(InputError, match=r"step_1\.safetensors: found the moving average alone, expected a checkpoint"):
+    with pytest.raises(InputError, match=r"step_1\.safetensors: found only the moving average, expected a checkpoint"):
         trm.load(write(tmp_path / "step_1.safetensors", TENSORS, settings_of()), averaged=False)
 
 

@@ -70,4 +70,4 @@ def test_weights_in_half_the_space(capsys: pytest.CaptureFixture, tmp_path: Path
     for a, b in zip(jax.tree.leaves(rounded), jax.tree.leaves(exact), strict=True):
         np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
     command = ["export", "sudoku-6x6", "-o", str(tmp_path / "x.pt"), "--bfloat16", "--format", "torch"]
-    check_mistake(capsys, command, "--bfloat16: found --format torch beside it")
+    check_mistake(capsys, command, "--bfloat16: found together with --format torch")

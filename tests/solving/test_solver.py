@@ -406,7 +406,7 @@ def test_views_that_there_are_not():
         ({"rollouts": 2}, "rollouts: found 2 with noise 0, expected 1"),
         (
             {"stop_at_first": True},
-            "stop_at_first: found true, expected adaptive and the selection 'first' beside it",
+            "stop_at_first: found true, expected it with adaptive and the selection 'first' only",
         ),
         ({"stop_at_first": True, "selection": "first", "adaptive": False}, "stop_at_first: found true"),
     ],

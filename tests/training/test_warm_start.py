@@ -163,6 +163,4 @@ def test_fine_tuning_in_the_published_order(
 
 
 def test_names_without_weights(tmp_path: Path, capsys: pytest.CaptureFixture):
-    check_mistake(
-        capsys, ["train", "sudoku_mlp", "--init-data", str(tmp_path)], "--init-data: found no --init beside it"
-    )
+    check_mistake(capsys, ["train", "sudoku_mlp", "--init-data", str(tmp_path)], "--init-data: found without --init")

@@ -62,7 +62,7 @@ def load_weights(path: str | Path, averaged: bool = True) -> tuple[Weights, Desc
     if description.kind == "checkpoint":
         arrays = _weights_of_state(arrays, averaged)
     elif not averaged and description.averaged:
-        raise InputError(f"{path}: found the moving average alone, expected a checkpoint, which holds both (--raw)")
+        raise InputError(f"{path}: found only the moving average, expected a checkpoint, which holds both (--raw)")
     metadata = description.metadata
     try:
         like = abstract_weights(

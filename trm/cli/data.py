@@ -41,7 +41,7 @@ def kind_command(
     """
     check_new_puzzle_set(out, overwrite)
     if online_aug and num_aug:
-        raise InputError(f"--online-aug: found --num-aug {num_aug} beside it, expected one or the other")
+        raise InputError(f"--online-aug: found together with --num-aug {num_aug}, expected one of them")
     of_kind = KINDS[kind]
     if of_kind.solved_from != "text":
         raise InputError(f"{kind}: found a kind without text, expected one that is read from text")

@@ -82,7 +82,7 @@ def sudoku_command(
     """
     check_new_puzzle_set(out, overwrite)
     if online_aug and num_aug:
-        raise InputError(f"--online-aug: found --num-aug {num_aug} beside it, expected one or the other")
+        raise InputError(f"--online-aug: found together with --num-aug {num_aug}, expected one of them")
     if generate:
         files = {"--train": train_csv, "--test": test_csv, "--hub": hub_repo, "--columns": columns}
         refuse_beside("--generate", files)

@@ -50,15 +50,13 @@ def csv_files(train: Path | None, test: Path | None, hub_repo: str | None) -> tu
 def refuse_beside(option: str, others: dict[str, Any]) -> None:
     """Raise InputError when options are given that another option excludes."""
     if given := _given(others):
-        raise InputError(f"{option}: found {' and '.join(given)} beside it, expected one or the other")
+        raise InputError(f"{option}: found together with {' and '.join(given)}, expected one or the other")
 
 
 def need_generate(options: dict[str, Any]) -> None:
     """Raise InputError for an option that only concerns generated puzzles."""
     if given := _given(options):
-        raise InputError(
-            f"{given[0]}: found no --generate beside it, expected it: the option concerns generated puzzles"
-        )
+        raise InputError(f"{given[0]}: found without --generate, expected it only with generated puzzles")
 
 
 def warn_of_repeats(kind: PuzzleKind, train: np.ndarray, test: np.ndarray) -> None:

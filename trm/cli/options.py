@@ -126,8 +126,6 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
 def warn_of_no_effect(select: SelectionMethod | None, seed: int | None, candidates: int, noise: float) -> None:
     """Print a warning for `--select` and `--seed` where they change nothing."""
     if select and select != "rules" and candidates == 1:
-        print_warning(
-            f"--select {select}: has no effect on a single candidate, expected --views or --rollouts beside it"
-        )
+        print_warning(f"--select {select}: has no effect on a single candidate, expected it with --views or --rollouts")
     if seed is not None and candidates == 1 and not noise:
-        print_warning(f"--seed {seed}: has no effect, expected --views or --noise beside it")
+        print_warning(f"--seed {seed}: has no effect, expected it with --views or --noise")

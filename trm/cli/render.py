@@ -82,7 +82,7 @@ def render_command(
         raise InputError("PUZZLE: found none, expected puzzles (--live needs none)")
     if model.kind.solved_from == "tasks":
         if starts:
-            raise InputError(f"--starts: found {starts} with a model of ARC, expected --views alone")
+            raise InputError(f"--starts: found {starts} with a model of ARC, expected only --views")
         tasks = [task for puzzle in puzzles for task in read_tasks(puzzle)]
         _check_count(sum(pair.is_test for task in tasks for pair in task.pairs), views)
         traced, names = trace_tasks(model, tasks, read_names(model, data), views, steps)

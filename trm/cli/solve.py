@@ -89,7 +89,7 @@ def solve_command(
         unused |= {"--attempts": attempts, "--seconds": seconds, "--noise": noise, "--select": select}
         unused |= {"--devices": devices}
         if given := [name for name, found in unused.items() if found]:
-            raise InputError(f"--watch: found {given[0]} beside it, expected none of {', '.join(unused)}")
+            raise InputError(f"--watch: found together with {given[0]}, expected none of {', '.join(unused)}")
     keep_programs()
     model = load(checkpoint)
     for line in model.notes:

@@ -103,7 +103,7 @@ def train_command(
             out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
         experiment = _with_dtype_of_first(read_experiment(path, settings or []))
         if init_data and not init:
-            raise InputError("--init-data: found no --init beside it, expected the weights that were trained on it")
+            raise InputError("--init-data: found without --init, expected also the weights that were trained on it")
         mesh = make_mesh(devices)
         start = WarmStart(weights_path(init), init_data) if init else None
         if dry_run:

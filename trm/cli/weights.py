@@ -57,9 +57,11 @@ def export_command(
     """
     refuse_existing(out, overwrite)
     if prefix is not None and format == "trm":
-        raise InputError(f"--prefix: found {prefix!r}, expected --format torch beside it")
+        raise InputError(f"--prefix: found {prefix!r} without --format torch, expected both")
     if bfloat16 and format == "torch":
-        raise InputError("--bfloat16: found --format torch beside it, expected trm: the original keeps float32")
+        raise InputError(
+            "--bfloat16: found together with --format torch, expected --format trm: the original keeps float32"
+        )
     model = load(checkpoint, averaged=not raw)
     weights, description = model.weights, model.description
     if format == "trm":

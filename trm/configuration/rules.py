@@ -58,7 +58,7 @@ def _run(rules: TrainConfig, steps: int) -> Iterator[str]:
     if rules.checkpoint_interval_steps > steps:
         yield (
             f"checkpoint_interval_steps: found {rules.checkpoint_interval_steps:,}, longer than the run of {steps:,} "
-            f"steps: checkpoints are saved at evaluations alone"
+            f"steps: checkpoints are saved at evaluations only"
         )
     before = 0
     for until, H_cycles, L_cycles in rules.curriculum:

@@ -195,7 +195,7 @@ def _is_average(path: str | Path, chosen: Chosen, config: Config, averaged: bool
     if chosen.averaged is not None:
         return chosen.averaged
     if config.optimizer.ema and not averaged:
-        raise InputError(f"{path}: found the moving average alone, expected a checkpoint, which holds both (--raw)")
+        raise InputError(f"{path}: found only the moving average, expected a checkpoint, which holds both (--raw)")
     return config.optimizer.ema
 
 

@@ -192,7 +192,7 @@ def _reason(error: Exception) -> str:
     text = str(error).strip()
     if found := re.search(r"GLOBAL (\S+)", text):
         return (
-            f"found an object of {found[1]}, expected tensors, numbers and text: save the weights alone, by "
+            f"found an object of {found[1]}, expected tensors, numbers and text: save only the weights, by "
             "torch.save(model.state_dict(), FILE), in the program that wrote the file"
         )
     return f"{text.split(chr(10))[0] or type(error).__name__:.200}"

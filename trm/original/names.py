@@ -98,7 +98,7 @@ def choose(names: Iterable[str], averaged: bool = True, same: Callable[[str, str
     if is_average and average is not None:
         places |= models[average]
     if not places and averages:
-        raise InputError("found the moving average alone, expected a file with both (--raw)")
+        raise InputError("found only the moving average, expected a file with both (--raw)")
     taken = {raw[0]} if raw else set()
     taken |= {average} if is_average and average is not None else set()
     extras += [name for prefix, model in models.items() if prefix not in {*taken, *averages} for name in model.values()]

@@ -108,7 +108,7 @@ def choose_attempts(
         if not has_rules:
             raise InputError(f"{name}: found {found}, expected none: the rules of the puzzles are not known")
         if fixed:
-            raise InputError(f"{name}: found {found} beside {fixed[0]}, expected one of them")
+            raise InputError(f"{name}: found {found} together with {fixed[0]}, expected one of them")
         if not found > 0:
             raise InputError(f"{name}: found {found}, expected more than 0")
     return None if fixed or not has_rules else attempts or ATTEMPTS
@@ -133,7 +133,7 @@ def make_options(
     """
     for name, found, default in (("noise_on", noise_on, "z_H"), ("noise_at", noise_at, "steps")):
         if found != default and not noise:
-            raise InputError(f"{name}: found {found!r} with noise 0, expected noise beside it")
+            raise InputError(f"{name}: found {found!r} with noise 0, expected a noise above 0")
     return SolverOptions(
         max_steps=steps,
         adaptive=halt,

@@ -128,7 +128,7 @@ def load_state(path: str | Path) -> tuple[TrainState, Description]:
     """Read a whole state, as host arrays; raise InputError, naming the file, for anything but such a file."""
     arrays, description = read_checkpoint(path)
     if description.kind != "checkpoint":
-        raise InputError(f"{path}: found weights alone, expected a checkpoint that can be resumed")
+        raise InputError(f"{path}: found only weights, expected a checkpoint that can be resumed")
     return fill(str(path), abstract_state(description.config, description.metadata), arrays), description
 
 
