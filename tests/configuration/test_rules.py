@@ -24,8 +24,8 @@ MLP = ["model.mixer=mlp", "model.positions=none"]
             ["optimizer.lr_warmup_steps=0"],
             500,
             [
-                "optimizer.ema_rate: found 0.999, an average over about 1,000 steps, longer than the 500 steps that it "
-                "gets: 61% of it are the weights it starts from"
+                "optimizer.ema_rate: found 0.999, an average over about 1,000 steps, longer than the 500 steps "
+                "averaged: 61% of the average are its first weights"
             ],
         ),
         (["optimizer.lr_warmup_steps=0", "optimizer.ema=false"], 500, []),

@@ -37,7 +37,7 @@ def _schedule(rules: OptimizerConfig, steps: int) -> Iterator[str]:
     if length > averaged:
         yield (
             f"ema_rate: found {rules.ema_rate}, an average over about {length:,.0f} steps, longer than the "
-            f"{averaged:,} steps averaged: {rules.ema_rate**averaged:.0%} of the average is its first weights"
+            f"{averaged:,} steps averaged: {rules.ema_rate**averaged:.0%} of the average are its first weights"
         )
 
 
