@@ -305,7 +305,9 @@ MISTAKES = [
     wrong("generate", "{text}/x.csv", says="text.txt is not a writable folder"),
     wrong("sudoku", NEW, "--size", 6, says="--size: found without --generate"),
     wrong("sudoku", NEW, "--processes", 2, says="--processes: found without --generate"),
-    wrong("maze", NEW, "--train", "{mazes}", "--test", "{mazes}", "--unique", says="--unique: found without --generate"),
+    wrong(
+        "maze", NEW, "--train", "{mazes}", "--test", "{mazes}", "--unique", says="--unique: found without --generate"
+    ),
     wrong("maze", "{full}", "--generate", 10**6, says="already exists, expected a new or empty folder"),
     wrong("sudoku", "{full}", "--generate", 10**6, says="already exists, expected a new or empty folder"),
     wrong("arc", NEW, "{kaggle}", "--subsets", "evaluation,", says="--subsets: found '', expected the name of a"),

@@ -96,7 +96,7 @@ def encode(description: Description, arrays: Mapping[str, np.ndarray]) -> dict[s
         "evaluation_due": description.evaluation_due,
         "arrays": {name: array_checksum(name, array) for name, array in sorted(arrays.items())},
     }
-    # The checksum is of the values as a reader gets them: JSON changes some, such as tuples.
+    # The checksum is of the values as a reader gets them, in case JSON changes a number.
     values = json.loads(json.dumps(values))
     return {KEY: json.dumps(values | {_CHECKSUM: _text_checksum(values)})}
 

@@ -195,7 +195,7 @@ def settings_from_config(config: Config) -> dict[str, Any]:
         raise InputError(f"model: found {found}, expected 'silu' and false: the original has nothing else")
     shortest = -(-model.row_size // model.hidden_size)
     if recursion not in FREE_PREFIX and model.prefix_len != shortest:
-        found = f"puzzle_emb_len {model.puzzle_emb_len}"
+        found = model.puzzle_emb_len
         raise InputError(f"model.puzzle_emb_len: found {found}, expected 0, as in the original's {recursion}")
     if recursion == "transformers_baseline" and (model.mixer != "attention" or model.positions == "none"):
         found = f"mixer {model.mixer!r}, positions {model.positions!r}"

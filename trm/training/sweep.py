@@ -38,7 +38,8 @@ class Trial(NamedTuple):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run has made all epochs of its configuration and written its weights."""
+        """Whether the run came to its end with the epochs of this configuration; an end with other epochs does not
+        count."""
         weights = self.folder / "weights.safetensors"
         return weights.is_file() and describe(weights)[0].config.train.epochs == self.config.train.epochs
 
