@@ -118,7 +118,7 @@ def rewrite(path: Path, change) -> None:
     ("change", "message"),
     [
         (lambda a, m: a.pop("model.lm_head"), "model.lm_head: missing"),
-        (lambda a, m: a.update(extra=np.zeros(2, np.float32)), "extra: found an array that the configuration"),
+        (lambda a, m: a.update(extra=np.zeros(2, np.float32)), "extra: found an array that a model of the file"),
         (lambda a, m: a.update(step=np.zeros(1, np.int32)), "step: found int32 (1,), expected int32 ()"),
         (lambda a, m: a.update(step=np.zeros((), np.float32)), "step: found float32 (), expected int32 ()"),
         (lambda a, m: m.clear(), "format: found None, expected 'trm 2'"),

@@ -288,7 +288,7 @@ def check_parameters(config: ModelConfig, vocab_size: int, seq_len: int, paramet
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        ({"H_layers": 2}, "model.H_layers: found 2, expected 0: recursion 'trm' has no use for it"),
+        ({"H_layers": 2}, "model.H_layers: found 2, expected 0: recursion 'trm' does not use it"),
         ({"L_layers": 0}, "model.L_layers: found 0, expected more than 0"),
         ({"recursion": "hrm", "H_layers": 1, "unroll": True}, "model.unroll: found True, expected False: "),
         ({"recursion": "hrm", "H_layers": 1, "differentiated_cycles": 2}, "model.differentiated_cycles: found 2, exp"),

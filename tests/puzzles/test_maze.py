@@ -306,7 +306,7 @@ def test_generator_refuses_what_cannot_be(options: dict, message: str):
 
 def test_generator_gives_up(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("trm.puzzles.kinds.maze.generate.PATIENCE", 3)
-    with pytest.raises(InputError, match="--min-moves: found 15, expected fewer: 49,152 trials made no maze"):
+    with pytest.raises(InputError, match="--min-moves: found 15, expected fewer: 49,152 trials gave no maze"):
         next(generate_many(5, 1, seed=0, min_moves=15))
     monkeypatch.setattr("trm.puzzles.kinds.maze.generate.REPEATS", 5)
     with pytest.raises(InputError, match="--count: found 1000000, expected at most about"):

@@ -233,7 +233,9 @@ def test_latents_that_noise_is_added_to(
     if names:
         assert list(noisy_latents(built, options)) == names
     else:
-        with pytest.raises(InputError, match=f"noise_on: found '{noise_on}', expected 'both' or a latent there is: "):
+        with pytest.raises(
+            InputError, match=f"noise_on: found '{noise_on}', expected 'both' or a latent of the recursion: "
+        ):
             noisy_latents(built, options)
 
 
