@@ -38,8 +38,7 @@ class Trial(NamedTuple):
 
     @property
     def is_finished(self) -> bool:
-        """Whether the run came to its end with the epochs of this configuration; an end with other epochs does not
-        count."""
+        """Whether the run came to its end, with as many epochs as its configuration has now."""
         weights = self.folder / "weights.safetensors"
         return weights.is_file() and describe(weights)[0].config.train.epochs == self.config.train.epochs
 
