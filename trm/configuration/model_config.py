@@ -50,8 +50,8 @@ class ModelConfig:
     L_cycles: Count = 6
     """L cycles in an H cycle: updates of the reasoning latent before the answer latent's."""
     differentiated_cycles: PositiveInt = 1
-    """H cycles, the last of a supervision step, that training differentiates, 1 to H_cycles. 1 is the method of arXiv
-    2510.04871; memory and time of the backward pass grow with it."""
+    """Number of H cycles, the last of a supervision step, that training differentiates: 1 to H_cycles. 1 is the method
+    of arXiv 2510.04871. Memory and time of the backward pass grow with this number."""
     damping: BelowOne = 0.0
     """Share of the old latent that a pass keeps, with recursion "equilibrium"; 0.05 in arXiv 2605.21488."""
     puzzle_emb_ndim: Count | None = None

@@ -171,15 +171,15 @@ class TrainConfig:
     the network finds an answer from any start and a solver can start again (arXiv 2605.21488). Evaluation starts from
     the initial latents."""
     random_start_std: Positive = 1.0
-    """Standard deviation of these latents."""
+    """Standard deviation of the latents of random starts."""
     anchors: Probability = 0.0
-    """Share of sequences that training starts from their own answer with wrong cells in it, to which they must return,
-    so that answers become points where the latents rest. Source: Fixed-Point-Reasoner-Structures, 2026."""
+    """Share of sequences that training starts from their own answer with some cells wrong, so that answers become fixed
+    points of the latents. Source: Fixed-Point-Reasoner-Structures, 2026."""
     anchor_errors: Probability = 0.2
-    """Share of the cells of these answers that take the token of another cell of the answer."""
+    """Share of an anchor's cells that get the token of another cell of the answer."""
     path_noise: NotNegative = 0.0
-    """Standard deviation of normal noise that training adds to a latent after each pass, with recursion "equilibrium";
-    0.01 in arXiv 2605.21488."""
+    """Standard deviation of the normal noise that training adds to a latent after each pass, with recursion
+    "equilibrium"; 0.01 in arXiv 2605.21488."""
     curriculum: tuple[Stage, ...] = ()
     """Stages [until, H_cycles, L_cycles]: until that share of all steps, training makes these numbers of cycles; after
     the last stage, the model's (arXiv 2511.08653). Evaluation always makes the model's."""

@@ -1,7 +1,7 @@
-"""Pickles, looked at without running them. Entry: `refuse_long_names`.
+"""Checks of pickles, read without executing them. Entry: `refuse_long_names`.
 
 PyTorch searches the message of an error for patterns, in a time that grows with the square of the length of the names
-in it: a damaged file with a name of 100,000 letters would keep it busy for minutes.
+in it: a damaged file with a name of 100,000 letters would take minutes.
 """
 
 import io
@@ -15,11 +15,11 @@ from trm.errors import InputError
 
 _LONGEST_NAME = 1000
 _PICKLES = 4
-"""Pickles that stand before the storages in a file without an archive: a number, a version, sizes, the object."""
+"""Pickles before the storages in a file that is not an archive: a number, a version, sizes, the object."""
 
 
 def refuse_long_names(path: Path) -> None:
-    """Raise InputError for a file of `torch.save` whose pickle names something by over a thousand letters."""
+    """Raise InputError for a file of `torch.save` whose pickle has a class name of over a thousand letters."""
     for stream in _pickles(path):
         strings = ["", ""]
         try:
@@ -38,7 +38,7 @@ def refuse_long_names(path: Path) -> None:
                     )
         except InputError:
             raise
-        except Exception:  # Damaged bytes raise anything. PyTorch says what is wrong with them.
+        except Exception:  # Damaged bytes raise anything; PyTorch reports the damage.
             return
 
 

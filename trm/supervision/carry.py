@@ -44,7 +44,10 @@ class Carry(eqx.Module):
         )
 
     def refill(self, model: Reasoner, fresh: Batch, starts: Starts | None = None) -> "Carry":
-        """Give every halted slot the row of `fresh` at its place. Rows at the places of other slots are lost."""
+        """Give every halted slot the row of `fresh` at its place. Rows at the places of other slots are dropped.
+
+        `starts`: starts of the refilled slots; None: all start from the initial latents.
+        """
         return Carry(
             latents=select(self.halted, start_latents(model, fresh, starts), self.latents),
             steps=jnp.where(self.halted, 0, self.steps),

@@ -1,7 +1,7 @@
 """Starts: sequences that training starts from other latents than the initial ones.
 
-Random starts (arXiv 2605.21488) make an answer reachable from anywhere; anchors, starts at an answer with errors in it,
-make answers points to return to (Fixed-Point-Reasoner-Structures, 2026).
+Random starts (arXiv 2605.21488) train the network to reach an answer from any latents. Anchors, starts from an answer
+with errors, make answers fixed points (Fixed-Point-Reasoner-Structures, 2026).
 
 Entry: `draw_starts`, `start_latents`.
 """
@@ -25,7 +25,7 @@ class Starts(eqx.Module):
     anchored: Bool[Array, " batch"]
     """Whether the slot starts from its own answer with errors; never with `random`."""
     keys: UInt32[Array, "batch 2"]
-    """What all this is drawn from: a key for each slot, so that it is the same on any number of devices."""
+    """Key of each slot's draws; one per slot, so that the draws are the same on any number of devices."""
     std: float = eqx.field(static=True)
     errors: float | None = eqx.field(static=True)
     """Share of wrong cells in an answer; None where no slot is anchored."""
@@ -61,18 +61,18 @@ def start_latents(model: Reasoner, fresh: Batch, starts: Starts | None) -> Laten
     if errors is None:
         return z
     own = jax.vmap(lambda key: jax.random.fold_in(key, len(leaves)))(keys)
-    # What has no label is padding.
+    # Ignored cells become padding.
     answers = jax.vmap(lambda key, answer: _with_errors(key, answer, errors))(own, jnp.maximum(fresh.labels, 0))
     name, prefix = model.recursion.answer_latent, model.prefix_len
     embedded = model.embed(answers, jnp.zeros((len(answers), 0)))
     latent = getattr(z, name)
-    # The prefix stands for no cell.
+    # The prefix has no cells: it keeps its latents.
     anchor = jnp.concatenate([latent[..., :prefix, :], embedded[..., prefix:, :]], axis=-2)
     return eqx.tree_at(lambda z: getattr(z, name), z, _where(starts.anchored, anchor, latent))
 
 
 def _with_errors(key: PRNGKeyArray, answer: Int[Array, " seq_len"], share: float) -> Int[Array, " seq_len"]:
-    """Give a share of the cells the token of another cell, drawn at random: a token that answers have."""
+    """Give a share of the cells the token of another random cell, so that every token is one of an answer."""
     where_key, source_key = jax.random.split(key)
     wrong = jax.random.uniform(where_key, answer.shape) < share
     return jnp.where(wrong, jax.random.permutation(source_key, answer), answer)

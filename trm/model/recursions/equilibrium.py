@@ -1,4 +1,4 @@
-"""Equilibrium Reasoners (arXiv 2605.21488): the passes of TRM, damped, and in training with noise after each."""
+"""Equilibrium Reasoners (arXiv 2605.21488): TRM with damped passes and, in training, noise after each pass."""
 
 from dataclasses import field
 
@@ -15,34 +15,34 @@ class PathNoise(eqx.Module):
     """Normal noise that is added to a latent after each pass."""
 
     keys: UInt32[Array, "batch 2"]
-    """What it is drawn from: a key for each sequence, so that the noise is the same on any number of devices."""
+    """Key of each sequence's noise; one per sequence, so that the noise is the same on any number of devices."""
     std: float = eqx.field(static=True)
 
 
 class _OnTheWay(TwoLatents):
-    """Latents between two passes, and the keys of the noise that is to come."""
+    """Latents between two passes, and the keys of the remaining noise."""
 
     keys: UInt32[Array, "batch 2"]
 
 
 @RECURSIONS.register("equilibrium")
 class Equilibrium(TRM):
-    """TRM whose passes go a part of the way: `z + (1 - damping) (network(z + ...) - z) + noise`.
+    """TRM with damped passes: `z + (1 - damping) (network(z + ...) - z) + noise`.
 
-    With `damping` 0 and without noise it is TRM, to the bit.
+    With `damping` 0 and without noise the numbers are those of TRM, bit for bit.
     """
 
     settings = (*OneNetwork.settings, "damping")
     damping: float = eqx.field(static=True)
     noise: PathNoise | None = field(default=None)
-    """Noise of the next call; None, the value of all models that are stored: no noise."""
+    """Noise of the next call; None, as in every stored model: no noise."""
 
     def __init__(self, config: ModelConfig, make_network: MakeNetwork, *, key: PRNGKeyArray):
         super().__init__(config, make_network, key=key)
         self.damping, self.noise = config.damping, None
 
     def with_noise(self, noise: PathNoise) -> "Equilibrium":
-        """Return the recursion with noise for its next call; each call needs noise of other keys."""
+        """Return the recursion with noise for its next call; each call needs other keys."""
         return eqx.tree_at(lambda recursion: recursion.noise, self, noise, is_leaf=lambda leaf: leaf is None)
 
     def __call__(self, x: Hidden, z: TwoLatents) -> TwoLatents:
