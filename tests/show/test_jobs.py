@@ -46,7 +46,7 @@ def test_answers_are_judged_where_the_output_is_known(
     ("change", "says"),
     [
         ({"task": None}, "task: found None, expected the name of a task"),
-        ({"task": "b"}, "task b: found no puzzle embedding of it, expected a task that the model was trained on"),
+        ({"task": "b"}, "task b: found no puzzle embedding, expected a task that the model was trained on"),
         ({"input": [[1], [2, 3]]}, "input: found 2 rows of 1 or 2 cells"),
         ({"input": None}, "input: found None, expected a list of rows"),
         ({"output": [[10]]}, "output: found 10, expected a colour from 0 to 9"),
@@ -75,7 +75,7 @@ def test_pasted_tasks(asked: Tasks):
     unsolved = TASK | {"test": [{"input": INPUT}]}
     assert asked.read_tasks(json.dumps(unsolved))[0]["test"] == [{"input": ["7890"], "output": None}]
     for text, says in (
-        (json.dumps({"b": TASK}), "task b: found no puzzle embedding of it"),
+        (json.dumps({"b": TASK}), "task b: found no puzzle embedding"),
         (json.dumps(TASK | {"train": TASK["test"]}), "pasted: found a task without a name"),
         ("{", "pasted: "),
         (None, "text: found None"),
@@ -87,6 +87,6 @@ def test_pasted_tasks(asked: Tasks):
 
 def test_the_command_names_what_it_cannot_play(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     other = json.dumps({"b": TASK})
-    check_mistake(capsys, ["play", str(weights), other, "--no-browser"], "task b: found no puzzle embedding of it")
+    check_mistake(capsys, ["play", str(weights), other, "--no-browser"], "task b: found no puzzle embedding")
     check_mistake(capsys, ["play", str(weights), "--data", str(tmp_path)], f"{tmp_path}")
-    check_mistake(capsys, ["play", "sudoku-6x6", "--data", "x"], "--data: found a model of sudoku, expected one of ARC")
+    check_mistake(capsys, ["play", "sudoku-6x6", "--data", "x"], "found a model of sudoku, expected a model of arc")

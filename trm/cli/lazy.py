@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "play": (
         "play:play_command",
-        "Serve a page on this machine: type a Sudoku, draw a maze or choose an ARC task, and watch the network think.",
+        "Serve a page on this machine: type a Sudoku, draw a maze or choose an ARC task; see each supervision step.",
     ),
     "inspect": (
         "inspect:inspect_command",

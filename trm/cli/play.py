@@ -1,4 +1,4 @@
-"""`trm play`: a page on this machine, on which a person asks a network and watches it think. Entry: `play_command`."""
+"""`trm play`: a page served on this machine that shows each supervision step of a network. Entry: `play_command`."""
 
 import math
 import webbrowser
@@ -31,18 +31,18 @@ def play_command(
         typer.Argument(
             metavar="PUZZLE...",
             help="Examples on the page: puzzles or files of them; with ARC tasks as JSON.",
-            show_default="generated ones; with ARC the tasks to be solved in the puzzle set",
+            show_default="generated puzzles; with ARC the evaluation tasks of the puzzle set",
         ),
     ] = None,
     data: TrainedOn = None,
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: any that is free.", min=0, max=65535)] = PORT,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: any free port.", min=0, max=65535)] = PORT,
     open_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
-    """Serve a page on this machine: type a Sudoku, draw a maze or choose an ARC task, and watch the network think.
+    """Serve a page on this machine: type a Sudoku, draw a maze or choose an ARC task; see each supervision step.
 
-    The page is that of `trm render --live`, but JAX does the thinking, on any device and with networks of any size.
-    Each supervision step is shown as soon as it is made. No other machine can reach the page, and other users of this
-    one need the token in its address. Ctrl-C ends it.
+    The page is that of `trm render --live`, but JAX runs the network, on any device and at any size. The page shows
+    each step as soon as it is computed. Other machines cannot reach the page; other users of this machine need the
+    token in its address. Ctrl-C ends the server.
     """
     keep_programs()
     model = load(checkpoint)
@@ -55,7 +55,7 @@ def play_command(
     elif model.kind.name not in KINDS:
         raise InputError(f"{checkpoint}: found a model of {model.kind.name}, expected one of {', '.join(KINDS)} or arc")
     elif data:
-        raise InputError(f"--data: found a model of {model.kind.name}, expected one of ARC")
+        raise InputError(f"--data: found a model of {model.kind.name}, expected a model of arc")
     else:
         examples = [found.tokens for puzzle in puzzles or [] for found in read_questions(puzzle, model)]
         page = make_live_page(title, model, examples, embed=False)
@@ -68,14 +68,14 @@ def play_command(
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        # The way to end it.
+        # Ctrl-C is the documented way to end the server.
         print_lines("ended")
     finally:
         server.close()
 
 
 def _read_listed(model: TrainedModel, sources: list[str], data: Path | None) -> list[Task]:
-    """Return the tasks in the sources or, without any, those that the puzzle sets are evaluated on."""
+    """Return the tasks in the sources or, without sources, the evaluation tasks of the puzzle sets."""
     if sources:
         return [task for source in sources for task in read_tasks(source)]
     directories = [str(data)] if data else model.config.data.train_paths

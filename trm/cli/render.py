@@ -87,7 +87,7 @@ def render_command(
         _check_count(sum(pair.is_test for task in tasks for pair in task.pairs), views)
         traced, names = trace_tasks(model, tasks, read_names(model, data), views, steps)
     elif data:
-        raise InputError(f"--data: found a model of {model.kind.name}, expected one of ARC")
+        raise InputError(f"--data: found a model of {model.kind.name}, expected a model of arc")
     else:
         read = [found for puzzle in puzzles for found in read_questions(puzzle, model, parse_columns(columns))]
         _check_count(len(read), views + starts)

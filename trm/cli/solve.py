@@ -114,7 +114,7 @@ def solve_command(
         solve_arc(model, puzzle, data, options, views, make_mesh(devices), output)
         return 0
     if data:
-        raise InputError(f"--data: found a model of {kind.name}, expected one of ARC")
+        raise InputError(f"--data: found a model of {kind.name}, expected a model of arc")
     if kind.solved_from == "nothing":
         known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")

@@ -94,7 +94,7 @@ def identifiers_of(tasks: Sequence[Task], names: Sequence[str], views: int | Non
 
 
 def identifiers_by_task(names: Sequence[str]) -> dict[str, list[int]]:
-    """Return the identifiers of each task, its augmentations included, by its name."""
+    """Return the identifiers of each task and of its augmentations, by the name of the task."""
     known: dict[str, list[int]] = defaultdict(list)
     for identifier, name in enumerate(names):
         known[name.split(SEPARATOR)[0]].append(identifier)
@@ -102,9 +102,9 @@ def identifiers_by_task(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def check_trained_on(task: str, identifiers: Sequence[int]) -> None:
-    """Raise InputError for a task without identifiers."""
+    """Raise InputError for a task without identifiers: the model has no puzzle embedding of it."""
     if not identifiers:
         raise InputError(
-            f"task {task}: found no puzzle embedding of it, expected a task that the model was trained on: "
-            f"build a puzzle set that has it and fine-tune (configuration arc_finetune_embeddings)"
+            f"task {task}: found no puzzle embedding, expected a task that the model was trained on: "
+            f"build a puzzle set with the task and fine-tune (configuration arc_finetune_embeddings)"
         )

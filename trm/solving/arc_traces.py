@@ -1,6 +1,6 @@
 """Traces of ARC tasks: attempts at each test input through augmentations of its task.
 
-Entry: `trace_tasks`; `stream_test` for each step as it is made.
+Entry: `trace_tasks`; `stream_test` yields each step as it is computed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -46,9 +46,9 @@ def trace_tasks(
 def stream_test(
     model: TrainedModel, test: Pair, identifiers: Sequence[int], names: Sequence[str], steps: int
 ) -> Iterator[list[AttemptTrace]]:
-    """Yield attempts at a test input after each supervision step: traces of that step alone.
+    """Yield the attempts at a test input after each supervision step: traces of only that step.
 
-    Each is through the augmentation of one identifier of its task. `names` are those of all puzzle identifiers.
+    Each attempt uses the augmentation of one identifier of the task. `names` are those of all puzzle identifiers.
     """
     asked = _ask(test, identifiers, names)
     latents = model.weights.model.initial_latents(asked.inputs.shape)
@@ -57,7 +57,7 @@ def stream_test(
 
 
 class _Asked(NamedTuple):
-    """A test input, as each of some augmentations of its task sees it."""
+    """A test input under several augmentations of its task."""
 
     question: Integer[np.ndarray, " 900"]
     truth: Integer[np.ndarray, " 900"] | None
@@ -65,7 +65,7 @@ class _Asked(NamedTuple):
     identifiers: Integer[np.ndarray, " batch"]
     augmentations: list[Augmentation]
     ways: list[str]
-    """What sets each attempt apart, in words."""
+    """Label of each attempt."""
 
 
 def _ask(test: Pair, identifiers: Sequence[int], names: Sequence[str]) -> _Asked:
