@@ -122,13 +122,14 @@ def _solver(config: str) -> Table:
 
 
 def _after(attempts: int) -> Cell:
-    """Return the share that is solved after some attempts, of the record with so many."""
+    """Return the share that is solved after at most some attempts."""
 
     def cell(group: Sequence[Record]) -> str:
-        found = [record for record in group if record.case["attempts"] == attempts]
-        if not found:
+        last = max((r for r in group if r.case["attempts"] <= attempts), key=lambda record: record.case["attempts"])
+        solved, count = last.figures["solved"], last.case["count"]
+        # Attempts end when every puzzle is solved.
+        if last.case["attempts"] < attempts and solved < count:
             return ""
-        solved, count = found[0].figures["solved"], found[0].case["count"]
         low, high = wilson_interval(solved / count, count)
         return f"{solved / count:.0%} ({low:.0%} to {high:.0%})"
 
