@@ -119,19 +119,25 @@ class _GroupStream:
         self._seed, self._number = seed, number
         self._epoch = 0
         self._upcoming = np.empty(0, dtype=np.int64)
+        self._examples_upcoming = 0
         puzzles_per_group = len(arrays.puzzle_identifiers) / (len(self._group_indices) - 1)
         self.examples_per_epoch = arrays.examples / puzzles_per_group
 
     def next(self, batch_size: int, choose: Callable[[int, int], np.ndarray]) -> Packed:
         self.batches += 1
-        while len(self._upcoming) < batch_size and self._examples_upcoming() < batch_size:
-            self._upcoming = np.concatenate([self._upcoming, self._draw_epoch()])
-        packed, used = pack(self._upcoming, self._puzzle_indices, batch_size, choose)
-        self._upcoming = self._upcoming[used:]
+        drawn = [self._upcoming]
+        while self._examples_upcoming < batch_size:
+            drawn.append(self._draw_epoch())
+            self._examples_upcoming += self._examples_of(drawn[-1])
+        upcoming = np.concatenate(drawn) if len(drawn) > 1 else self._upcoming
+        packed, used = pack(upcoming, self._puzzle_indices, batch_size, choose)
+        # A puzzle of which only some examples were packed is used up, too.
+        self._upcoming = upcoming[used:]
+        self._examples_upcoming -= self._examples_of(upcoming[:used])
         return packed
 
-    def _examples_upcoming(self) -> int:
-        return int((self._puzzle_indices[self._upcoming + 1] - self._puzzle_indices[self._upcoming]).sum())
+    def _examples_of(self, puzzles: Integer[np.ndarray, " puzzles"]) -> int:
+        return int((self._puzzle_indices[puzzles + 1] - self._puzzle_indices[puzzles]).sum())
 
     def _draw_epoch(self) -> Integer[np.ndarray, " groups"]:
         rng = random_stream(self._seed, Purpose.GROUPS, self._number, self._epoch)

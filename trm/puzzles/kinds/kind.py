@@ -189,7 +189,10 @@ class PuzzleKind(abc.ABC):
         return Symmetries(*(np.concatenate([one, of[1:]]) for one, of in zip(identity, drawn, strict=True)))
 
     def draw_augmentation(self, arrays: PuzzleArrays, rng: np.random.Generator, batch: int) -> Draws | None:
-        """Draw the augmentations of a batch of a set with online augmentation; None where nothing is random."""
+        """Draw the augmentations of a batch of a set with online augmentation; None where nothing is random.
+
+        Every host draws for the whole batch, and calls `augment` with its own part: this should cost little.
+        """
         if not arrays.online_augmentation:
             return None
         return self.symmetries(rng, batch, arrays.inputs.shape[1])

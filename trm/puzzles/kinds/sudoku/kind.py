@@ -8,11 +8,18 @@ import numpy as np
 from jaxtyping import Bool, Integer
 from rich.text import Text
 
+from trm.puzzles.arrays import PuzzleArrays
 from trm.puzzles.kinds.kind import Picture, Problem, PuzzleKind, Question, Tokens
 from trm.puzzles.kinds.sudoku.draw import draw_sudoku
 from trm.puzzles.kinds.sudoku.problems import find_problem
 from trm.puzzles.kinds.sudoku.rules import SIDES, TOKEN_OF_DIGIT_0, Board, Boards, box_shape, find_wrong, obeys_rules
-from trm.puzzles.kinds.sudoku.symmetries import canonical_forms, draw_on_tokens
+from trm.puzzles.kinds.sudoku.symmetries import (
+    SudokuSymmetries,
+    canonical_forms,
+    draw_on_tokens,
+    draw_symmetries,
+    on_tokens,
+)
 from trm.puzzles.kinds.sudoku.text import DIGITS, format_board, parse_board, read_sudokus
 from trm.puzzles.kinds.symmetries import Symmetries
 
@@ -59,6 +66,24 @@ class Sudoku(PuzzleKind):
 
     def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries:
         return draw_on_tokens(rng, count, math.isqrt(seq_len))
+
+    def draw_augmentation(self, arrays: PuzzleArrays, rng: np.random.Generator, batch: int) -> SudokuSymmetries | None:
+        # A few numbers for each board: a host that loads some of a batch works out the cells of these alone.
+        return draw_symmetries(rng, batch, math.isqrt(arrays.inputs.shape[1])) if arrays.online_augmentation else None
+
+    def augment(
+        self,
+        inputs: Tokens,
+        labels: Tokens,
+        arrays: PuzzleArrays,
+        examples: Integer[np.ndarray, " puzzles"],
+        puzzles: Integer[np.ndarray, " puzzles"],
+        draws: SudokuSymmetries | None,
+    ) -> tuple[Tokens, Tokens]:
+        if draws is None:
+            return inputs, labels
+        symmetries = on_tokens(draws)
+        return symmetries.apply(inputs), symmetries.apply(labels)
 
     def canonical(self, questions: Tokens) -> Tokens:
         """Return the canonical form of each question; of many, or large ones, up to some of the symmetries."""
