@@ -1,5 +1,6 @@
 """Files of earlier revisions still load, and their runs can be resumed."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from trm.checkpoints.description import FORMAT, decode, encode
 from trm.checkpoints.format import load_weights
 from trm.checkpoints.tree import name_leaves
 from trm.configuration.reading import read_config
+from trm.errors import InputError
 from trm.parallel.mesh import make_mesh
 from trm.storage.safetensors import read_safetensors
 from trm.training.run import train
@@ -47,13 +49,27 @@ def test_a_later_format_reads_a_description_with_a_checksum(monkeypatch: pytest.
     text = encode(description, {})
 
     def migrate(values: dict) -> dict:
-        assert values["format"] == "trm 2"
-        return values | {"format": "trm 3", "chosen_on": "test"}
+        assert values["format"] == "trm 3"
+        return values | {"format": "trm 4", "chosen_on": "test"}
 
-    monkeypatch.setattr(description_module, "FORMAT", "trm 3")
-    monkeypatch.setattr(description_module, "READABLE", ("trm 2", "trm 3"))
+    monkeypatch.setattr(description_module, "FORMAT", "trm 4")
+    monkeypatch.setattr(description_module, "READABLE", ("trm 3", "trm 4"))
     monkeypatch.setattr(description_module, "migrate", migrate)
     assert decode(text)[0].chosen_on == "test"
+
+
+def test_a_description_of_format_2():
+    """As the last revision before format "trm 3" wrote it (381ef13), with its checksum, and without skipped steps."""
+    text = (OLD.parent / "description_of_format_2.json").read_text()
+    values = json.loads(text)
+    assert values["format"] == "trm 2"
+    assert "skipped" not in values
+    description, checksums = decode({"trm": text})
+    assert (description.step, description.skipped) == (15, ())
+    assert description.best == values["best"]
+    assert checksums == values["arrays"]
+    with pytest.raises(InputError, match="found a damaged description"):
+        decode({"trm": text.replace('"step": 15', '"step": 16')})
 
 
 def test_a_run_of_format_1_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -251,14 +251,19 @@ def test_a_loader_that_fails_ends_the_run_in_one_line(
 
 
 @pytest.fixture
-def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Return what makes a step's loss and weights NaN, whenever the step is made."""
+def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return what makes a step's loss and weights NaN, whenever the step is made, or the first time alone."""
+    make = run_module.make_train_step
 
-    def at(step: int) -> None:
-        make = run_module.make_train_step
+    def at(step: int, once: bool = False) -> None:
+        attempts = 0
 
         def make_poisoned(*arguments: Any) -> Any:
+            nonlocal attempts
+            attempts += 1
             train_step = make(*arguments)
+            if once and attempts > 1:
+                return train_step
 
             def poisoned(state: Any, data: Any) -> Any:
                 factor = jnp.where(state.step == step - 1, jnp.nan, 1.0)
@@ -278,7 +283,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("refill", ["slot", "queue"])
-def test_a_number_that_is_not_finite(refill: str, puzzle_dir: Path, tmp_path: Path, poison: Callable[[int], None]):
+def test_a_number_that_is_not_finite(refill: str, puzzle_dir: Path, tmp_path: Path, poison: Callable[..., None]):
     """The run stops, or goes back and leaves that step out; killed after that, it comes to the same end."""
     config = tiny_config(
         data={"path": str(puzzle_dir)},
@@ -315,10 +320,45 @@ def test_a_number_that_is_not_finite(refill: str, puzzle_dir: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("refill", "step", "back_to"), [("slot", 9, "step_7.safetensors"), ("queue", 2, "the start")])
+def test_a_run_that_is_killed_and_resumed_skips_what_it_skipped(
+    refill: str, step: int, back_to: str, puzzle_dir: Path, tmp_path: Path, poison: Callable[..., None]
+):
+    """Also where the numbers would be finite this time, and without the option; its checkpoints say it."""
+    config = tiny_config(
+        data={"path": str(puzzle_dir)},
+        halting={"refill": refill, "halt_max_steps": 4},
+        train={"checkpoint_interval_steps": 3},
+    )
+    rewound, run = tmp_path / "rewound", tmp_path / "killed"
+    poison(step, once=True)
+    outcome, printed = go_on(config, rewound, on_nonfinite="rewind")
+    assert outcome.step == 15
+    assert f"warning: step {step}: lm_loss is nan; going back to {back_to} and skipping step {step}" in printed
+
+    def kill(line: dict[str, Any]) -> None:
+        if "train/skipped" in line:
+            raise Broken
+
+    poison(step, once=True)
+    with pytest.raises(Broken):
+        go_on(config, run, kill, on_nonfinite="rewind")
+    newest = newest_checkpoint(run)
+    assert newest is not None
+    _, description = load_state(newest)
+    assert description.step < step
+    assert description.skipped == (step,)
+    _, printed = go_on(config, run)
+    assert f"resuming from {newest}" in printed
+    assert [line["step"] for line in metrics_of(run) if "train/skipped" in line] == [step]
+    assert_same(run, rewound)
+
+
+@pytest.mark.slow
 def test_a_run_that_is_ruined_for_good_gives_up(puzzle_dir: Path, tmp_path: Path):
     config = tiny_config(data={"path": str(puzzle_dir)}, optimizer={"lr": 1e38, "lr_warmup_steps": 0})
     lines: list[dict] = []
-    with pytest.raises(FloatingPointError, match=r"step 4: .* the run ends here. There is no checkpoint before"):
+    with pytest.raises(FloatingPointError, match=r"step 4: .* the run ends here. The last good .*step_0\.safetensors"):
         go_on(config, tmp_path / "run", lines.append, on_nonfinite="rewind")
     assert [line["step"] for line in lines if "train/skipped" in line] == [1, 1, 2, 1, 2, 3]
 

@@ -129,7 +129,7 @@ def test_a_checkpoint_of_a_later_format_is_no_damage(whole: tuple[Config, Path],
     newest = newest_checkpoint(run)
     assert newest is not None
     arrays, text = read_safetensors(newest)
-    write_safetensors(newest, arrays, {"trm": text["trm"].replace('"trm 2"', '"trm 99"')})
+    write_safetensors(newest, arrays, {"trm": text["trm"].replace('"trm 3"', '"trm 99"')})
     with pytest.raises(InputError, match="format: found 'trm 99'"):
         go_on(config, run)
     assert newest.exists()

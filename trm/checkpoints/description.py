@@ -21,9 +21,9 @@ from trm.puzzles.metadata import Metadata, check_metadata
 Kind = Literal["checkpoint", "weights"]
 ChosenOn = Literal["", "validation", "test"]
 
-FORMAT = "trm 2"
+FORMAT = "trm 3"
 """Name and version of the layout. A reader takes this one and those that `migrate` knows."""
-READABLE = ("trm 1", FORMAT)
+READABLE = ("trm 1", "trm 2", FORMAT)
 KEY = "trm"
 """Key of the text metadata. There is only one: the library writes several in any order, and equal states must give
 equal files."""
@@ -70,6 +70,8 @@ class Description:
     """Of weights: whether they are the moving average. None: a whole state, which holds both."""
     evaluation_due: bool = False
     """Of a checkpoint: whether the evaluation after its step is still to be made."""
+    skipped: tuple[int, ...] = ()
+    """Of a checkpoint: steps, before and after its own, that train nothing, since their numbers were not finite."""
 
     def of_weights(self, averaged: bool = True) -> "Description":
         """Return the description of the weights that `load_weights` takes out of the file, averaged or not."""
@@ -77,7 +79,7 @@ class Description:
             averaged = averaged and self.config.optimizer.ema
         else:
             averaged = bool(self.averaged)
-        return dataclasses.replace(self, kind="weights", averaged=averaged, best={}, evaluation_due=False)
+        return dataclasses.replace(self, kind="weights", averaged=averaged, best={}, evaluation_due=False, skipped=())
 
 
 def encode(description: Description, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
@@ -94,6 +96,7 @@ def encode(description: Description, arrays: Mapping[str, np.ndarray]) -> dict[s
         "chosen_on": description.chosen_on,
         "averaged": description.averaged,
         "evaluation_due": description.evaluation_due,
+        "skipped": list(description.skipped),
         "arrays": {name: array_checksum(name, array) for name, array in sorted(arrays.items())},
     }
     # The checksum is of the values as a reader gets them, in case JSON changes a number.
@@ -129,13 +132,15 @@ def migrate(values: dict[str, Any]) -> dict[str, Any]:
     """Convert the description of an earlier format to the present one.
 
     "trm 1" (revisions up to d54c609): no fingerprints, no checksums, and weights that were called averaged whenever the
-    configuration had a moving average.
+    configuration had a moving average. "trm 2" (up to 2026-11-28): no skipped steps.
     """
-    if values["format"] != "trm 1":
-        return values
-    averaged = bool(values["config"].get("optimizer", {}).get("ema", True)) if values["kind"] == "weights" else None
-    new = {"identity": {}, "chosen_on": "", "averaged": averaged, "evaluation_due": False, "arrays": {}}
-    return values | new | {"format": FORMAT}
+    if values["format"] == "trm 1":
+        averaged = bool(values["config"].get("optimizer", {}).get("ema", True)) if values["kind"] == "weights" else None
+        new = {"identity": {}, "chosen_on": "", "averaged": averaged, "evaluation_due": False, "arrays": {}}
+        values = values | new | {"format": "trm 2"}
+    if values["format"] == "trm 2":
+        values = values | {"skipped": [], "format": FORMAT}
+    return values
 
 
 def array_checksum(name: str, array: np.ndarray) -> int:
@@ -168,6 +173,8 @@ def _parse(values: dict[str, Any]) -> Description:
         raise InputError(f"best: found {values['best']!r}, expected numbers: {', '.join(_BEST)}")
     if values["chosen_on"] not in get_args(ChosenOn):
         raise InputError(f"chosen_on: found {values['chosen_on']!r}, expected one of {', '.join(get_args(ChosenOn))}")
+    if type(values["skipped"]) is not list or not all(type(step) is int for step in values["skipped"]):
+        raise InputError(f"skipped: found {values['skipped']!r}, expected a list of steps")
     if not isinstance(values["averaged"], bool | None):
         raise InputError(f"averaged: found {values['averaged']!r}, expected true, false or null")
     return Description(
@@ -181,4 +188,5 @@ def _parse(values: dict[str, Any]) -> Description:
         values["chosen_on"],
         values["averaged"],
         values["evaluation_due"],
+        tuple(values["skipped"]),
     )

@@ -2,8 +2,8 @@
 
 A run that rewinds goes back to its newest checkpoint and makes the same steps again but for the one whose numbers were
 not finite. That one trains nothing: its batch is dropped, and so is every sequence in the carry, since any of them may
-have done it. The same checkpoint leads to the same numbers again, so that a run that is killed after that and resumed
-skips the same step.
+have done it. Checkpoints name the steps that are skipped, first the one that the run went back to, which is written
+anew: a run that is killed and resumed skips the same steps, also where a device would not make the same mistake again.
 
 Entry: `NonFinite`, `skip_step`.
 """

@@ -51,6 +51,8 @@ class Begin(NamedTuple):
     best: Best
     evaluation_due: bool
     """Whether the evaluation after `step` is still to be made."""
+    skipped: tuple[int, ...]
+    """Steps that train nothing."""
     notes: list[str]
     """Lines to print."""
 
@@ -76,7 +78,7 @@ def begin(
     if init:
         state = start_from(state, init, config, identity, metadata, notes.append)
         notes.append(f"starting from {init.path}")
-    return Begin(state, 0, 0, Best(), False, notes)
+    return Begin(state, 0, 0, Best(), False, (), notes)
 
 
 def _check_new(run: Path) -> None:
@@ -107,7 +109,7 @@ def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, ident
     )
     rows_used = 0 if placed.rows_taken is None else int(fetch(placed.rows_taken))
     best = Best.from_dict(description.best)
-    return Begin(placed, description.step, rows_used, best, description.evaluation_due, notes)
+    return Begin(placed, description.step, rows_used, best, description.evaluation_due, description.skipped, notes)
 
 
 def check_same_experiment(path: Path, then: Config, now: Config) -> list[str]:

@@ -13,7 +13,7 @@ one is dispatched. A run that was killed at any moment resumes to the same numbe
 import contextlib
 import dataclasses
 import gc
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,9 +130,9 @@ def _train(
     open_record: Callable[[int, int, bool], Record],
     stop: StopRequest,
     folder: RunFolder,
-    skipped: Set[int],
+    skipped: set[int],
 ) -> Outcome:
-    """Train until the end, a signal, or a number that is not finite. The steps `skipped` train nothing."""
+    """Train until the end, a signal, or a number that is not finite; `skipped` becomes all steps that train nothing."""
     sets = open_sets(config)
     metadata = sets.train.metadata
     check_divisible(config, mesh.size)
@@ -163,13 +163,15 @@ def _train(
         chooser = Evaluator(evaluation_step, sets.validation, (), "validation/") if sets.validation else test
         evaluate_at = set(evaluation_steps(config, metadata, steps))
         state, step, best, due = start.state, start.step, start.best, start.evaluation_due
+        rewound = not skipped.issubset(start.skipped)
+        skipped.update(start.skipped)
         reports = {}
         best_path, weights_path = run / "best.safetensors", run / "weights.safetensors"
 
         def describe() -> Description:
-            return Description(
-                "checkpoint", config, metadata, step, best=best.to_dict(), identity=identity, evaluation_due=due
-            )
+            skips = tuple(sorted(skipped))
+            now = {"best": best.to_dict(), "identity": identity, "evaluation_due": due, "skipped": skips}
+            return Description("checkpoint", config, metadata, step, **now)
 
         def save_state(is_best: bool = False) -> None:
             metrics.report()
@@ -202,6 +204,9 @@ def _train(
         # Only explicit transfers between host and device are allowed in the loop.
         with jax.transfer_guard("disallow"):
             try:
+                if rewound:
+                    # Before anything else: a run that is killed from here on skips the same steps.
+                    save_state()
                 if due:
                     choose()
                 # A run that ended by `patience` is at its end when it is resumed, too.
