@@ -433,3 +433,20 @@ def test_a_closed_pipe_is_no_error(trained: Path):
     )
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["closed pipe", "full disk"])
+def test_exit_codes_when_the_output_fails(full: bool):
+    """That of the command at a closed pipe; one line on a full disk."""
+    code = "import trm.cli.main as m; m.app = lambda **_: print('stopped') or 143; m.main()"
+    read, write = os.pipe()
+    os.close(read)
+    with open("/dev/full", "w") if full else os.fdopen(write, "w") as output:
+        environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=output, stderr=subprocess.PIPE, text=True, env=environment
+        )
+    if full:
+        os.close(write)
+    message = "error: standard output: cannot write: No space left on device\n"
+    assert (done.returncode, done.stderr) == ((2, message) if full else (143, ""))

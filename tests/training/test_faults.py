@@ -176,6 +176,64 @@ def test_a_folder_that_may_not_be_written_to_for_a_while(whole: tuple[Config, Pa
     assert_same(run, folder)
 
 
+class FailingOutput(StringIO):
+    """An output that fails for a while, as those of the system do."""
+
+    error: OSError | None = None
+
+    def write(self, text: str) -> int:
+        if self.error:
+            raise self.error
+        return super().write(text)
+
+
+@pytest.mark.parametrize("lasts", [True, False], ids=["closed pipe", "full disk"])
+def test_an_output_that_fails_ends_no_run(
+    lasts: bool, whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    config, folder = whole
+    output = FailingOutput()
+    # At a closed pipe rich redirects standard output: here that is pytest's.
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+
+    def begin() -> None:
+        output.error = BrokenPipeError(32, "Broken pipe") if lasts else OSError(28, "No space left on device")
+
+    def end() -> None:
+        output.error = None
+
+    # Step 5 is evaluated, and so are 7 and 10, which print a line each.
+    hook = between(4, 9, begin, (lambda: None) if lasts else end)
+    outcome = train(config, tmp_path / "run", make_mesh(1), console=Console(file=output, width=1000), hooks=[hook])
+    assert outcome.step == 15
+    printed = [line.partition(":")[0] for line in output.getvalue().splitlines() if line.startswith("step ")]
+    assert printed == (["step 2"] if lasts else ["step 2", "step 10", "step 12", "step 15"])
+    assert_same(tmp_path / "run", folder)
+
+
+def test_a_terminal_that_is_closed(whole: tuple[Config, Path], tmp_path: Path):
+    """It sends SIGHUP, and nothing can be printed any more; `nohup` has it ignored."""
+    config, folder = whole
+    run, output = tmp_path / "run", FailingOutput()
+
+    def hang_up() -> None:
+        output.error = OSError(5, "Input/output error")
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    hook = between(9, -1, hang_up, lambda: None)
+    outcome = train(config, run, make_mesh(1), console=Console(file=output, width=1000), hooks=[hook])
+    assert outcome.signal == signal.SIGHUP
+    assert newest_checkpoint(run) == run / "checkpoints" / f"step_{outcome.step}.safetensors"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        hook = between(12, -1, lambda: os.kill(os.getpid(), signal.SIGHUP), lambda: None)
+        outcome, _ = go_on(config, run, hook)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (outcome.step, outcome.signal) == (15, 0)
+    assert_same(run, folder)
+
+
 def test_a_save_that_failed_is_tried_again_before_the_next_evaluation(
     puzzle_dir: Path, full_disk: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

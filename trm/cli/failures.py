@@ -1,5 +1,7 @@
 """Messages and exit codes of failed commands. Entry: `failure_of`."""
 
+import errno
+
 from trm.errors import InputError
 from trm.parallel.environment import as_input_error
 
@@ -14,6 +16,9 @@ def failure_of(error: BaseException) -> tuple[str, int] | None:
         return "interrupted", 130
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}", 2
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        # Files are written with their names: this is what is printed.
+        return f"standard output: cannot write: {error.strerror}", 2
     if isinstance(error, Exception) and (about_environment := as_input_error(error)):
         return str(about_environment), 2
     # JAX's own exception is one of these.

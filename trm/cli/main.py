@@ -22,6 +22,7 @@ app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=
 def main() -> None:
     """Run the command line. Bad input ends in one line and exit code 2, a failed run in one line and exit code 1."""
     replace_characters()
+    code: Any = 0
     try:
         for line in settle_environment():
             print_warning(line)
@@ -35,9 +36,8 @@ def main() -> None:
     except typer.Abort:
         _fail("interrupted", code=130)
     except BrokenPipeError:
-        # Python would report the broken pipe once more when it closes its output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        _drop_output()
+        sys.exit(code if isinstance(code, int) else 0)
     except Exception as error:
         if failure := failure_of(error):
             _fail(*failure)
@@ -50,7 +50,17 @@ _UsageError: Any = typer.BadParameter.__bases__[0]
 """Class of errors of wrong options and arguments; typer exports only a subclass of it by name."""
 
 
+def _drop_output() -> None:
+    # Python would report the failure once more when it closes its output.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _fail(error: object, code: int) -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # The message below, on standard error, tells of the failure.
+        _drop_output()
     print("error: " + printable(" ".join(str(error).split("\n"))), file=sys.stderr)
     sys.exit(code)
 

@@ -1,4 +1,4 @@
-"""Signals that stop a run: SIGINT and SIGTERM end it at the next safe point, between steps or evaluation batches.
+"""Signals that stop a run: SIGINT, SIGTERM, SIGHUP end it at the next safe point, between steps or evaluation batches.
 
 Entry: `catch_signals`. A second SIGINT interrupts at once.
 """
@@ -94,7 +94,10 @@ def is_compiling() -> bool:
 
 @contextlib.contextmanager
 def catch_signals() -> Iterator[StopRequest]:
-    """Note the first SIGINT or SIGTERM instead of ending; a second SIGINT interrupts as usual."""
+    """Note the first of the signals instead of ending; a second SIGINT interrupts as usual.
+
+    SIGHUP, of a terminal that is closed, stays ignored where it is (`nohup`).
+    """
     request = StopRequest()
 
     def note(number: int, _frame: Any) -> None:
@@ -102,7 +105,7 @@ def catch_signals() -> Iterator[StopRequest]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     try:
-        previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        previous = {number: signal.signal(number, note) for number in _signals()}
     except ValueError:
         # Python lets only the main thread set handlers; in another thread signals are the program's own matter.
         yield request
@@ -112,3 +115,10 @@ def catch_signals() -> Iterator[StopRequest]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _signals() -> list[signal.Signals]:
+    # Windows has no SIGHUP.
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    numbers = [signal.Signals[name] for name in names if name in signal.Signals.__members__]
+    return [number for number in numbers if number.name != "SIGHUP" or signal.getsignal(number) != signal.SIG_IGN]

@@ -1,9 +1,13 @@
 """The progress of a run: a live view on a terminal, else a plain line every half minute.
 
+An output that fails ends no run: on a full disk lines are lost, and after a closed pipe (`| head`) nothing is printed.
+
 Entry: `Progress`.
 """
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from rich.console import Console
@@ -30,25 +34,39 @@ class Progress:
         self._shown = Shown(steps, start)
         self._printed = time.monotonic()
         if self._show == "live" and is_possible(self._console):
-            self._live = LiveView(self._console, self._name, self._shown)
+            with self._survive_failures():
+                self._live = LiveView(self._console, self._name, self._shown)
 
     def close(self) -> None:
         if self._live:
             self._shown.doing = ""
-            self._live.close()
+            with self._survive_failures():
+                self._live.close()
             self._live = None
 
     def print(self, text: str) -> None:
         """Print a line; above the live view, where there is one. A quiet run prints warnings only."""
         if self._show == "quiet" and not text.startswith("warning: "):
             return
-        if self._live:
-            self._live.above(lambda: self._print(text))
-        else:
-            self._print(text)
+        with self._survive_failures():
+            if self._live:
+                self._live.above(lambda: self._print(text))
+            else:
+                self._print(text)
 
     def _print(self, text: str) -> None:
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    @contextlib.contextmanager
+    def _survive_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, SystemExit) as error:
+            # The metrics file has every step. A quiet console drops what it could not write. At a closed pipe rich's own
+            # console raises SystemExit.
+            self._console.quiet = True
+            self._console.print()
+            self._console.quiet = isinstance(error, BrokenPipeError | SystemExit)
 
     def doing(self, what: str) -> None:
         """Show what the run does until its next training step."""
@@ -65,4 +83,4 @@ class Progress:
             self._printed = time.monotonic()
             left = self._shown.time_left
             step = metrics["step"]
-            self._print(f"step {step}/{self._shown.steps}: {self._shown.text}{left and f' {left} left'}")
+            self.print(f"step {step}/{self._shown.steps}: {self._shown.text}{left and f' {left} left'}")
