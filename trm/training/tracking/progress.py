@@ -62,8 +62,8 @@ class Progress:
         try:
             yield
         except (OSError, SystemExit) as error:
-            # The metrics file has every step. A quiet console drops what it could not write. At a closed pipe rich's own
-            # console raises SystemExit.
+            # The metrics file has every step. A quiet console drops what it could not write. At a closed pipe rich's
+            # own console raises SystemExit.
             self._console.quiet = True
             self._console.print()
             self._console.quiet = isinstance(error, BrokenPipeError | SystemExit)
