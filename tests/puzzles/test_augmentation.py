@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.kinds.sudoku import build as sudoku_build
