@@ -200,6 +200,7 @@ def test_every_flipped_bit_is_noticed(checkpoint: Path):
     rng = np.random.default_rng(0)
     header = 8 + int.from_bytes(data[:8], "little")
     places = [*range(header, len(data), len(data) // 40), *rng.integers(0, header, 200).tolist()]
+    places.append(data.index(b'checksum\\"'))
     unnoticed = []
     for place in places:
         bit = 1 << int(rng.integers(8))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from conftest import check_mistake, tiny_config
 
+from trm.model.blocks import Network
 from trm.model.reasoner import Reasoner
 from trm.model.recursions import Latents, TwoLatents
 from trm.model.recursions.equilibrium import Equilibrium, PathNoise
@@ -28,6 +29,11 @@ TOKENS = jnp.arange(32).reshape(2, 16) % 6
 def model_of(recursion: str, damping: float = 0.0, **section: object) -> Reasoner:
     config = tiny_config(model=CYCLES | {"recursion": recursion, "damping": damping} | section)
     return Reasoner(config.model, 6, 16, key=KEY)
+
+
+def network_of(model: Reasoner) -> Network:
+    assert isinstance(model.recursion, Equilibrium)
+    return model.recursion.network
 
 
 def steps_of(model: Reasoner, keys: jax.Array | None = None, std: float = 0.1) -> tuple[jax.Array, TwoLatents]:
@@ -57,7 +63,7 @@ def test_without_damping_and_noise_it_is_trm_to_the_bit(section: dict):
 def test_damping_keeps_a_share_of_each_latent():
     model = model_of("equilibrium", 0.25)
     x, found = steps_of(model)
-    network = model.recursion.network
+    network = network_of(model)
     z = model.initial_latents(TOKENS.shape)
     assert isinstance(z, TwoLatents)
     z_H, z_L = z.z_H, z.z_L
@@ -74,7 +80,7 @@ def test_noise_follows_each_pass_and_depends_on_the_key_of_its_sequence_alone(st
     model = model_of("equilibrium", state=state, H_cycles=1, L_cycles=1)
     keys = jax.random.split(KEY, 2)
     x, found = steps_of(model, keys, 0.5)
-    network, z = model.recursion.network, model.initial_latents(TOKENS.shape)
+    network, z = network_of(model), model.initial_latents(TOKENS.shape)
     assert isinstance(z, TwoLatents)
     # What is left when the pass is taken away is the noise.
     first = np.asarray(found.z_L - network(z.z_L + (z.z_H + x)))
@@ -105,6 +111,7 @@ def test_training_with_noise_in_pieces_and_without(splits: dict[str, PuzzleSet])
         loader = TrainLoader(train, rules.train.global_batch_size, seed=0)
         state = make_state(rules, train.metadata, mesh)
         state, metrics = make_train_step(rules, train.metadata, mesh)(state, place_batch(loader.load(0), mesh))
+        assert isinstance(state.model.recursion, Equilibrium)
         assert state.model.recursion.noise is None
         found.append((fetch(state.carry).latents.z_H, float(metrics["lm_loss"])))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4, atol=1e-5)

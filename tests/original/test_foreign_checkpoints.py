@@ -219,7 +219,7 @@ def test_what_is_left_out_is_named(tmp_path: Path, capsys: pytest.CaptureFixture
     path = write(tmp_path / "step_3", TENSORS | more | local, settings_of())
     code, _, err = run_trm(capsys, "info", path)
     assert code == 0
-    assert "no part of the model, left out: inner.extra_head.weight, decoder.bias, score" in err
+    assert "not part of the model, left out: inner.extra_head.weight, decoder.bias, score" in err
     assert "local_weights" not in err
     check_same(trm.load(path).weights)
     # Not what a network computes with.

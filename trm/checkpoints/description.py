@@ -34,6 +34,10 @@ PACKAGES = ("trm", "jax", "equinox", "optax", "numpy")
 _BEST = ("score", "step", "evaluations_since")
 _CHECKSUM = "checksum"
 """Field of the description that holds its own checksum."""
+_KEYS = frozenset(
+    "format kind config puzzle_set step versions best identity chosen_on averaged evaluation_due skipped arrays".split()
+)
+"""The other fields."""
 
 
 def _versions() -> dict[str, str]:
@@ -162,6 +166,9 @@ def _text_checksum(values: dict[str, Any]) -> int:
 
 
 def _parse(values: dict[str, Any]) -> Description:
+    # A key that is damaged may be that of the checksum.
+    if unknown := values.keys() - _KEYS:
+        raise InputError(f"metadata: found an unknown key {min(unknown)!r}, expected {', '.join(sorted(_KEYS))}")
     kind = values["kind"]
     if kind not in get_args(Kind):
         raise InputError(f"kind: found {kind!r}, expected one of {', '.join(get_args(Kind))}")

@@ -38,7 +38,7 @@ class Equilibrium(TRM):
     """Noise of the next call; None, as in every stored model: no noise."""
 
     def __init__(self, config: ModelConfig, make_network: MakeNetwork, *, key: PRNGKeyArray):
-        super().__init__(config, make_network, key=key)
+        OneNetwork.__init__(self, config, make_network, key=key)
         self.damping, self.noise = config.damping, None
 
     def with_noise(self, noise: PathNoise) -> "Equilibrium":
