@@ -106,7 +106,7 @@ def test_two_processes_one_killed_and_resumed_train_like_one(refill: str, puzzle
     code, _, err = finish(processes[0])
     assert code == 1, err
     assert time.monotonic() - begin < 60
-    assert "error: another process of this run is gone" in err.splitlines()[-1]
+    assert "error: another process of this run has ended" in err.splitlines()[-1]
     finish(processes[1])
     newest = newest_checkpoint(run)
     assert newest is not None
@@ -162,7 +162,7 @@ def test_commands_that_differ(puzzle_dir: Path, tmp_path: Path):
 @pytest.mark.parametrize(
     ("each", "says"),
     [
-        (lambda i: ["--processes", 3, "--process", min(i, 1)], "did not come together"),
+        (lambda i: ["--processes", 3, "--process", min(i, 1)], "did not join"),
         (lambda i: ["--processes", 3, "--process", 0], "expected a free one"),
         (lambda i: ["--processes", 2 + i, "--process", i], "found 2 processes at process 0"),
     ],
@@ -185,7 +185,7 @@ def test_no_cluster(tmp_path: Path):
     command = [sys.executable, "-m", "trm", "train", "sudoku_mlp", "--distributed"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --distributed: found no cluster that says which processes there are")
+    assert done.stderr.startswith("error: --distributed: found no cluster that lists the processes")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -1,9 +1,9 @@
-"""Many hosts: the processes of one run find each other, and none waits for one that is gone.
+"""Many hosts: connect the processes of one run, and end all of them when one is lost.
 
 Entry: `Launch`, `joined`.
 
-JAX's distributed runtime does the work. Left alone it ends a process that cannot reach the others with a stack of C++;
-here that is one line and exit code 1, within a minute.
+JAX's distributed runtime does the work. By itself it ends a process that cannot reach the others with a C++ stack
+trace; here the process ends within a minute, with one line and exit code 1.
 """
 
 import contextlib
@@ -21,22 +21,22 @@ import jax
 from trm.errors import InputError
 
 JOIN_SECONDS = 45
-"""Time in which all processes have to come."""
+"""Seconds until all processes must have joined."""
 HEARTBEAT_SECONDS = 40
-"""Time without a sign of life after which a process counts as lost."""
+"""Seconds without a heartbeat after which a process counts as lost."""
 SHUTDOWN_SECONDS = 300
-"""Time that processes wait for each other at the end, while one of them writes the last files."""
+"""Seconds that processes wait for each other at the end, while one of them writes the last files."""
 
 _COLLECTIVE = ("Gloo", "gloo", "NCCL", "coordination service", "CoordinationService", "collective", "heartbeat")
-"""Words in what JAX raises where processes work together, and one of them is gone."""
+"""Words in JAX's errors when another process of the run is lost."""
 
 
 class Launch(NamedTuple):
-    """Which of how many processes of a run this one is."""
+    """The number of this process, and of all processes of the run."""
 
     coordinator: str | None = None
-    """HOST:PORT of process 0, where the others find it. None: the cluster says (Slurm, Kubernetes, Cloud TPU, Open
-    MPI), or for one process of no cluster nothing has to."""
+    """HOST:PORT of process 0, to which the others connect. None: the cluster provides it (Slurm, Kubernetes, Cloud TPU,
+    Open MPI), or there is one process alone."""
     processes: int | None = None
     process: int | None = None
     distributed: bool = False
@@ -44,7 +44,7 @@ class Launch(NamedTuple):
 
     @staticmethod
     def of_options(distributed: bool, coordinator: str | None, processes: int | None, process: int | None) -> "Launch":
-        """Return what the options of a command say; raise InputError where they do not go together."""
+        """Return the launch that options of a command describe; raise InputError if they are incomplete or invalid."""
         given = {"--coordinator": coordinator, "--processes": processes, "--process": process}
         missing = [name for name, value in given.items() if value is None]
         if len(missing) == len(given):
@@ -68,11 +68,11 @@ class Launch(NamedTuple):
 def joined(
     launch: Launch, failure_of: Callable[[BaseException], tuple[str, int] | None] = lambda _: None
 ) -> Iterator[None]:
-    """Join the processes of a run for the length of a block. It has to come before any device is used.
+    """Join the processes of a run for the length of a block. Call it before any device is used.
 
-    A process that fails ends at once, with what `failure_of` says: a line and an exit code, or None for a traceback. So
-    the others see that it is gone, and end, too. Raises InputError when there is no coordinator, and no cluster that
-    knows one.
+    A process that fails ends at once, with the line and exit code that `failure_of` returns, or with a traceback for
+    None. The other processes detect the loss and end, too. Raises InputError when there is neither a coordinator nor a
+    cluster that provides one.
     """
     if not launch.distributed:
         yield
@@ -96,7 +96,7 @@ def _join(launch: Launch) -> None:
     if launch.coordinator is not None:
         _check_coordinator(launch.coordinator, launch.process == 0)
     waiting = max(5, int(JOIN_SECONDS - (time.monotonic() - begin)))
-    # A run saves its checkpoint at a signal by itself.
+    # At a signal, the run itself saves a checkpoint.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         with _no_abort():
@@ -110,17 +110,17 @@ def _join(launch: Launch) -> None:
             )
     except ValueError as error:
         raise InputError(
-            f"--distributed: found no cluster that says which processes there are ({error}), expected Slurm, "
+            f"--distributed: found no cluster that lists the processes ({error}), expected Slurm, "
             "Kubernetes, Cloud TPU or Open MPI, or --coordinator HOST:PORT --processes N --process I"
         ) from error
     except RuntimeError:
-        # Not raised: JAX would try to take leave of the others first.
-        _leave(f"{_name(launch)}: the processes did not come together within {JOIN_SECONDS} s, {_EXPECTED}", 2)
+        # Not raised: JAX would wait for the others to disconnect first.
+        _leave(f"{_name(launch)}: the processes did not join within {JOIN_SECONDS} s, {_EXPECTED}", 2)
     _check_count(launch)
 
 
 def _check_count(launch: Launch) -> None:
-    """End where process 0 was told of another number of processes: JAX takes its number without a word."""
+    """End if process 0 was given another number of processes: JAX accepts its number without an error."""
     from jax._src.distributed import global_state
 
     client: Any = global_state.client
@@ -137,10 +137,10 @@ def _name(launch: Launch) -> str:
 
 
 def _check_coordinator(address: str, first: bool) -> None:
-    """Raise InputError where process 0 cannot be at its address, or cannot be reached there."""
+    """Raise InputError if process 0 cannot listen at its address, or cannot be reached there."""
     host, _, port = address.rpartition(":")
     if first:
-        # The service itself would share the port with another one.
+        # JAX's service would share the port with another process.
         try:
             with socket.create_server(("", int(port))):
                 return
@@ -165,11 +165,11 @@ def _check_coordinator(address: str, first: bool) -> None:
 
 @contextlib.contextmanager
 def _no_abort() -> Iterator[None]:
-    """Have errors of JAX's runtime end in Python: while it begins, an exception; afterwards, a line and exit code 1.
+    """Turn aborts of JAX's runtime into an exception while it starts, and into a line and exit code 1 afterwards.
 
-    JAX aborts where it cannot reach the coordinator, unless it is given a function for that. It has no public way to
-    take one, and no version can call it: the exception of the call is what reaches Python, or, on a thread of JAX's
-    own, what C++ calls unhandled.
+    JAX aborts if it cannot reach the coordinator, unless it has a callback for that. It has no public option for one,
+    and no version of JAX can call a Python function there. The failed call raises an exception, which reaches Python
+    or, on one of JAX's own threads, is unhandled in C++.
     """
     from jax._src.lib import _jax  # pyright: ignore[reportPrivateImportUsage]
 
@@ -194,11 +194,11 @@ _kept: list[Any] = []
 
 
 def _handle_unhandled() -> None:
-    """Replace what C++ does with an unhandled exception: a line instead of a dump."""
+    """Replace C++'s handler of unhandled exceptions: print a line instead of aborting."""
     try:
         set_terminate = ctypes.CDLL("libstdc++.so.6")._ZSt13set_terminatePFvvE
     except (OSError, AttributeError):
-        # Another library than Linux's ends the process with its own message and exit code.
+        # Without libstdc++ the process ends with the message and exit code of its C++ library.
         return
     handler = ctypes.CFUNCTYPE(None)(lambda: _leave(_LOST, 1))
     _kept.append(handler)
@@ -206,7 +206,7 @@ def _handle_unhandled() -> None:
 
 
 _LOST = (
-    "another process of this run is gone, or cannot be reached; its own output may say why. "
+    "another process of this run has ended or cannot be reached; its own output may give the reason. "
     "--resume goes on from the newest checkpoint"
 )
 _EXPECTED = (
@@ -216,7 +216,7 @@ _leaving = threading.Lock()
 
 
 def _leave(line: str, code: int) -> NoReturn:
-    """End at once: a process that ended as usual would wait for the others, and they for it."""
+    """End at once: in a normal exit, this process would wait for the others, and they for it."""
     if _leaving.acquire(blocking=False):
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()

@@ -1,10 +1,10 @@
-"""Settings of JAX that change numbers or types, as they come from the environment or from a user's own program.
+"""Settings of JAX that change numbers or types, from the environment or a user's own program.
 
-Entry: `settle_environment` before JAX is imported, `settled` where it may be already.
+Entry: `settle_environment` before JAX is imported, `settled` where it may be imported already.
 
-This program computes in the types that its files hold, with one kind of random numbers: what would change these is
-switched off, and a line says so. What is a choice, such as the precision of matrix products, stays, and a line says so.
-This module imports no JAX.
+This program computes in the types of its files, with one kind of random numbers. Settings that would change these are
+switched off, with a warning. Choices such as the precision of matrix products stay, also with a warning. This module
+does not import JAX.
 """
 
 import contextlib
@@ -17,8 +17,8 @@ from typing import Any
 from trm.errors import InputError
 
 SETTLED: dict[str, tuple[Any, str]] = {
-    "jax_enable_x64": (False, "numbers here have 32 bits or fewer, and files hold no others"),
-    "jax_default_prng_impl": ("threefry2x32", "other random numbers would not go on where a checkpoint left off"),
+    "jax_enable_x64": (False, "numbers have 32 bits or fewer, as in files"),
+    "jax_default_prng_impl": ("threefry2x32", "other random numbers would not continue those of a checkpoint"),
     "jax_threefry_partitionable": (True, "random numbers must not depend on the number of devices"),
     "jax_disable_jit": (False, "a training step is one compiled program"),
     "jax_transfer_guard": (None, "a run sets it itself around its steps"),
@@ -29,19 +29,19 @@ SETTLED: dict[str, tuple[Any, str]] = {
 """Value and reason, by the name of the setting. Its variable in the environment is that name in capitals."""
 
 CHOICES = {"jax_default_matmul_precision": "changes the numbers; a run that is resumed needs it again"}
-"""Settings that stay, and what is said of them."""
+"""Settings that stay, and the warning about each."""
 
 OFF, ON = ("", "n", "no", "f", "false", "off", "0"), ("y", "yes", "t", "true", "on", "1")
 
 GPU_FLAGS = "--xla_gpu_deterministic_ops=true"
-"""Without it, sums that a GPU makes with atomic additions, and the kernels that it chooses by their speed, may round
-otherwise from run to run."""
+"""Without it, sums by atomic additions on a GPU, and kernels chosen by their measured speed, may round differently from
+run to run."""
 
 
 def settle_environment() -> list[str]:
-    """Take variables out of the environment that would change numbers or types; return a line about each.
+    """Remove variables from the environment that would change numbers or types; return a line about each.
 
-    It has to come before JAX is imported, which reads them once.
+    Call it before JAX is imported, which reads them once.
     """
     lines = []
     for name, (expected, why) in SETTLED.items():
@@ -57,9 +57,9 @@ def settle_environment() -> list[str]:
 
 @contextlib.contextmanager
 def settled() -> Iterator[list[str]]:
-    """Settle JAX for a block, or as a decorator a function; yield a line about each setting that is changed.
+    """Switch these settings off for a block, or as a decorator for a function; yield a line about each changed setting.
 
-    What a user's program had set is restored afterwards.
+    The settings of a user's program are restored afterwards.
     """
     import jax
 
@@ -68,7 +68,7 @@ def settled() -> Iterator[list[str]]:
         return {name: value for name, value in values.items() if value not in (SETTLED[name][0], "allow")}
 
     with ThreadPoolExecutor(1) as fresh:
-        # Without what a `with` of JAX has changed for this thread alone.
+        # A new thread has the global values, without those of a `with` in this thread.
         everywhere = fresh.submit(differing).result()
     lines = {name: f"{name}={value}: switched off for now: {SETTLED[name][1]}" for name, value in differing().items()}
     with contextlib.ExitStack() as stack:
@@ -85,9 +85,9 @@ def settled() -> Iterator[list[str]]:
 
 
 def make_deterministic() -> None:
-    """Have the same seed on the same devices give the same bits, on a GPU too, where it costs some speed.
+    """Make runs with the same seed on the same devices bit-identical, on a GPU too, where it costs some speed.
 
-    It has to come before any device is used.
+    Call it before any device is used.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if GPU_FLAGS not in flags.split():
@@ -95,7 +95,7 @@ def make_deterministic() -> None:
 
 
 def as_input_error(error: Exception) -> InputError | None:
-    """Return what is wrong with the environment, if that is what an exception of JAX says."""
+    """Return the fault of the environment that an exception of JAX reports, else None."""
     text = str(error)
     if "Unable to initialize backend" in text or _is_of_plugin(error):
         found = os.environ.get("JAX_PLATFORMS", "")
@@ -107,13 +107,13 @@ def as_input_error(error: Exception) -> InputError | None:
 
 
 def _is_of_plugin(error: Exception) -> bool:
-    """Return whether JAX failed where it looks for the driver of a device; for a GPU that is a bare assertion."""
+    """Return whether JAX failed to find the driver of a device; for a GPU it raises a bare AssertionError."""
     frames = list(traceback.walk_tb(error.__traceback__))
     return isinstance(error, AssertionError) and frames[-1][0].f_code.co_filename.endswith("xla_bridge.py")
 
 
 def _means(value: str, expected: Any) -> bool:
-    """Return whether a variable says what is expected anyway."""
+    """Return whether a variable has the expected value, in any spelling."""
     if isinstance(expected, bool):
         return value.lower() in (ON if expected else OFF)
     return value == (expected or "") or (expected is None and value == "allow")

@@ -1,4 +1,4 @@
-"""The device mesh, with one axis `data`, and moves of arrays between it and the host.
+"""The device mesh, with one axis `data`, and transfers of arrays between it and the host.
 
 Entry: `make_mesh`, `place`, `fetch`, `fetch_on_first`.
 """
@@ -24,7 +24,7 @@ REPLICATED = PartitionSpec()
 
 
 def make_mesh(devices: int | None = None) -> Mesh:
-    """Lay all devices, or the first `devices`, out along the data axis; raise InputError when there are fewer."""
+    """Arrange all devices, or the first `devices`, along the data axis; raise InputError when there are fewer."""
     try:
         available = jax.devices()
     except (RuntimeError, AssertionError) as error:
@@ -39,12 +39,12 @@ def make_mesh(devices: int | None = None) -> Mesh:
 
 
 def mesh_of(devices: Sequence[Any]) -> Mesh:
-    """Lay these devices out along the data axis."""
+    """Arrange these devices along the data axis."""
     return jax.make_mesh((len(devices),), (AXIS,), devices=devices, axis_types=(jax.sharding.AxisType.Auto,))
 
 
 def place(tree: T, mesh: Mesh, spec: PartitionSpec) -> T:
-    """Put the arrays of a tree on the devices; with several processes each brings its own slice of what is split."""
+    """Put the arrays of a tree on the devices; with several processes each passes its slice of a split array."""
     return jax.tree.map(lambda leaf: place_array(leaf, mesh, spec), tree)
 
 
@@ -54,7 +54,7 @@ def place_array(array: jax.Array | np.ndarray, mesh: Mesh, spec: PartitionSpec) 
 
 
 def fetch(tree: Any) -> Any:
-    """Copy arrays to the host, whole, gathering what other processes hold; those on the host stay as they are."""
+    """Copy whole arrays to the host, gathering the parts of other processes; arrays on the host stay unchanged."""
 
     def make_local(leaf: jax.Array | np.ndarray) -> jax.Array | np.ndarray:
         if isinstance(leaf, np.ndarray) or leaf.is_fully_addressable:
@@ -63,16 +63,16 @@ def fetch(tree: Any) -> Any:
             return leaf.addressable_data(0)
         return np.asarray(multihost_utils.process_allgather(leaf, tiled=True))
 
-    # One call for the whole tree: its arrays travel side by side.
+    # One call for the whole tree: its arrays are transferred together.
     return jax.device_get(jax.tree.map(make_local, tree))
 
 
 def fetch_on_first(tree: Any) -> Any:
-    """Copy arrays to the host of process 0, whole; the other processes take part, and get None."""
+    """Copy whole arrays to the host of process 0; every process must call it, the others get None."""
     if jax.process_index() == 0:
         return fetch(tree)
     for leaf in jax.tree.leaves(tree):
-        # One after the other, and forgotten: no host holds a copy that it does not write.
+        # One at a time, and discarded: no host keeps a copy that it does not write.
         if not isinstance(leaf, np.ndarray) and not (leaf.is_fully_addressable or leaf.is_fully_replicated):
             multihost_utils.process_allgather(leaf, tiled=True)
     return None
@@ -87,6 +87,6 @@ def varying(tree: T) -> T:
     """Inside `shard_map`: treat values that are the same on every device as if each device had its own.
 
     Without this, the gradient of a replicated value is summed over the devices wherever it is used, in every iteration
-    of every scan; and what a scan carries could not turn from replicated to split.
+    of every scan; and the carry of a scan could not change from replicated to split.
     """
     return jax.lax.pcast(tree, AXIS, to="varying")

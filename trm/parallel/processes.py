@@ -1,4 +1,4 @@
-"""Several processes of one run: what process 0 decides and reads for all, and what all must have the same.
+"""Decisions and reads by process 0, and checks that all processes agree.
 
 Entry: `is_first`, `decide_on_first`, `arrays_of_first`, `agree`.
 """
@@ -17,7 +17,7 @@ from trm.errors import InputError
 T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 24
-"""Bytes that process 0 sends at once: each device holds them for a moment."""
+"""Bytes in one broadcast, which every device has to hold."""
 
 
 def is_first() -> bool:
@@ -28,8 +28,8 @@ def is_first() -> bool:
 def decide_on_first(decide: Callable[[], Any]) -> Any:
     """Call a function in process 0 alone; return its result, a JSON value, in every process.
 
-    All processes must call it at the same point. What only one of them can see, such as the newest file of a network
-    file system, is then the same for all. An InputError is raised in every process.
+    All processes must call it at the same point. Facts that may differ between hosts, such as the newest file of a
+    network file system, are then the same for all. An InputError is raised in every process.
     """
     if jax.process_count() == 1:
         return decide()
@@ -38,7 +38,7 @@ def decide_on_first(decide: Callable[[], Any]) -> Any:
         try:
             answer = {"value": decide()}
         except InputError as error:
-            # Raised below, here as everywhere: a process that went on alone would wait for this one for ever.
+            # Raised below, in every process: one that continued would wait for this one forever.
             answer = {"error": str(error)}
     data = np.frombuffer(json.dumps(answer).encode(), np.uint8)
     with jax.transfer_guard("allow"):
@@ -56,7 +56,7 @@ def arrays_of_first(
 ) -> list[np.ndarray]:
     """Load arrays in process 0 alone; return them, bit for bit, in every process. `like` has their shapes and dtypes.
 
-    So the others need no file, and no file system has to show them what process 0 has just written.
+    The others need no file, and their file system need not show one that process 0 has just written.
     """
     loaded: list[np.ndarray] = []
     decide_on_first(lambda: loaded.extend(load()))
@@ -69,7 +69,7 @@ def arrays_of_first(
 
 
 def agree(what: str, value: T) -> T:
-    """Return a value of which every process has its own; raise InputError in all where the JSON of one differs."""
+    """Return this process's value; raise InputError in every process if the value's JSON differs in one of them."""
     if jax.process_count() > 1:
         digest = np.frombuffer(hashlib.sha256(json.dumps(value, sort_keys=True).encode()).digest(), np.uint8)
         with jax.transfer_guard("allow"):
@@ -83,10 +83,10 @@ def agree(what: str, value: T) -> T:
 
 
 def _broadcast(data: np.ndarray) -> None:
-    """Fill bytes of other processes with those of process 0. As bytes: a sum of floats would lose the sign of zero."""
+    """Overwrite bytes of the other processes with those of process 0; a broadcast of floats loses the sign of zero."""
     for start in range(0, len(data), CHUNK_BYTES):
         part = data[start : start + CHUNK_BYTES]
-        # Powers of two: one program for each, not one for each array.
+        # Sizes are powers of two: one compiled program for each size, not for each array.
         padded = np.zeros(min(CHUNK_BYTES, 1 << max(10, (len(part) - 1).bit_length())), np.uint8)
         padded[: len(part)] = part
         with jax.transfer_guard("allow"):

@@ -17,7 +17,7 @@ X86_UNITS = {"avx512_bf16", "amx_bf16"}
 
 
 def resolve_dtype(name: str) -> str:
-    """Return the compute dtype that `name` stands for; "auto" is the faster one of this processor."""
+    """Return the compute dtype for a name; "auto" is the faster one on this processor."""
     if name != "auto":
         return name
     return "bfloat16" if has_bfloat16_units() else "float32"
@@ -27,7 +27,7 @@ def resolve_dtype(name: str) -> str:
 def has_bfloat16_units() -> bool:
     """Return whether the devices multiply bfloat16 numbers faster than float32 ones.
 
-    A GPU or TPU does. Of an x86 CPU its flags tell. Other processors are measured, which takes about a second.
+    A GPU or TPU does. An x86 CPU has flags for it. Other processors are measured, which takes about a second.
     """
     if jax.default_backend() != "cpu":
         return True
@@ -44,7 +44,7 @@ def x86_flags(path: Path) -> set[str]:
 
 
 def _measure(dtype: str) -> float:
-    """Return the seconds of a matrix product with a float32 result: the fastest of some."""
+    """Return the seconds of a matrix product with a float32 result: the fastest of several."""
     size = 512
     a = jnp.ones((size, size), dtype)
     multiply = jax.jit(lambda a: jnp.einsum("ij,jk->ik", a, a, preferred_element_type=jnp.float32))
