@@ -2,7 +2,7 @@
 
 Training draws from an endless stream of groups: every epoch is a fresh permutation of the groups of a set, each group
 contributes one of its puzzles, drawn uniformly, and the puzzle's examples are packed into batches in random order, as
-many as still fit. Batches run on over epoch borders. Test batches hold every example once, in order.
+many as still fit. A batch may span two epochs. Test batches hold every example once, in order.
 """
 
 from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ def pack(
     """Pack examples of the upcoming puzzles into one batch; also return how many puzzles were used.
 
     The last puzzle may be cut. `choose(size, count)` draws `count` of `size` examples without replacement. The batch is
-    short when the puzzles run out.
+    short if the puzzles have too few examples.
     """
     starts = puzzle_indices[puzzles]
     sizes = puzzle_indices[puzzles + 1] - starts
@@ -62,8 +62,8 @@ class TrainLoader:
     """Training batches of one process.
 
     `load(step)` (steps count from 0) is a function of the seed and the step alone: any process computes its own
-    slice, a resumed run goes on where the killed one was. Steps that are passed over are packed but not read; going
-    back starts again from step 0.
+    slice, and a resumed run continues where the killed one stopped. Skipped steps are packed but not read; an earlier
+    step restarts from step 0.
 
     With several sets in the split, each batch comes from one of them, in turns proportional to their examples per
     epoch.
@@ -101,7 +101,7 @@ class TrainLoader:
     def _next(self) -> tuple[PuzzleArrays, Packed]:
         # The set that lags furthest behind its share comes next.
         stream = min(self._streams, key=lambda s: (s.batches + 1) / s.examples_per_epoch)
-        # One generator for a step's choices, whatever was drawn before.
+        # A new generator for each step: its choices do not depend on earlier draws.
         rng = random_stream(self._seed, Purpose.EXAMPLES, self._step)
         self._step += 1
         return stream.arrays, stream.next(self._batch_size, lambda n, k: rng.permutation(n)[:k])
@@ -111,7 +111,7 @@ class _GroupStream:
     """The endless stream of groups of one set, from which batches are packed."""
 
     def __init__(self, arrays: PuzzleArrays, seed: int, number: int):
-        # Indices in memory: they are drawn from at random, thousands of times a second.
+        # Indices in memory: they are accessed at random, thousands of times a second.
         self.arrays = arrays
         self.batches = 0
         self._puzzle_indices = np.asarray(arrays.puzzle_indices, dtype=np.int64)
@@ -149,7 +149,7 @@ class _GroupStream:
 def load_test_batches(
     puzzles: PuzzleSet, batch_size: int, process: int = 0, processes: int = 1
 ) -> Iterator[tuple[str, HostBatch]]:
-    """Yield (set name, this process's slice of a batch) until every example was seen once.
+    """Yield (set name, this process's slice of a batch) for every example once.
 
     The last batch of a set is filled up with padding: pad tokens, ignored labels, the blank identifier.
     """
@@ -181,7 +181,7 @@ def read_examples(
     of_puzzles: Integer[np.ndarray, " batch"],
     draws: Draws | None = None,
 ) -> HostBatch:
-    """Read examples of one set by index, augmented as drawn; labels to be ignored become -100.
+    """Read examples of one set by index, augmented as drawn; ignored labels become -100.
 
     Raises InputError, naming set and example, for a token outside the vocabulary.
     """

@@ -15,7 +15,7 @@ from trm.training.tracking.measured import Measured
 from trm.training.tracking.record import Record
 
 PER_STEP = ("lr", "gradient_norm", "parameter_norm", "rows")
-"""Metrics that are no sums over sequences."""
+"""Metrics that are not sums over sequences."""
 
 
 class StepMetrics:
@@ -29,18 +29,18 @@ class StepMetrics:
         measured: Measured,
         rows_used: int,
     ):
-        """Take, besides, what finds the newest checkpoint."""
+        """Take, among others, the function that finds the newest checkpoint."""
         self._batch_size, self._newest, self._record, self._measured = batch_size, newest, record, measured
         self.rows_used = rows_used
-        """Rows of the queue that the reported steps used."""
+        """Training rows that the reported steps took from the queue."""
         self._pending: tuple[int, Metrics] | None = None
 
     def add(self, step: int, sums: Metrics) -> None:
-        """Take the metrics of a step that was dispatched, after those of the step before were reported."""
+        """Take the metrics of a dispatched step, after those of the step before it were reported."""
         self._pending = step, sums
 
     def skip(self, step: int, rows: int) -> None:
-        """Log a step that was skipped, after the pending step was reported, and the rows of the queue it dropped."""
+        """Log a skipped step after the pending step was reported; `rows` are the training rows that it dropped."""
         self.rows_used += rows
         self._record.log({"step": step, "train/skipped": 1})
         self._measured.restart()

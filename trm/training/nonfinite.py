@@ -1,9 +1,9 @@
-"""Numbers that are not finite: the error that ends a run, and the step that leaves out what led to them.
+"""Numbers that are not finite: the error that ends a run, and the step that a run skips because of them.
 
-A run that rewinds goes back to its newest checkpoint and makes the same steps again but for the one whose numbers were
-not finite. That one trains nothing: its batch is dropped, and so is every sequence in the carry, since any of them may
-have done it. Checkpoints name the steps that are skipped, first the one that the run went back to, which is written
-anew: a run that is killed and resumed skips the same steps, also where a device would not make the same mistake again.
+A run that rewinds goes back to its newest checkpoint and repeats the steps after it, except the one whose numbers were
+not finite. That step trains nothing: its batch is dropped, and so is every sequence in the carry; any of them may be
+the cause. Checkpoints list the skipped steps. The checkpoint that the run went back to is written again with them, so
+that a run that is killed and resumed skips the same steps, even if a device would not repeat the error.
 
 Entry: `NonFinite`, `skip_step`.
 """
@@ -22,7 +22,7 @@ from trm.training.state import TrainState, state_shardings
 OnNonfinite = Literal["stop", "rewind"]
 
 MAX_IN_A_ROW = 3
-"""Steps in a row that a run skips before it gives up: then the state is ruined, and no batch is to blame."""
+"""Consecutive steps that a run skips before it gives up: then the state itself is damaged."""
 
 
 class NonFinite(FloatingPointError):
@@ -36,13 +36,13 @@ class NonFinite(FloatingPointError):
 
     @property
     def rewinding(self) -> str:
-        """What to print when the run goes back."""
+        """The warning when the run goes back."""
         target = self.kept.name if self.kept else "the start"
         return f"warning: step {self.step}: {self.what}; going back to {target} and skipping step {self.step}"
 
 
 def skip_step(state: TrainState, mesh: Mesh) -> TrainState:
-    """Return the state after a step that trained nothing and that no sequence outlives."""
+    """Return the state after a step that trains nothing and drops every sequence."""
     shardings = state_shardings(state, mesh)
     return jax.jit(_skip, donate_argnums=0, out_shardings=shardings)(state)
 

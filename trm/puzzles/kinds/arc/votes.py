@@ -1,7 +1,7 @@
 """Votes for ARC grids. Entry: `count_votes`, `merge`, `rank`.
 
 Every prediction is cropped to its grid, its augmentation is undone, and it votes for that grid under the test input
-that it answers. The test input is found by the prediction's own input, cropped and undone in the same way.
+that it answers. The prediction's own input, cropped and undone in the same way, identifies the test input.
 """
 
 import math
@@ -21,8 +21,8 @@ from trm.puzzles.kinds.dihedral import TRANSFORMS, inverse
 def grid_bytes(tokens: Frames, augmentations: Sequence[Augmentation]) -> list[bytes]:
     """Crop each frame to its grid, undo its augmentation and return the grid as bytes.
 
-    They are the tokens of a frame with the grid at the top left and nothing beside it, up to the last that is not 0:
-    equal for equal grids alone, and none for a grid without cells.
+    The bytes are the tokens of a frame with the grid at the top left and padding elsewhere, up to the last token that
+    is not 0. They are equal only for equal grids, and empty for a grid without cells.
     """
     shapes = crop_shapes(tokens)
     places = np.arange(ARC_SIDE)
@@ -49,21 +49,21 @@ def _undo_colors(grids: Frames, augmentations: Sequence[Augmentation]) -> Frames
 
 
 _SOURCES = np.stack([inverse(np.arange(SEQ_LEN).reshape(ARC_SIDE, ARC_SIDE), t).ravel() for t in range(TRANSFORMS)])
-"""Of each transform and each cell of a full frame: the cell that undoing the transform moves there."""
+"""By transform and cell of a full frame: the cell that undoing the transform moves there."""
 
 _STEPS = (np.stack(np.divmod(_SOURCES[:, 0], ARC_SIDE), axis=1) > 0) * np.array([ARC_SIDE, 1])
-"""Of each transform: how far sources move for each row, and column, that a grid lacks; 0 if they begin at the first."""
+"""By transform: offset of the sources for each row, and column, that a grid lacks; 0 if they begin at the first."""
 
 
 def _undo_transforms(
     grids: Frames, shapes: Integer[np.ndarray, "batch 2"], augmentations: Sequence[Augmentation]
 ) -> Frames:
-    """Undo the transforms of grids of some shapes at the top left of frames that hold nothing else."""
+    """Undo the transforms of grids with these shapes, at the top left of otherwise empty frames."""
     transforms = np.array([augmentation.transform for augmentation in augmentations], dtype=np.int64)
-    # It does not matter where a grid without cells is moved.
+    # A grid without cells may be moved anywhere.
     lacking = ARC_SIDE - np.maximum(shapes, 1)
     moved = (lacking * _STEPS[transforms]).sum(axis=1)
-    # Negative indices wrap round: past an edge of the grid they find what is beyond the other, which is nothing.
+    # Negative indices wrap around: past one edge of the grid they read beyond the opposite one, which is padding.
     return np.take_along_axis(grids, _SOURCES[transforms] - moved[:, None], axis=1)
 
 
@@ -71,8 +71,8 @@ def _undo_transforms(
 
 
 Votes = dict[tuple[str, bytes], dict[bytes, list[float]]]
-"""Of each task's name with an input (as `grid_bytes`), of each grid predicted for it, in the order in which they were
-first seen: sigmoid(q_halt) of each vote."""
+"""By task name and input (as `grid_bytes`), then by predicted grid, in the order first seen: sigmoid(q_halt) of each
+vote."""
 
 
 def count_votes(
@@ -85,7 +85,7 @@ def count_votes(
 ) -> Votes:
     """Count the votes of a batch, given the names of puzzle identifiers; padding sequences have no vote.
 
-    Frames may hold anything. The votes of several batches, processes or checkpoints are merged by `merge`.
+    A frame need not hold a well-formed grid. The votes of several batches, processes or checkpoints are merged by `merge`.
     """
     counts = puzzle_identifiers != blank_identifier_id
     fields = (puzzle_identifiers, inputs, predictions, confidence)
@@ -100,7 +100,7 @@ def count_votes(
 
 
 def merge(parts: Iterable[Votes]) -> Votes:
-    """Put votes together; those of the first part count as seen first."""
+    """Merge votes; those of the first part count as seen first."""
     merged: Votes = {}
     for part in parts:
         for question, answers in part.items():
@@ -111,7 +111,7 @@ def merge(parts: Iterable[Votes]) -> Votes:
 
 
 class Candidate(NamedTuple):
-    """A grid that was voted for."""
+    """A grid with votes."""
 
     data: bytes
     """The grid as `grid_bytes`."""
@@ -125,12 +125,12 @@ class Candidate(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """How a test input was answered."""
+    """Ranked candidates of a test input."""
 
     candidates: list[Candidate]
-    """The best first; none if nothing was predicted for it."""
+    """Best first; empty without a prediction for the test input."""
     truth_rank: int | None
-    """Place of the right grid among them, from 1; None if there was no vote for it."""
+    """Rank of the right grid, from 1; None if it has no vote."""
     known: bool = True
     """Whether the right grid is known."""
 
