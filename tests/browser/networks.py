@@ -1,4 +1,4 @@
-"""Small models with random weights, and the script of pages called with them."""
+"""Small models with random weights, and calls of the pages' scripts."""
 
 import dataclasses
 from typing import Any
@@ -34,5 +34,5 @@ def in_float32(model: TrainedModel) -> TrainedModel:
 
 
 def script(names: list[str], body: str) -> str:
-    """Return a function of JavaScript whose `argument` the body takes, after scripts of pages."""
+    """Return a JavaScript function of `argument`: the scripts of pages with these names, then the body."""
     return f"(argument) => {{ {read(*names)}\n{body} }}"

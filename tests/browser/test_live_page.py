@@ -44,7 +44,7 @@ def texts(page: Any, table: str) -> list[str]:
 
 
 def think(page: Any) -> str:
-    """Let it think to its end; return the verdict."""
+    """Run the network to its end; return the verdict."""
     page.locator("#think").click()
     page.locator("#think", has_text="Think").wait_for()
     return page.locator("#verdict").inner_text()
@@ -67,7 +67,7 @@ def test_a_typed_sudoku_is_solved_as_jax_solves_it(open_page: Callable, sudoku: 
     assert f"q_halt stops it after step {attempt.halting_step}" in verdict
     answer = attempt.predictions[attempt.halting_step - 1, -1]
     assert texts(page, "#puzzles table.board") == [str(token - 1) for token in answer.tolist()]
-    # The player goes back through its steps.
+    # The player shows earlier steps.
     page.locator("#step").fill("0")
     assert texts(page, "#puzzles table.board") == [c.replace(".", "") for c in SUDOKU]
     page.locator("#back").focus()
@@ -91,7 +91,7 @@ def test_attempts_through_views_answer_the_puzzle_itself(open_page: Callable, su
     for i in range(4):
         cells = tables.nth(i).locator("td").all_inner_texts()
         if "solved," in page.locator("#puzzles figure").nth(i).inner_text():
-            # Whatever the view was, it is undone.
+            # The view is undone, whichever it was.
             assert sudoku.kind.solved(sudoku.parse(SUDOKU)[None], np.array([[int(c) + 1 for c in cells]]))[0]
     assert page.locator("#step").get_attribute("max") == "3"
 
@@ -132,7 +132,7 @@ def test_it_can_be_stopped(open_page: Callable, sudoku_page: str):
     assert page.locator("#verdict").inner_text().startswith("Stopped. ")
     made = int(page.locator("#step").get_attribute("max"))
     assert 2 <= made < 128
-    # It thinks again.
+    # It can be started again.
     page.locator("#steps").fill("1")
     page.locator("#attempts").fill("1")
     think(page)
@@ -155,7 +155,7 @@ def test_a_drawn_maze_is_solved(open_page: Callable, maze_page: str):
     assert page.locator("#puzzles td.path").count() == (maze.answer == PATH).sum()
 
 
-def test_a_stroke_draws_and_a_second_one_rubs_out(open_page: Callable, maze_page: str):
+def test_a_stroke_draws_and_a_second_one_erases(open_page: Callable, maze_page: str):
     page = open_page(maze_page, **DESK)
     page.locator("#clear").click()
     cells = page.locator("#editor td")
@@ -193,9 +193,9 @@ def test_dark_and_on_a_phone(open_page: Callable, request: pytest.FixtureRequest
     assert phone.evaluate("document.documentElement.scrollWidth") == 390
 
 
-def test_without_webassembly_it_thinks_all_the_same(open_page: Callable, sudoku: TrainedModel, tmp_path: Path):
+def test_without_webassembly_it_solves_too(open_page: Callable, sudoku: TrainedModel, tmp_path: Path):
     page_text = make_live_page("Live", sudoku, [sudoku.parse(SUDOKU)], steps=8)
-    # What a browser does that allows no WebAssembly.
+    # As in a browser that allows no WebAssembly.
     path = tmp_path / "strict.html"
     path.write_text(page_text.replace(" 'wasm-unsafe-eval'", ""), encoding="utf-8")
     page = open_page(path.as_uri(), **DESK)

@@ -27,6 +27,6 @@ def test_both_ways_are_measured(tmp_path: Path):
     ]
     fast, slow = (record.figures["seconds_per_step"] for record in records)
     assert (fast["n"], slow["n"]) == (3, 3)
-    # That the two pages run different code is seen in their time: it is seven times as long, and more.
+    # The times show that the two pages run different code: one takes seven times as long, or more.
     assert slow["min"] > fast["min"]
     assert {record.note for record in records} == {"beside tests"}

@@ -1,4 +1,4 @@
-"""The network of live pages beside JAX: the same logits and the same q, in headless Chromium."""
+"""The network of live pages compared with JAX: the same logits and the same q, in headless Chromium."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ def check(page: Any, model: TrainedModel, tokens: np.ndarray, with_kernel: bool 
         np.testing.assert_allclose(found, expected.logits[step], atol=1e-3)
         assert q_halt == pytest.approx(float(expected.q_halt_logits[step]), abs=1e-3)
         assert q_continue == pytest.approx(float(expected.q_continue_logits[step]), abs=1e-3)
-    # Steps and cells are different: nothing above compares constants.
+    # Steps and cells differ: nothing above compares constants.
     assert np.ptp(np.asarray(expected.logits[-1])) > 0.1
     assert not np.allclose(expected.logits[0], expected.logits[-1], atol=1e-2)
 
@@ -123,5 +123,5 @@ def test_products_of_all_sizes(page: Any):
         expected = (a.reshape(m, k) @ b.reshape(k, n)).ravel()
         for result in both:
             np.testing.assert_allclose(result[:-1], expected, atol=1e-5)
-            # Nothing is written behind the result.
+            # Nothing is written after the result.
             assert result[-1] == 0

@@ -1,4 +1,4 @@
-"""`trm play` in headless Chromium: JAX thinks, the page shows each step, Ctrl-C ends it."""
+"""`trm play` in headless Chromium: JAX runs the network, the page shows each step, Ctrl-C ends it."""
 
 import signal
 import subprocess
@@ -13,11 +13,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.processes]
 PUZZLE = "3654.24...5..32.4..4..232....4.....5"
 
 
-HEARS_INTERRUPTS = """
+WITH_INTERRUPTS = """
 import signal
 import sys
 
-# A shell makes programs in the background deaf to Ctrl-C.
+# A shell makes programs in the background ignore Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from trm.__main__ import main
 
@@ -25,8 +25,8 @@ main()
 """
 
 
-def test_the_command_serves_a_page_that_thinks(open_page: Callable):
-    command = [sys.executable, "-c", HEARS_INTERRUPTS, "play", "sudoku-6x6", "--port", "0", "--no-browser"]
+def test_the_command_serves_a_page_that_solves(open_page: Callable):
+    command = [sys.executable, "-c", WITH_INTERRUPTS, "play", "sudoku-6x6", "--port", "0", "--no-browser"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

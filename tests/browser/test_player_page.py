@@ -1,4 +1,4 @@
-"""The player's page in headless Chromium: what one sees after sliders, keys and buttons."""
+"""The player's page in headless Chromium: the boards after sliders, keys and buttons."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_it_plays_to_its_end_and_stops_there(open_page: Callable, address: str, 
     assert f"Step {steps}" in page.locator("#status").inner_text()
 
 
-def test_what_it_says_to_those_who_do_not_see_it(open_page: Callable, address: str):
+def test_labels_for_screen_readers(open_page: Callable, address: str):
     page = open_page(address, **DESK)
     page.keyboard.press("End")
     assert page.locator("td").first.get_attribute("aria-label").startswith("3, given")

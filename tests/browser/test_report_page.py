@@ -1,4 +1,4 @@
-"""The page of `trm inspect` in headless Chromium: no complaints, dark mode, a phone, and the player in it by keys."""
+"""The page of `trm inspect` in headless Chromium: no errors, dark mode, a phone, and the player in it by keys."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -58,7 +58,7 @@ def test_the_player_in_it_works_by_keys(open_page: Callable, report: Report):
     steps, cycles = trace.attempts[0].q_halt.shape
     question = ["" if token == 1 else str(token - 1) for token in trace.question.tolist()]
     assert answer(page) == question
-    # As one comes with the keyboard: behind the numbers that may be unfolded.
+    # By Tab: the player comes after the numbers that can be unfolded.
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.tagName") == "IFRAME":
@@ -84,7 +84,7 @@ def test_numbers_are_unfolded_by_key(open_page: Callable, report: Report):
 
 
 def test_dark(open_page: Callable, report: Report):
-    """The page, its charts and the player in it are dark, and text can be told from what is behind it."""
+    """The page, its charts and the player in it are dark, and text has enough contrast."""
     found = [open_page(report.address, viewport=DESK["viewport"], color_scheme=s) for s in ("light", "dark")]
     frames = [page.frame_locator("iframe").locator("body") for page in found]
     background = "(element) => getComputedStyle(element).backgroundColor"
@@ -95,7 +95,7 @@ def test_dark(open_page: Callable, report: Report):
     for selector, style in (("body", "color"), (".chart text", "fill"), ("section > p", "color"), ("summary", "color")):
         drawn = found[1].locator(selector).first.evaluate(f"(element) => getComputedStyle(element).{style}")
         behind = _luminance(found[1].locator("figure").first.evaluate(background))
-        # What WCAG asks for (AA).
+        # The contrast that WCAG requires (AA).
         assert (_luminance(drawn) + 0.05) / (behind + 0.05) >= 4.5, selector
 
 
@@ -116,7 +116,7 @@ def test_nothing_is_wider_than_a_phone(open_page: Callable, report: Report):
       .filter((element) => element.getBoundingClientRect().right > 390.5)
       .map((element) => element.outerHTML.slice(0, 80))"""
     assert page.locator("body *").evaluate_all(outside) == []
-    # A chart is drawn smaller here, and its text is not.
+    # Charts are smaller here, their text is not.
     size = "(text) => parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.clientWidth / 420"
     assert min(page.locator(".chart text").evaluate_all(f"(texts) => texts.map({size})")) >= 11
     cut = """(texts) => texts.filter((text) => {
@@ -127,5 +127,5 @@ def test_nothing_is_wider_than_a_phone(open_page: Callable, report: Report):
     assert page.locator(".chart text").evaluate_all(cut) == []
     frame = page.frames[1]
     assert frame.evaluate(width) <= frame.evaluate("innerWidth")
-    # A table that is wider is scrolled by itself.
+    # A wider table scrolls by itself.
     assert page.locator(".wide").first.evaluate("(element) => getComputedStyle(element).overflowX") == "auto"

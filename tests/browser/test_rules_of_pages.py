@@ -1,4 +1,4 @@
-"""The rules of live pages beside those of the puzzle kinds."""
+"""The rules of live pages compared with those of the puzzle kinds."""
 
 from typing import Any
 
@@ -34,7 +34,7 @@ def draw_pairs(kind: str, side: int, rng: np.random.Generator) -> list[tuple[np.
                 noise = rng.integers(0, vocab_size, len(answer))
                 pairs.append((question, np.where(changed, noise, answer)))
         pairs.append((np.roll(question, 1), answer))
-        # Two neighbours changed places: the digits of a row are still all there.
+        # Two neighbouring cells are swapped: the row still has all digits.
         swapped = answer.copy()
         swapped[[0, 1]] = swapped[[1, 0]]
         pairs.append((question, swapped))
