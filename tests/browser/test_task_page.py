@@ -1,4 +1,4 @@
-"""The page of ARC tasks in headless Chromium: choose or paste a task, and each step's grids stream in."""
+"""The page of ARC tasks in headless Chromium: choose or paste a task, and the grids of each step are streamed."""
 
 import json
 import threading
@@ -33,7 +33,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
 
 @pytest.fixture
 def right_from_step_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the network answer with a grid that is wrong after the first step; after the second three of four agree."""
+    """Make all answers wrong after the first step, and three of four right after the second."""
     steps = [answer_rightly(views=4, wrong=4, cycles=2), answer_rightly(views=4, wrong=1, cycles=2)]
     monkeypatch.setattr(arc_traces, "trace_by_step", lambda *_: iter(steps))
 
@@ -48,7 +48,7 @@ OUTPUT_COLORS = ["#0074d9", "#ff4136", "#2ecc40", "#ffdc00", "#aaaaaa", "#f012be
 
 
 def asked(server: PageServer) -> tuple[str, ...]:
-    """Return the addresses that its page may ask."""
+    """Return the addresses to which its page may send requests."""
     return tuple(server.address.replace("/?", f"/{path}?") for path in ("think", "tasks"))
 
 
@@ -81,7 +81,7 @@ def test_a_pasted_task_without_output(open_page: Callable, server: PageServer, r
     page.locator("#read").click()
     page.locator("#task option").nth(1).wait_for(state="attached")
     assert colors(page, "#test table", 0) == ["#aaaaaa"]
-    assert "whether it is right, the task does not say" in think(page)
+    assert "the task has no solution to check it" in think(page)
     # The board grows with the answer.
     assert [color for color in colors(page, "#puzzles table.board", 1) if color] == OUTPUT_COLORS
 

@@ -52,7 +52,7 @@ def test_the_page_is_whole(page: str):
     assert len(drawings) >= 10
     assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
     assert sum(tag == "table" for tag, _ in found.tags) >= 9
-    # Every figure says what one sees in it.
+    # Every figure has a sentence on what it shows.
     assert all(re.search(r"</h3><p>[A-Z0-9].*?\.", figure) for figure in page.split("<figure")[1:])
     assert not re.search(r"\bnan\b", " ".join(found.texts))
 
@@ -71,7 +71,7 @@ def test_the_page_asks_for_nothing(page: str):
 def test_boards_of_thirty_by_thirty(name: str):
     puzzles = read_puzzle_set(GOLDEN / f"{name}_small" / "dataset", "test")
     found = read_page(inspect_at_random(name, puzzles))
-    assert any("around it" in (attributes.get("aria-label") or "") for _, attributes in found.tags)
+    assert any("around a cell" in (attributes.get("aria-label") or "") for _, attributes in found.tags)
 
 
 def test_a_line_is_where_its_values_are():

@@ -1,1 +1,1 @@
-"""Pictures and text in the terminal."""
+"""Pictures, pages, and text in the terminal."""

@@ -1,5 +1,5 @@
 """The console that commands print to. Entry: `print_lines`, `print_rows`, `print_warning`, `console`;
-`replace_characters` for outputs that cannot show all."""
+`replace_characters` for outputs that cannot encode all."""
 
 import codecs
 import io
@@ -13,13 +13,13 @@ from rich.table import Table
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # `main` decides, as it does when `print` finds the pipe closed.
+        raise BrokenPipeError  # `main` handles it, as it does for `print`.
 
 
 console = _Console()
 
 PLAIN = {"·": ".", "…": "~", "→": ">", "█": "#", "▒": "%", "░": ":", "─": "-", "│": "|"}
-"""Signs for characters that an output cannot show, one for one, so that columns stay."""
+"""Replacements of characters that an output cannot encode, one for one, so that columns stay aligned."""
 
 
 def print_lines(text: str) -> None:
@@ -41,7 +41,7 @@ def print_warning(text: str) -> None:
 
 
 def replace_characters() -> None:
-    """Have both outputs show characters that their encoding lacks as plain ones, instead of failing."""
+    """Let both outputs replace characters that their encoding lacks, instead of failing."""
     codecs.register_error("trm", _replace)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
@@ -67,9 +67,9 @@ def _plain(character: str) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Escape every character that a terminal would obey and not show: an escape sequence becomes `\x1b[31m`.
+    r"""Escape every control character: an escape sequence becomes `\x1b[31m`.
 
-    Line breaks and tabs stay. Names in files and on the hub are not ours: they must not move the cursor.
+    Line breaks and tabs stay. Names in files and on the hub may be anyone's: they must not move the cursor.
     """
     if text.isprintable():
         return text

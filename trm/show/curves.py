@@ -1,6 +1,6 @@
 """Curves of runs: loss and accuracy over steps, puzzles or hours; seeds of one experiment as mean and band.
 
-Entry: `make_panels` says what is drawn, `draw` draws it with matplotlib (extra `plot`).
+Entry: `make_panels` chooses the lines, `draw` draws them with matplotlib (extra `plot`).
 """
 
 import io
@@ -22,11 +22,11 @@ Unit = Literal["steps", "puzzles", "hours"]
 UNITS = {"steps": "training steps", "puzzles": "sequences trained on", "hours": "hours"}
 
 MOST_POINTS = 100
-"""Points of a line. Of training steps, of which there are more, each is the mean of a piece of the run."""
+"""Maximum number of points of a line. With more training steps, each point is the mean of several."""
 COLORS = "#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9".split()
-"""Colours that people with any colour vision tell apart (Okabe and Ito, 2008)."""
+"""Colours that are distinct with any colour vision (Okabe and Ito, 2008)."""
 DASHES = ("-", "--", ":", "-.")
-"""Styles of lines, one after another where there are more lines than colours."""
+"""Line styles; the next one is used when the colours are used up."""
 WHERE = {"train": "training", "": "evaluations"}
 INK, GRID = "#23272e", "#d4d6da"
 PANEL_INCHES = 4.8, 3.4
@@ -34,7 +34,7 @@ LABEL_POINTS, LABEL_CHARACTERS = 9.0, 28
 
 
 class Line(NamedTuple):
-    """What is drawn of one run, or of several that are seeds of one experiment."""
+    """A line: one run, or the mean of several runs that are seeds of one experiment."""
 
     label: str
     x: Float[np.ndarray, " points"]
@@ -42,11 +42,11 @@ class Line(NamedTuple):
     half: Float[np.ndarray, " points"]
     """Half the width of the 95 % interval of the mean; NaN for one run."""
     place: int
-    """Place of the experiment, which chooses colour and dashes."""
+    """Index of the experiment, which determines colour and dashes."""
 
 
 class Panel(NamedTuple):
-    """One coordinate system."""
+    """One plot with its axes."""
 
     title: str
     lines: list[Line]
@@ -55,8 +55,8 @@ class Panel(NamedTuple):
 def make_panels(runs: Sequence[History], metrics: Sequence[str] = (), unit: Unit = "steps") -> list[Panel]:
     """Return the panels of some runs.
 
-    Metrics are names such as `train/lr`; or such as `accuracy`, of which those in training and in evaluations are
-    drawn. Without any: the loss, and exact accuracy. Raises InputError for a metric that no run has.
+    A metric is a full name such as `train/lr`, or one such as `accuracy`, which is drawn both for training and for
+    evaluations. The default is the loss and exact accuracy. Raises InputError for a metric that no run has.
     """
     groups = _groups(runs)
     panels = []
@@ -87,7 +87,7 @@ def _groups(runs: Sequence[History]) -> list[tuple[str, list[History]]]:
 
 
 def _name(paths: Sequence[str]) -> str:
-    """Return the name of a run; of several, what their names begin with, or the folder that they are in."""
+    """Return the name of a run; for several, the common beginning of their names, or the folder that they are in."""
     names = [path.rpartition("/")[2] for path in paths]
     if len(paths) == 1:
         return names[0]
@@ -115,7 +115,7 @@ def _lines(groups: Sequence[tuple[str, list[History]]], metric: str, unit: Unit)
             if not curves:
                 continue
             width = _width([curve for _, curve in curves])
-            # A run that has just begun would leave no step that all have.
+            # A run that has just begun has no step in common with the others.
             curves = [(run, curve) for run, curve in curves if curve.steps[-1] >= width]
             of_set = name.removesuffix(f"/{metric}")
             more = (f" {of_set}" if len(names) > 1 else "") + (f", {len(curves)} seeds" if len(curves) > 1 else "")
@@ -125,7 +125,7 @@ def _lines(groups: Sequence[tuple[str, list[History]]], metric: str, unit: Unit)
 
 
 def _width(curves: Sequence[Curve]) -> int:
-    """Return the number of steps that a point stands for: the same for all curves that a mean is of."""
+    """Return the number of steps for each point, the same for all curves of a mean."""
     many = max(len(curve.steps) for curve in curves) > MOST_POINTS
     return math.ceil(max(int(curve.steps[-1]) for curve in curves) / MOST_POINTS) if many else 1
 
@@ -140,7 +140,7 @@ def _line(label: str, curves: Sequence[tuple[History, Curve]], width: int, unit:
 
 
 def _in_pieces(curve: Curve, width: int) -> dict[int, float]:
-    """Return values by step: each is the mean of a piece of the run, of so many steps, up to that step."""
+    """Return values by step: each is the mean over the `width` steps up to that one."""
     last = int(curve.steps[-1])
     pieces: dict[int, list[float]] = {}
     for step, value in zip(curve.steps.tolist(), curve.values.tolist(), strict=True):
@@ -198,7 +198,7 @@ def _draw_panel(panel: Panel, unit: Unit, last: float, ax: Any) -> None:
     values = np.concatenate([line.mean for line in panel.lines])
     positive = values[values > 0]
     if "loss" in panel.title and len(positive) == len(values) and positive.max() > 10 * positive.min():
-        # The band of a small mean may reach below zero, which no logarithm shows.
+        # The band of a small mean may reach below zero, which a logarithmic axis cannot show.
         ax.set_yscale("log")
         ax.set_ylim(positive.min() / 1.5, positive.max() * 1.5)
     elif "accuracy" in panel.title:
@@ -211,7 +211,7 @@ def _look(place: int) -> tuple[str, str]:
 
 
 def _label(panel: Panel, ax: Any) -> None:
-    """Write the name of each line to the right, at the height of its end, apart from one another."""
+    """Write the name of each line to the right, at the height of its end, without overlaps."""
     scale = ax.figure.dpi / 72
     lines = sorted(panel.lines, key=lambda line: line.mean[-1])
     ends = [ax.transData.transform((line.x[-1], line.mean[-1]))[1] / scale for line in lines]
@@ -235,7 +235,7 @@ def _label(panel: Panel, ax: Any) -> None:
 
 
 def _spread(places: Sequence[float], distance: float, low: float, high: float) -> list[float]:
-    """Move sorted places apart to a distance, upward, then back down from the upper end."""
+    """Move sorted heights upward until they are `distance` apart, then down from the upper limit."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, low, moved[-1] + distance if moved else low))

@@ -1,4 +1,4 @@
-"""Jobs: what a live page asks a network to think about, checked, and the messages that answer it, one for each step.
+"""Jobs: puzzles that a live page asks a network to solve, checked, and the answer, one message for each step.
 
 Entry: `Boards` (Sudokus, mazes), `Tasks` (ARC); `think`.
 """
@@ -25,7 +25,7 @@ from trm.solving.attempt_traces import AttemptTrace, stream_attempts
 from trm.solving.trained_model import TrainedModel
 
 MOST_NOISE = 10
-"""Standard deviation of the noise, at most."""
+"""Maximum standard deviation of the noise."""
 _NAMELESS = "a task without a name"
 
 
@@ -33,7 +33,7 @@ class Job(NamedTuple):
     """Attempts at one puzzle."""
 
     steps: Iterator[list[AttemptTrace]]
-    """The attempts after each supervision step, which is made when it is asked for."""
+    """The attempts after each supervision step; a step is computed when it is requested."""
     attempts: int
     stop: Literal["halt", "rules", "never"]
 
@@ -46,7 +46,7 @@ class Boards:
     most_views: int
 
     def read(self, values: dict[str, Any]) -> Job:
-        """Return the job in a request; raise InputError, naming the key, for what is none.
+        """Return the job in a request; raise InputError, naming the key, if it is invalid.
 
         `puzzle` is text, in any form that `trm solve` takes, or a list of tokens.
         """
@@ -87,7 +87,7 @@ class Tasks:
     listed: Sequence[Task] = ()
 
     def read(self, values: dict[str, Any]) -> Job:
-        """Return the job in a request; raise InputError, naming the key, for what is none.
+        """Return the job in a request; raise InputError, naming the key, if it is invalid.
 
         `task` is the name of a task that the model was trained on, `input` the grid of a test input, `output` its
         solution, where it is known. A view is an augmentation of the task, by its number.
@@ -110,8 +110,8 @@ class Tasks:
     def read_tasks(self, text: Any) -> list[dict[str, Any]]:
         """Return the tasks of a pasted text that the model was trained on, as `describe` does.
 
-        A task without a name is the listed one with the same examples. Raises InputError for a text without tasks, and
-        for tasks of which the model was trained on none.
+        A task without a name gets that of the listed task with the same examples. Raises InputError for a text without
+        tasks, and if the model was trained on none of them.
         """
         if not isinstance(text, str):
             raise InputError(f"text: found {text!r:.60}, expected tasks as JSON")
@@ -122,9 +122,9 @@ class Tasks:
         return self.describe(tasks)
 
     def describe(self, tasks: Sequence[Task]) -> list[dict[str, Any]]:
-        """Return what a page shows of tasks, without those that the model was not trained on.
+        """Return the data of tasks for a page, without tasks that the model was not trained on.
 
-        Raises InputError where none is left.
+        Raises InputError if none is left.
         """
         known = [task for task in tasks if task.name in self._identifiers]
         if tasks and not known:
@@ -145,7 +145,7 @@ class Tasks:
 
 
 def think(job: Job) -> Iterator[dict[str, Any]]:
-    """Yield a message after each supervision step, as the worker of a page posts them, then one at the end."""
+    """Yield a message after each supervision step, in the form of the page's worker, then one at the end."""
     done = np.zeros(job.attempts, bool)
     begun = time.perf_counter()
     for step, attempts in enumerate(job.steps, start=1):

@@ -19,7 +19,7 @@ ENDINGS = (".svg", ".png", ".gif")
 CELL, MARGIN, CAPTION = 22, 16, 24
 """Pixels: side of a cell, space around boards, height of a caption."""
 MOST_STEPS = 7
-"""Supervision steps in a row of `draw_steps`, at most."""
+"""Maximum number of supervision steps in a row of `draw_steps`."""
 FRAME_MILLISECONDS, LAST_MILLISECONDS = 500, 2500
 INK, GIVEN, ANSWER, WRONG, SOLVED, LINE, STRONG, PAPER = (
     "#45454a #1d1d1f #1f5fd0 #c4231c #147a3d #c9c8c4 #45454a #ffffff".split()
@@ -38,7 +38,7 @@ FILLS = {
         )
     ),
 }
-"""Colour of a cell by its class in a `Picture`, as in the light form of the page."""
+"""Colour of a cell by its class in a `Picture`, as in the page's light theme."""
 
 
 class Box(NamedTuple):
@@ -63,7 +63,7 @@ class Label(NamedTuple):
 
 
 class Drawing(NamedTuple):
-    """Shapes on white paper, the first below the others."""
+    """Shapes on a white background, drawn in this order."""
 
     width: int
     height: int
@@ -85,21 +85,21 @@ def draw_steps(picture: Picture, puzzles: Sequence[PuzzleTrace]) -> Drawing:
     for puzzle in puzzles:
         boards = _boards_of(puzzle)
         changed = [1, *(i for i in range(2, len(boards)) if (boards[i].tokens != boards[i - 1].tokens).any())]
-        # The first ones tell the most; the last one is where it ends.
+        # The first changes, and the last one.
         shown = changed if len(changed) <= MOST_STEPS else [*changed[: MOST_STEPS - 1], changed[-1]]
         rows.append((puzzle, [boards[i] for i in (0, *shown)]))
     return _lay_out(picture, rows)
 
 
 def draw_frames(picture: Picture, puzzles: Sequence[PuzzleTrace]) -> list[Drawing]:
-    """Draw a frame for each supervision step, the puzzles first."""
+    """Draw a frame of the puzzles, then one for each supervision step."""
     boards = [_boards_of(puzzle) for puzzle in puzzles]
     steps = range(len(boards[0]))
     return [_lay_out(picture, [(p, [of[step]]) for p, of in zip(puzzles, boards, strict=True)]) for step in steps]
 
 
 def write_pictures(picture: Picture, puzzles: Sequence[PuzzleTrace], path: Path, ending: str) -> None:
-    """Write steps side by side as SVG or PNG, or one after another as GIF; raise InputError where Pillow is missing."""
+    """Write steps side by side as SVG or PNG, or one after another as GIF; raise InputError if Pillow is missing."""
     if ending == ".svg":
         path.write_text(to_svg(draw_steps(picture, puzzles)), encoding="utf-8")
     elif ending == ".png":
@@ -111,7 +111,7 @@ def write_pictures(picture: Picture, puzzles: Sequence[PuzzleTrace], path: Path,
 
 
 def to_svg(drawing: Drawing) -> str:
-    """Return a drawing as a file of SVG."""
+    """Return a drawing as the text of an SVG file."""
     size = f'width="{drawing.width}" height="{drawing.height}" viewBox="0 0 {drawing.width} {drawing.height}"'
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="system-ui, sans-serif">']
     parts.append(f'<rect width="100%" height="100%" fill="{PAPER}"/>')

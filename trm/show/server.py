@@ -1,8 +1,9 @@
-"""The server of live pages, on this machine alone: JAX thinks, and each supervision step is streamed as it is made.
+"""The server of live pages, on this machine alone: JAX runs the network, and each supervision step is streamed.
 
 Entry: `PageServer`. GET / is the page. POST /think takes a job as JSON (`trm.show.jobs`) and answers with lines of
-JSON, one for each step; POST /tasks takes a text of ARC tasks, and answers with those that the model knows. Bad input
-is answered by one line of text, as `trm solve` prints it. Only who has the token may ask, and no page from elsewhere.
+JSON, one for each step; POST /tasks takes ARC tasks as text, and answers with those that the model was trained on. Bad
+input is answered with one line of text, as `trm solve` prints it. Every request needs the token; requests from pages of
+other servers are refused.
 """
 
 import json
@@ -18,15 +19,15 @@ from trm.show.jobs import Boards, Tasks, think
 
 HOST = "127.0.0.1"
 MOST_BYTES = 2**16
-"""Bytes of a request, at most."""
+"""Maximum size of a request."""
 MOST_TASK_BYTES = 2**24
-"""Bytes of a request with ARC tasks, at most; a collection of 400 has 4 MB."""
+"""Maximum size of a request with ARC tasks; a collection of 400 has 4 MB."""
 PATIENCE_SECONDS = 30
-"""Time that a client has to send its request, and that a puzzle waits while another is thought about."""
+"""Seconds that a client has to send its request, and that a puzzle waits while another is solved."""
 
 
 class PageServer(ThreadingHTTPServer):
-    """Serves one page, and one model that thinks about one puzzle at a time."""
+    """Serves one page, and one model that solves one puzzle at a time."""
 
     daemon_threads = True
 
@@ -46,7 +47,7 @@ class PageServer(ThreadingHTTPServer):
 
     @property
     def address_once(self) -> str:
-        """An address that leads to the page one time: other users see what a browser is started with."""
+        """An address that opens the page once: other users can read a browser's command line."""
         return f"{self._origin}/?token={self._once}"
 
     @property
@@ -54,7 +55,7 @@ class PageServer(ThreadingHTTPServer):
         return f"http://{HOST}:{self.server_address[1]}"
 
     def use_once(self, token: str) -> bool:
-        """Return whether a token is that of `address_once`, which is used up with it."""
+        """Return whether a token is that of `address_once`; it is valid only once."""
         with self._lock:
             used = secrets.compare_digest(token.encode(), self._once.encode())
             if used:
@@ -62,7 +63,7 @@ class PageServer(ThreadingHTTPServer):
             return used
 
     def close(self) -> None:
-        """Stop serving, after the supervision step that is being made."""
+        """Stop serving, after the supervision step that is being computed."""
         self.stopping.set()
         self.server_close()
         with self.thinking:
@@ -107,7 +108,7 @@ class _Handler(BaseHTTPRequestHandler):
         except InputError as error:
             return self._complain(HTTPStatus.BAD_REQUEST, str(error))
         if not self._page_server.thinking.acquire(timeout=PATIENCE_SECONDS):
-            return self._complain(HTTPStatus.SERVICE_UNAVAILABLE, "another puzzle is being thought about")
+            return self._complain(HTTPStatus.SERVICE_UNAVAILABLE, "another puzzle is being solved")
         try:
             self._head(HTTPStatus.OK, "application/x-ndjson")
             for message in think(job):
@@ -116,16 +117,16 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(json.dumps(message).encode() + b"\n")
                 self.wfile.flush()
         except (BrokenPipeError, ConnectionResetError):
-            # The page is gone or has stopped it: nobody waits for the other steps.
+            # The page was closed or has stopped the job: nobody waits for the other steps.
             self.close_connection = True
         finally:
             self._page_server.thinking.release()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Print nothing: a line for each request says nothing that a person asked for."""
+        """Print nothing: a line for each request is of no use."""
 
     def _is_from_here(self) -> bool:
-        """Return whether a page of this server asks, or a program. A name that was bent to this machine is refused."""
+        """Return whether a page of this server or a program sent the request; refuse others, also by DNS rebinding."""
         port = self._page_server.server_address[1]
         hosts = {f"{HOST}:{port}", f"localhost:{port}"}
         host, origin = self.headers.get("Host"), self.headers.get("Origin")
@@ -139,8 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
         return parse_qs(self.path.partition("?")[2]).get("token", [""])[0]
 
     def _has_token(self) -> bool:
-        """Return whether the request has the token; refuse it where it has none."""
-        # Bytes: text that is no ASCII cannot be compared.
+        """Return whether the request has the token; refuse it otherwise."""
+        # As bytes: text beyond ASCII cannot be compared.
         if secrets.compare_digest(self._token.encode(), self._page_server.token.encode()):
             return True
         self._complain(HTTPStatus.FORBIDDEN, "expected ?token=TOKEN, as in the address that trm play printed")

@@ -12,19 +12,19 @@ from trm.puzzles.kinds.kind import PuzzleKind
 Tokens = Integer[np.ndarray, " seq_len"]
 
 GAP = 3
-"""Columns between drawings that lie side by side."""
+"""Columns between drawings side by side."""
 
 
 def draw_changes(
     puzzle: Text, boards: Integer[np.ndarray, "steps *board"], drawings: Sequence[Text], width: int
 ) -> Table:
-    """Lay out a puzzle and the drawings of those of its boards that a supervision step changed, side by side.
+    """Lay out a puzzle and the boards that a supervision step changed, side by side.
 
-    As many as fit into `width` columns, and at least two.
+    As many boards as fit into `width` columns are shown, at least two with the puzzle.
     """
     changed = [0, *(i for i in range(1, len(boards)) if (boards[i] != boards[i - 1]).any())]
     most = max(2, (width + GAP) // (_columns(puzzle) + GAP) - 1)
-    # The first ones tell the most; the last one is where it ends.
+    # The first changes, and the last one.
     shown = changed if len(changed) <= most else [*changed[: most - 1], changed[-1]]
     return side_by_side({"puzzle": puzzle} | {f"step {i + 1}": drawings[i] for i in shown}, width)
 
@@ -32,7 +32,7 @@ def draw_changes(
 def draw_reasoning(
     kind: PuzzleKind, question: Tokens, answers: Integer[np.ndarray, "steps seq_len"], truth: Tokens, width: int
 ) -> Table:
-    """Draw a puzzle and the answer after each supervision step that changed it; mark what differs from the truth."""
+    """Draw a puzzle and the answer after each supervision step that changed it; mark cells unlike the truth."""
     drawings = []
     for answer in answers:
         wrong = int((answer != truth).sum())
@@ -42,14 +42,14 @@ def draw_reasoning(
 
 
 def draw_example(kind: PuzzleKind, question: Tokens, answer: Tokens) -> dict[str, Text]:
-    """Draw the first example of a puzzle set; nothing where its kind has no drawing."""
+    """Draw the first example of a puzzle set; nothing if its kind has no drawing."""
     if kind.solved_from == "nothing":
         return {}
     return {"first puzzle": kind.draw(question, question), "answer": kind.draw(question, answer)}
 
 
 def side_by_side(drawings: Mapping[str, Text], width: int) -> Table:
-    """Lay drawings out in a row under their titles, or one below the other where a row is wider than `width`."""
+    """Lay drawings out in a row under their titles, or one below the other if a row is wider than `width`."""
     grid = Table.grid(padding=(0, GAP))
     titles = [Text(title, "underline") for title in drawings]
     needed = sum(max(len(title), _columns(drawing)) for title, drawing in drawings.items())
@@ -57,7 +57,7 @@ def side_by_side(drawings: Mapping[str, Text], width: int) -> Table:
         grid.add_row(*titles)
         grid.add_row(*drawings.values())
         return grid
-    # Wider than the console alone: better cut off than every row broken in two.
+    # A drawing wider than the console is cropped: its rows must not wrap.
     grid.add_column(no_wrap=True, overflow="crop")
     for title, drawing in zip(titles, drawings.values(), strict=True):
         grid.add_row(title)

@@ -1,1 +1,1 @@
-"""Pages for the browser, each one file that needs no network."""
+"""Pages for the browser, each one self-contained file."""

@@ -1,6 +1,6 @@
 """The page of `trm plot`: the curves of runs, and a table of their last values. Entry: `make_page`.
 
-The page is `curves.html` with the picture put into it. It asks for nothing from anywhere.
+The page is `curves.html` with the picture in it. It loads nothing.
 """
 
 import html
@@ -16,7 +16,7 @@ def make_page(svg: bytes, panels: Sequence[Panel], title: str) -> str:
     """Return a page with a picture, readable in light and dark, and a table of the last values."""
     drawing = svg.decode()
     drawing = drawing[drawing.index("<svg") :].replace(INK, "currentColor").replace(GRID, "var(--grid)")
-    # The white paper of the picture is the page's.
+    # Without the picture's white background: the page has its own.
     drawing = re.sub(r"fill: (#ffffff|white)", "fill: none", drawing)
     rows = "".join(
         f"<tr><td>{html.escape(panel.title)}</td><td>{html.escape(line.label)}</td><td>{line.mean[-1]:.4f}"
@@ -27,5 +27,5 @@ def make_page(svg: bytes, panels: Sequence[Panel], title: str) -> str:
     )
     page = files("trm.show.html").joinpath("curves.html").read_text(encoding="utf-8")
     parts = {"title": html.escape(title), "rows": rows, "drawing": drawing}
-    # In one go: what is put in is not searched for marks.
+    # In one pass: inserted text is not searched for placeholders.
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], page)

@@ -1,5 +1,5 @@
 "use strict";
-// The board that a person types or draws on a live page. `makeBoards` returns what `startLive` asks and shows.
+// The editor of a live page: a board to type or draw on. Entry: `makeBoards`, which returns the functions that `startLive` calls.
 const makeBoards = (data, { complain, numberIn }) => {
   const { picture, kind, views, examples } = data;
   const cellCount = data.cells, width = picture.width;
@@ -78,7 +78,7 @@ const makeBoards = (data, { complain, numberIn }) => {
     event.preventDefault();
     select(cell);
     if (!isMaze) return;
-    // A stroke that begins on what it would draw rubs it out.
+    // A stroke that begins on a cell of its own kind erases.
     painting = board[cell] === brush ? blank : brush;
     put(cell, painting);
     table.setPointerCapture(event.pointerId);
@@ -126,12 +126,12 @@ const makeBoards = (data, { complain, numberIn }) => {
       if (problem) return complain(problem.text);
       const noise = numberIn("noise"), symmetric = byId("symmetries").checked, question = [...board];
       return {
-        name: "How it thinks", question, truth: null, judged: true, noise, sent: { puzzle: question },
+        name: "Reasoning", question, truth: null, judged: true, noise, sent: { puzzle: question },
         views: Array.from({ length: count }, (_, i) => (symmetric ? i % views.length : 0)),
         way: (view) => [view ? "symmetry" : "as it is", noise && "with noise"].filter(Boolean).join(", "),
       };
     },
-    /** The attempt that obeys the rules first, or is most confident where none does. */
+    /** Chooses the winner: the attempt that obeys the rules first, or the most confident one if none does. */
     choose: (puzzle) => {
       const ranks = puzzle.attempts.map((attempt) => rank(attempt, puzzle));
       puzzle.winner = ranks.reduce((best, [after, q], i) =>

@@ -1,4 +1,4 @@
-"""Networks in pages: weights, settings and kernel, and what no page can run. Entry: `embed_network`."""
+"""Networks in pages: weights, settings and kernel, and the limits of a page. Entry: `embed_network`."""
 
 import base64
 import math
@@ -18,17 +18,17 @@ from trm.model.weights import Weights
 from trm.solving.trained_model import TrainedModel
 
 RECURSIONS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformers_baseline")
-"""Those that `network.js` has."""
+"""Recursions that `network.js` implements."""
 KINDS = ("sudoku", "maze")
-"""Kinds of puzzles whose rules `rules.js` has."""
+"""Kinds of puzzles whose rules `rules.js` implements."""
 MOST_BYTES = 32 * 2**20
-"""Weights on a page, at most: larger networks take minutes to answer there."""
+"""Maximum size of weights on a page: larger networks take minutes to answer there."""
 
 
 def embed_network(model: TrainedModel) -> dict[str, Any]:
-    """Return what a page needs to run a network: settings, weights and kernel, the last two in base64.
+    """Return the network for a page: settings, and weights and kernel in base64.
 
-    Weights that bfloat16 holds exactly are stored in it. Raises InputError for what a page cannot run.
+    Weights that bfloat16 holds exactly are stored in it. Raises InputError for a network that a page cannot run.
     """
     check_embeddable(model)
     arrays = {name: np.asarray(array, np.float32) for name, array in _arrays(model.weights).items()}
@@ -46,7 +46,7 @@ def embed_network(model: TrainedModel) -> dict[str, Any]:
 
 
 def check_embeddable(model: TrainedModel) -> None:
-    """Raise InputError for a model whose puzzles or recursion no page knows."""
+    """Raise InputError for a model whose puzzle kind or recursion the scripts do not implement."""
     if model.kind.name not in KINDS:
         raise InputError(f"{model.name}: found a model of {model.kind.name}, expected one of {' or '.join(KINDS)}")
     if model.config.model.recursion not in RECURSIONS:
@@ -55,12 +55,12 @@ def check_embeddable(model: TrainedModel) -> None:
 
 
 def kernel() -> bytes:
-    """Return the product of matrices, compiled from `kernel.wat`."""
+    """Return the WebAssembly kernel of matrix products, compiled from `kernel.wat`."""
     return files("trm.show.html").joinpath("kernel.wasm").read_bytes()
 
 
 def _arrays(weights: Weights) -> Mapping[str, Float[np.ndarray, "..."]]:
-    """Return the arrays of the network by name, the vectors before the tokens among them as `prefix`."""
+    """Return the arrays of the network by name; `prefix` holds the vectors before the tokens."""
     model = weights.model
     arrays = {name: np.asarray(leaf) for name, leaf in name_leaves(model).items() if name != "register"}
     if model.register is not None:

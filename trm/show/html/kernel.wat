@@ -1,6 +1,6 @@
-;; C = A B for row-major matrices of float32, with SIMD: the only thing of the network's forward pass that takes time.
-;; Four rows and eight columns of C are kept in registers; what is left over at the edges is computed number by number.
-;; `scripts/build_kernel.mjs` makes kernel.wasm of it.
+;; C = A B for row-major matrices of float32, with SIMD. It takes nearly all the time of the network's forward pass.
+;; Four rows and eight columns of C are kept in registers; the rest at the edges is computed element by element.
+;; `scripts/build_kernel.mjs` compiles it to kernel.wasm.
 (module
   (import "page" "memory" (memory 1))
   ;; One row of C from column $j on.

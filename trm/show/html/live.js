@@ -1,7 +1,6 @@
 "use strict";
-// The live page: what a person asks, and the controls of the network that thinks about it. A worker in the page thinks or, on a
-// served page, the server; each supervision step goes to the player. Entry: `startLive`; `makeAsker` is `makeBoards` or
-// `makeTasks`.
+// The live page: controls of the network, which runs in a worker of the page or, on a served page, on the server. The player
+// shows each supervision step. Entry: `startLive`; `makeAsker` is `makeBoards` or `makeTasks`.
 const startLive = (data, player, makeAsker) => {
   const { picture, kind, cycles } = data;
   const cellCount = data.cells;
@@ -15,7 +14,7 @@ const startLive = (data, player, makeAsker) => {
     return Number(input.value);
   };
 
-  // Who thinks: a worker in the page, or the server.
+  // Where the network runs: in a worker of the page, or on the server.
   const openWorker = () => {
     const url = URL.createObjectURL(new Blob([data.worker], { type: "text/javascript" }));
     const worker = new Worker(url);
@@ -47,9 +46,9 @@ const startLive = (data, player, makeAsker) => {
           rest = lines.pop();
           for (const line of lines) receive({ ...decode(JSON.parse(line)), run: job.run });
         }
-        receive({ error: "the server has ended: start trm play again", run: job.run });
+        receive({ error: "the server has stopped: start trm play again", run: job.run });
       } catch (error) {
-        if (error.name !== "AbortError") receive({ error: "the server has ended: start trm play again", run: job.run });
+        if (error.name !== "AbortError") receive({ error: "the server has stopped: start trm play again", run: job.run });
       }
     };
     const decode = (message) => {
@@ -63,9 +62,9 @@ const startLive = (data, player, makeAsker) => {
     };
     return { think, stop: () => abort?.abort() };
   };
-  const mind = data.network ? openWorker() : openServer();
+  const solver = data.network ? openWorker() : openServer();
 
-  // One run: from the puzzle to its last step.
+  // One job: a puzzle and its supervision steps.
   let run = 0, puzzle = null, thinking = false, most = 0, seconds = 0;
   const setThinking = (is) => {
     thinking = is;
@@ -90,9 +89,9 @@ const startLive = (data, player, makeAsker) => {
     };
     byId("puzzles").hidden = false;
     player.open({ steps: 0, cycles, puzzles: [puzzle], most });
-    byId("verdict").textContent = "It begins to think.";
+    byId("verdict").textContent = "Started.";
     setThinking(true);
-    mind.think({
+    solver.think({
       run, question, sent: asked.sent, steps: most, stop: byId("stop").value, noise, seed: run, views,
       attempts: views.map((view, i) => ({ ...data.views?.[view], noise, seed: 1000 * run + i })),
     });
@@ -131,7 +130,7 @@ const startLive = (data, player, makeAsker) => {
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
     if (!thinking) return begin();
-    mind.stop();
+    solver.stop();
     end(puzzle.steps ? `Stopped. ${describeEnd()}` : "Stopped.");
   });
 

@@ -1,4 +1,4 @@
-"""Live pages: a person types a Sudoku or draws a maze, and the network thinks about it. Entry: `make_live_page`.
+"""Live pages: a person types a Sudoku or draws a maze, and the network solves it. Entry: `make_live_page`.
 
 The page is that of the player with `live.html` above the boards. Its network runs in a worker (`network.js`,
 `thinker.js`), or the page asks a server (`trm.show.server`).
@@ -23,9 +23,9 @@ from trm.solving.views import most_views
 MOST_ATTEMPTS = 16
 MOST_STEPS = 128
 STEPS = 16
-"""Supervision steps that a page proposes, at most."""
+"""Default for the maximum number of supervision steps."""
 EXAMPLES = 8
-"""Generated puzzles on a page that was given none."""
+"""Number of generated puzzles on a page without examples."""
 START = """
 const pageData = JSON.parse(document.getElementById("data").textContent);
 startLive(pageData, startPlayer({{ ...pageData, steps: 0, most: 0, puzzles: [] }}), {asker});"""
@@ -46,7 +46,7 @@ def make_live_page(
 ) -> str:
     """Return a page with an editor of puzzles of the model's kind and size; without `examples` some are generated.
 
-    With `embed` the network is in the page. Raises InputError for a model that no page can have.
+    With `embed` the network is in the page. Raises InputError for a model that a page cannot run.
     """
     check_limits(steps, attempts)
     kind = model.kind.name
@@ -91,7 +91,7 @@ def make_live_page(
 
 
 def check_limits(steps: int | None, attempts: int) -> None:
-    """Raise InputError for more steps or attempts than a live page makes."""
+    """Raise InputError for more steps or attempts than a live page allows."""
     if (steps or 1) > MOST_STEPS:
         raise InputError(f"steps: found {steps}, expected at most {MOST_STEPS} on a live page")
     if attempts > MOST_ATTEMPTS:

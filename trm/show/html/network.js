@@ -1,10 +1,10 @@
 "use strict";
 // The network's forward pass in float32, as trm/model computes it. Entry: `makeNetwork`.
 //
-// All matrices lie in one memory, and a matrix is its place there. Products are made by kernel.wasm or, where a browser
-// has no SIMD or no WebAssembly, by a loop.
+// All matrices are in one memory, each at its offset. kernel.wasm computes the products or, in browsers without
+// WebAssembly or its SIMD, a loop.
 
-// A memory of `length` numbers, `f`, and the product of two matrices into a third.
+// Returns a memory of `length` numbers, `f`, and the product of two matrices into a third.
 const makeMatrices = (kernel, length) => {
   let memory = null, multiply = null;
   try {
@@ -34,7 +34,7 @@ const makeNetwork = (settings, weights, kernel) => {
   const sequences = Math.max(1, digits), positions = prefix + cells, rows = sequences * positions;
   const size = rows * hidden;
 
-  // Everything is laid out once.
+  // The memory is laid out once.
   let top = 0;
   const place = (count) => {
     const at = top;
@@ -74,7 +74,7 @@ const makeNetwork = (settings, weights, kernel) => {
       if (bfloat16) word[0] = view.getUint16(read, true) << 16;
       f[at + i] = bfloat16 ? number[0] : view.getFloat32(read, true);
     }
-    // What multiplies from the left is kept as (out, in), what multiplies from the right as (in, out).
+    // Left factors are stored as (out, in), right factors as (in, out).
     if (name.endsWith(".mixer.mlp.gate_up") || (name.endsWith(".mlp.down") && !name.includes(".mixer.")))
       transpose(matrix(name));
   }
@@ -142,7 +142,7 @@ const makeNetwork = (settings, weights, kernel) => {
     }
   };
 
-  // Rotations of queries and keys, in the steps of float32 that the tables of trm/model/attention.py are made in.
+  // Rotations of queries and keys, rounded to float32 at each step as in the tables of trm/model/attention.py.
   const tables = (count, width) => {
     const half = width / 2, cosines = new Float32Array(count * half), sines = new Float32Array(count * half);
     for (let i = 0; i < half; i++) {
@@ -224,7 +224,7 @@ const makeNetwork = (settings, weights, kernel) => {
     return found;
   };
   const networks = Object.fromEntries(["network", "H_network", "L_network"].map((name) => [name, blocksOf(name)]));
-  // Replaces the latent `to` by what a network makes of the sum of others.
+  // Replaces the latent `to` by the output of a network for the sum of `terms`.
   const pass = (name, to, ...terms) => {
     f.copyWithin(h, terms[0], terms[0] + size);
     for (const term of terms.slice(1)) for (let i = 0; i < size; i++) f[h + i] += f[term + i];
@@ -295,14 +295,14 @@ const makeNetwork = (settings, weights, kernel) => {
   };
 
   return {
-    /** Whether products are made by the kernel. */
+    /** Whether the kernel computes the products. */
     isFast,
-    /** Latents that a puzzle starts from, with noise of a standard deviation. `normal` draws a number. */
+    /** The initial latents, with normal noise of standard deviation `noise`. `normal` draws a number. */
     begin: (noise, normal) => latents.map(({ name }) => {
       const { at } = matrix(`recursion.initial.${name}`);
       return Float32Array.from({ length: size }, (_, i) => f[at + (i % hidden)] + (noise ? noise * normal() : 0));
     }),
-    /** One supervision step: refines the latents in `state`, and returns what the heads read after every H cycle. */
+    /** One supervision step: refines the latents in `state`, and returns the outputs of the heads after every H cycle. */
     step: (tokens, state) => {
       embed(tokens);
       latents.forEach(({ at }, i) => f.set(state[i], at));

@@ -1,4 +1,4 @@
-"""Pages made of files: parts put into `player.html`. Entry: `make_page`."""
+"""Pages: `player.html` with parts inserted. Entry: `make_page`."""
 
 import html
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def make_page(title: str, intro: str, data: Any, script: str, style: str, ask: str = "", policy: str = "") -> str:
-    """Return a page: `data` for its script, `ask` above the boards, `policy` behind what its scripts are allowed."""
+    """Return a page: `data` for its script, `ask` above the boards, `policy` at the end of its security policy."""
     parts = {
         "title": html.escape(title),
         "intro": html.escape(intro),
@@ -18,16 +18,16 @@ def make_page(title: str, intro: str, data: Any, script: str, style: str, ask: s
         "ask": ask,
         "policy": policy,
     }
-    # In one go: what is put in is not searched for marks.
+    # In one pass: inserted text is not searched for placeholders.
     return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], read("player.html"))
 
 
 def read(*names: str) -> str:
-    """Return the text of files, one after the other."""
+    """Return the text of files, joined."""
     return "\n".join(files("trm.show.html").joinpath(name).read_text(encoding="utf-8") for name in names)
 
 
 def _json_in_html(data: Any) -> str:
-    """Return JSON in which nothing can end the element that it stands in."""
+    """Return JSON that cannot end the HTML element around it."""
     text = json.dumps(data, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,7 +1,7 @@
 "use strict";
-// The player: boards of attempts, sliders, keys and charts. `startPlayer` shows traces; what it returns shows others in their
-// place (`open`), or more steps of the same (`grow`), or a board alone (`draw`). An axis is as long as `most` steps, where more
-// are to come.
+// The player: boards of attempts, sliders, keys and charts. Entry: `startPlayer`, which shows traces. It returns functions that
+// replace them (`open`), add steps to them (`grow`), or return a board alone (`draw`). While more steps are to come, axes have
+// `most` steps.
 const startPlayer = (data) => {
   let { picture, steps, cycles, puzzles, most } = data;
   let size = 0;
@@ -14,11 +14,11 @@ const startPlayer = (data) => {
   };
   const count = (number, thing) => `${number} ${thing}${number === 1 ? "" : "s"}`;
 
-  // Step 0 is the puzzle. `unit` is what the last move was in: it says what a cell has changed since.
+  // Step 0 is the puzzle. `unit` is the unit of the last move: changes are marked since the step, or cycle, before.
   const now = { step: 0, cycle: cycles, unit: "step" };
   let timer = null;
 
-  // Attempts: arrays of all frames, one after the other.
+  // Attempts: arrays of all frames in order.
   const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
   const decode = (attempt) => {
     if (typeof attempt.tokens !== "string") return;
@@ -31,7 +31,7 @@ const startPlayer = (data) => {
   const tokensAt = (puzzle, attempt, frame) =>
     frame < 0 ? puzzle.question : attempt.tokens.subarray(frame * size, (frame + 1) * size);
 
-  // The part of a board that is drawn: of ARC only what has colours at some time.
+  // The part of a board that is drawn: with ARC the smallest that has all cells with a colour.
   const isArc = picture.classes.includes("arc-0");
   const bounds = (puzzle) => {
     const width = picture.width, height = puzzle.question.length / width;
@@ -49,7 +49,7 @@ const startPlayer = (data) => {
     return box;
   };
 
-  // Cells are at least and at most so wide, and a board fits into the room.
+  // A cell has `least` to `most` pixels, so that the board fits into `room`.
   const board = (box, { least = 9, most, room }) => {
     const cells = [];
     const columns = box.right - box.left + 1;
@@ -108,7 +108,7 @@ const startPlayer = (data) => {
     svg.setAttribute("class", "chart");
     svg.setAttribute("role", "img");
     svg.setAttribute("aria-label", `q_halt after every supervision step. After the last, ${ends}.`);
-    draw(svg, "text", { x: left, y: 12 }, "q_halt: how sure the network is that every cell is right");
+    draw(svg, "text", { x: left, y: 12 }, "q_halt: predicted probability that every cell is right");
     for (const value of [0, 0.5, 1]) {
       draw(svg, "line", { class: "axis", x1: left, x2: right, y1: yOf(value), y2: yOf(value) });
       draw(svg, "text", { x: left - 6, y: yOf(value) + 4, "text-anchor": "end" }, String(value));
@@ -147,7 +147,7 @@ const startPlayer = (data) => {
       const box = bounds(puzzle);
       boxes.push(JSON.stringify(box));
       const row = make("div", { class: "attempts" });
-      // A question that its answer does not contain stands beside it, and so does the truth.
+      // With ARC the answer does not contain the input, which is shown beside it; so is the truth.
       if (isArc) row.append(still(puzzle, box, "Input", puzzle.question));
       if (puzzle.truth) row.append(still(puzzle, box, "Truth", puzzle.truth));
       puzzle.attempts.forEach((attempt, i) => {
@@ -167,7 +167,7 @@ const startPlayer = (data) => {
     }
     mark();
   };
-  // What depends on all steps: the winner, the charts, how far the sliders go.
+  // Updates the parts that depend on all steps: the winner, the charts, the ranges of the sliders.
   const mark = () => {
     for (const { puzzle, attempt, name, number, figure, table, badge } of shown) {
       const wins = steps > 0 && puzzle.attempts.length > 1 && number === puzzle.winner;
@@ -238,7 +238,7 @@ const startPlayer = (data) => {
     byId("step").setAttribute("aria-valuetext", where);
     byId("cycle-value").textContent = now.step ? `${now.cycle} of ${cycles}` : "–";
     const place = now.step ? `Step ${now.step}, H cycle ${now.cycle}. ` : "The puzzle. ";
-    // While it plays, a screen reader would be talked over.
+    // While it plays, a screen reader could not keep up.
     if (!timer) byId("status").textContent = place + lines.slice(0, 4).join("; ");
   };
 
@@ -292,7 +292,7 @@ const startPlayer = (data) => {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     const at = event.target;
-    // What has keys of its own keeps them.
+    // Controls with keys of their own keep them.
     if (at.tagName === "SELECT" || ["range", "number"].includes(at.type) || at.closest("#ask")) return;
     if (event.key === " " && !["BUTTON", "INPUT"].includes(at.tagName)) { event.preventDefault(); toggle(); return; }
     if (keys[event.key]) { event.preventDefault(); byHand(keys[event.key])(); }
@@ -307,9 +307,9 @@ const startPlayer = (data) => {
   goTo(0, cycles, "step");
   return {
     open,
-    /** Returns a board of tokens, as large as what is on it. */
+    /** Returns a board of tokens, cropped to its contents. */
     draw: (label, tokens, sizes) => drawStill(bounds({ question: tokens, attempts: [] }), label, tokens, sizes),
-    /** Shows that there are more steps, the last of them if the last was on show. */
+    /** Adds steps; goes to the last one if the last one was shown. */
     grow: (now_there) => {
       const follows = !timer && isLast();
       steps = now_there;

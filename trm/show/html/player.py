@@ -1,6 +1,6 @@
 """The player: a page that plays how a network reasons about puzzles. Entry: `make_player`.
 
-The page is `player.html` with `player.css`, `player.js` and the traces put into it. It asks for nothing from anywhere.
+The page is `player.html` with `player.css`, `player.js` and the traces in it. It loads nothing.
 """
 
 import base64
@@ -18,7 +18,7 @@ START = '\nstartPlayer(JSON.parse(document.getElementById("data").textContent));
 
 
 def make_player(title: str, picture: Picture, names: Sequence[str], puzzles: Sequence[PuzzleTrace]) -> str:
-    """Return the page; `names` are those of the puzzles. All attempts have as many steps and H cycles."""
+    """Return the page; `names` are those of the puzzles. All attempts have equal numbers of steps and H cycles."""
     described = [_describe(name, puzzle) for name, puzzle in zip(names, puzzles, strict=True)]
     steps, cycles = puzzles[0].attempts[0].q_halt.shape
     data = {"picture": picture._asdict(), "steps": steps, "cycles": cycles, "puzzles": described}

@@ -1,5 +1,5 @@
 "use strict";
-// The rules of Sudoku and mazes, which judge answers: as trm/puzzles/kinds have them. Entry: `RULES`.
+// The rules of Sudoku and mazes, which judge answers, as in trm/puzzles/kinds. Entry: `RULES`.
 const RULES = (() => {
   const unitsOf = (side, [high, across]) => {
     const units = [];

@@ -1,6 +1,6 @@
 "use strict";
-// The ARC tasks of a served page: a person chooses a test input, or pastes tasks. `makeTasks` returns what `startLive` asks and
-// shows. The network has learned the task itself: it is asked by the task's name, and of a grid sees the test input alone.
+// The ARC tasks of a served page: a person chooses a test input, or pastes tasks. Entry: `makeTasks`, which returns the functions
+// that `startLive` calls. The network was trained on the task: a request has the task's name, and the test input as its only grid.
 const makeTasks = (data, { complain, player }) => {
   const side = data.picture.width;
   const byId = (id) => document.getElementById(id);
@@ -55,7 +55,7 @@ const makeTasks = (data, { complain, player }) => {
       if (!response.ok) return complain((await response.text()).trim().replace(/^error: /, ""));
       add(await response.json());
     } catch (error) {
-      // Nothing else can fail here.
+      // Only the connection can fail here.
       complain("the server has ended: start trm play again");
     }
   };
@@ -66,7 +66,7 @@ const makeTasks = (data, { complain, player }) => {
     read(event.clipboardData.getData("text"));
   });
 
-  // The attempts that answer with the same grid vote for it. Of equally many votes the more confident ones count.
+  // Each attempt votes for its answer. Among answers with equal votes, the one with the higher mean confidence wins.
   const count = (puzzle) => {
     const at = (puzzle.steps * puzzle.cycles - 1) * side * side, votes = new Map();
     puzzle.attempts.forEach(({ tokens, q_halt }, i) => {
@@ -96,7 +96,7 @@ const makeTasks = (data, { complain, player }) => {
     judge: (puzzle) => {
       const best = count(puzzle), many = puzzle.attempts.length;
       const right = puzzle.attempts[best.first].solved?.at(-1);
-      const what = right === undefined ? "whether it is right, the task does not say" : right ? "it is right" : "it is wrong";
+      const what = right === undefined ? "the task has no solution to check it" : right ? "it is right" : "it is wrong";
       return many === 1 ? `One answer: ${what}` : `${best.votes} of ${many} augmentations vote for the answer: ${what}`;
     },
   };

@@ -1,4 +1,4 @@
-"""Live pages of ARC: a person chooses a task, and watches a network answer its test input. Entry: `make_task_page`.
+"""Live pages of ARC: a person chooses a task, and the network answers its test input. Entry: `make_task_page`.
 
 The page is that of the player with `tasks.html` above the boards. It asks a server (`trm.show.server`).
 """
@@ -11,7 +11,7 @@ from trm.show.html.page import make_page, read
 from trm.solving.trained_model import TrainedModel
 
 ATTEMPTS = 4
-"""Augmentations that a page proposes, at most."""
+"""Default for the maximum number of augmentations."""
 
 
 def make_task_page(title: str, model: TrainedModel, tasks: Sequence[dict[str, Any]]) -> str:
@@ -31,7 +31,7 @@ def make_task_page(title: str, model: TrainedModel, tasks: Sequence[dict[str, An
     }
     return make_page(
         title,
-        "The network runs on the machine that serves this page. It has learned each task by name.",
+        "The network runs on the machine that serves this page. It identifies each task by its name.",
         data,
         read("player.js", "live.js", "tasks.js") + START.format(asker="makeTasks"),
         read("player.css", "live.css"),

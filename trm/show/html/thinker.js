@@ -16,7 +16,7 @@
     return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
   };
 
-  // The most probable token of each cell, and its probability as the loss of training has it.
+  // The most probable token of each cell, and its probability as in the training loss.
   const squash = (v) => (settings.stablemax ? (v < 0 ? -Math.log1p(-v) : Math.log1p(v)) : v);
   const readCell = (logits, cell) => {
     const from = cell * settings.vocab;
@@ -27,7 +27,7 @@
     return [best, 1 / total];
   };
 
-  // What one attempt answers after every H cycle, its view undone.
+  // Returns the answers of one attempt after every H cycle, its view undone.
   const describe = (outputs, question, view) => {
     const cells = settings.cells, cycles = outputs.length;
     const tokens = new Uint16Array(cycles * cells), confidence = new Uint8Array(cycles * cells);
@@ -59,7 +59,7 @@
     for (let step = 1; step <= job.steps && !done.every(Boolean); step++) {
       const begun = performance.now(), found = [];
       for (const [i, attempt] of attempts.entries()) {
-        // Between two attempts a message may say to stop.
+        // A message {stop} can arrive between two attempts.
         await new Promise((resume) => setTimeout(resume));
         if (wanted !== job.run) return;
         found.push(done[i] ? null : describe(network.step(attempt.question, attempt.state), job.question, attempt));

@@ -1,1 +1,1 @@
-"""The page that `trm inspect` writes: figures of how a model thinks."""
+"""The page that `trm inspect` writes: figures of how a model reasons."""

@@ -13,19 +13,19 @@ from jaxtyping import Float
 
 Real = float | int | np.floating
 NONE = "-"
-"""What stands where there is no number."""
+"""The text of a missing number."""
 STEP = "supervision step"
 WIDTH, HEIGHT = 420, 240
 LEFT, RIGHT, TOP, BOTTOM = 46, 410, 12, 200
-"""Sides of the area that is drawn in: what is outside is for labels."""
+"""Edges of the plot area; labels are outside it."""
 
 
 class Line(NamedTuple):
-    """A line of a chart; its place among the lines chooses colour and dashes."""
+    """A line of a chart; its index among the lines determines colour and dashes."""
 
     name: str
     values: Sequence[Real]
-    """nan: no point."""
+    """NaN: no point."""
     band: tuple[Sequence[Real], Sequence[Real]] | None = None
     """Lower and upper ends of an interval at each point."""
 
@@ -44,14 +44,14 @@ class Axis(NamedTuple):
         return BOTTOM - (BOTTOM - TOP) * (min(max(value, low), high) - low) / (high - low)
 
     def ticks(self) -> Sequence[Real]:
-        """Return where the axis is labelled."""
+        """Return the values at which the axis is labelled."""
         if self.logarithmic:
             exponents = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
             return [10.0**exponent for exponent in exponents][:: 1 if len(exponents) < 7 else 2]
         return [self.low + (self.high - self.low) * i / 4 for i in range(5)]
 
     def write(self, value: Real) -> str:
-        """Write a value as it stands at the axis and in the table."""
+        """Return the text of a value, for the axis and the table."""
         if self.logarithmic and 0 < value < 0.001:
             return f"{value:.0e}".replace("e-0", "e-")
         return percent(value) if self.percent else number(value)
@@ -61,7 +61,7 @@ SHARES = Axis(0.0, 1.0, percent=True)
 
 
 def fit_axis(values: Sequence[Real], logarithmic: bool = False, percent: bool = False) -> Axis:
-    """Return an axis that has room for positive values."""
+    """Return an axis with room for positive values."""
     finite = [v for v in values if math.isfinite(v) and (v > 0 or not logarithmic)] or [1.0]
     if logarithmic:
         low, high = (round_(math.log10(f(finite))) for round_, f in ((math.floor, min), (math.ceil, max)))
@@ -139,7 +139,7 @@ def heat_map(
     size = 120 / max(rows, columns)
     others = np.ones(values.shape, bool)
     if mark and values.size > 1:
-        # What a cell takes of itself would pale the rest.
+        # The cell's own share would make the others too pale.
         others[mark] = False
     high = float(values[others].max()) or 1.0
     parts = [f'<svg class="heat" viewBox="-1 -1 {columns * size + 2:.1f} {rows * size + 2:.1f}" role="img"']
@@ -178,7 +178,7 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> s
 
 
 def figure(title: str, sees: str, drawing: str, numbers: str = "") -> str:
-    """Return a figure: its title, what one sees in it, the drawing, and its numbers folded up."""
+    """Return a figure: its title, a sentence on what it shows, the drawing, and its numbers folded up."""
     details = f"<details><summary>Numbers</summary>{numbers}</details>" if numbers else ""
     return (
         f"<figure><figcaption><h3>{html.escape(title)}</h3><p>{html.escape(sees)}</p>"
@@ -193,7 +193,7 @@ def section(title: str, intro: str, figures: str) -> str:
 
 
 def legend(names: Sequence[str], columns: bool = False) -> str:
-    """Return the names of lines or columns with their colours; nothing for a single one."""
+    """Return the names of lines or columns with their colours; empty for a single one."""
     if len(names) < 2:
         return ""
     shape = (
@@ -207,19 +207,19 @@ def legend(names: Sequence[str], columns: bool = False) -> str:
 
 
 def percent(share: Real) -> str:
-    """Write a share with one decimal, or none where it is whole."""
+    """Return a share in percent with one decimal, or none if it is whole."""
     if 0 < share < 0.0005:
         return "under 0.1 %"
     return f"{share * 100:.1f}".removesuffix(".0") + " %"
 
 
 def count(how_many: int, thing: str) -> str:
-    """Write a number of things."""
+    """Return a number of things as text."""
     return f"{how_many:,} {thing}{'' if how_many == 1 else 's'}"
 
 
 def number(value: Real) -> str:
-    """Write a number with three digits."""
+    """Return a number with three digits as text."""
     if not math.isfinite(value):
         return NONE
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"

@@ -1,4 +1,7 @@
-"""The section on convergence: whether the latents settle, and what that says. Entry: `convergence_section`."""
+"""The section on convergence: distances between steps, and how well they predict right answers.
+
+Entry: `convergence_section`.
+"""
 
 from itertools import pairwise
 
@@ -29,13 +32,13 @@ def convergence_section(found: Inspection) -> str:
     by_latent = {name: np.median(values, axis=1) for name, values in found.record.distances.items()}
     answer = found.record.distances[found.answer_latent]
     moves = by_latent[found.answer_latent]
-    # What the first step moves is the way from the start, which is far from any answer.
+    # The first step moves from the start, which is far from any answer.
     first = 2 if steps > 2 else 1
-    sees = f"In the last step the median {found.answer_latent} moves by {percent(moves[-1])} of its size"
+    sees = f"In the last step the median distance of {found.answer_latent} is {percent(moves[-1])} of its size"
     if steps > first:
         shrink = float(moves[-1] / max(moves[first - 1], 1e-12))
-        settles = "it settles" if shrink < 0.5 else "it does not settle"
-        sees += f", {number(shrink)} times what it moves in step {first}: {settles}"
+        verdict = "it converges" if shrink < 0.5 else "it does not converge"
+        sees += f", {number(shrink)} times that in step {first}: {verdict}"
     sees += "."
     axis = fit_axis([v for values in by_latent.values() for v in values.tolist()], logarithmic=True)
     lines = [Line(name, values.tolist()) for name, values in by_latent.items()]
@@ -48,11 +51,11 @@ def convergence_section(found: Inspection) -> str:
     areas = [area_under_curve(-answer[s, exact], -answer[s, ~exact]) for s in range(steps)]
     last = areas[-1]
     if last is None:
-        sees = f"All {len(exact)} answers end {'right' if exact.any() else 'wrong'}: there is nothing to compare."
+        sees = f"All {len(exact)} answers end {'right' if exact.any() else 'wrong'}, so that nothing can be compared."
     else:
         sees = (
             f"A right answer has the smaller last distance than a wrong one in {percent(last)} of all pairs (AUC "
-            f"{last:.3f}; q_halt: {_auc(found.record.q_halt[-1], exact):.3f}): the distance {_tells(last)}."
+            f"{last:.3f}; q_halt: {_auc(found.record.q_halt[-1], exact):.3f}): the distance {_separates(last)}."
         )
     axis = fit_axis([v for values in halves.values() for v in values], logarithmic=True)
     lines = [Line(f"{name} ({int(groups[name].sum())})", values) for name, values in halves.items()]
@@ -68,7 +71,7 @@ def convergence_section(found: Inspection) -> str:
     sizes = {name: values.mean(axis=1) for name, values in found.record.sizes.items()}
     constant = all(np.ptp(values[1:]) < 0.01 for values in sizes.values())
     sees = (
-        "Every update ends in a norm, so each latent has the same size after every step: only its direction moves."
+        "Every update ends in a norm, so each latent has the same size after every step: only its direction changes."
         if constant
         else "The size of the latents changes from step to step."
     )
@@ -78,8 +81,8 @@ def convergence_section(found: Inspection) -> str:
     rows = [(str(s), *(number(values[s]) for values in sizes.values())) for s in range(steps + 1)]
     parts.append(figure("Size of the latents", sees, drawing, table("Root mean square", ("step", *sizes), rows)))
     intro = (
-        "The distance of a step is the root mean square of what it changes in a latent, as a share of that of the "
-        "latent. Where it goes to zero, thinking has come to a fixed point."
+        "The distance of a step is the root mean square of the change of a latent, as a share of the root mean square "
+        "of the latent. Where it goes to zero, the latent has reached a fixed point."
     )
     return section("Does it converge?", intro, "".join(parts))
 
@@ -111,10 +114,10 @@ def _histogram(distance: Float[np.ndarray, " puzzles"], groups: dict[str, Bool[n
     )
 
 
-def _tells(area: float) -> str:
+def _separates(area: float) -> str:
     if area > 0.8:
-        return "tells them apart without the head"
-    return "hardly tells them apart" if area < 0.65 else "tells them apart to some degree"
+        return "separates them without the head"
+    return "hardly separates them" if area < 0.65 else "separates them to some degree"
 
 
 def _auc(values: Float[np.ndarray, " puzzles"], right: Bool[np.ndarray, " puzzles"]) -> float:

@@ -1,4 +1,4 @@
-"""The section on mixing: what a cell takes of the others, as pictures of the board. Entry: `mixing_section`."""
+"""The section on mixing: the share of each cell in the others, as pictures of the board. Entry: `mixing_section`."""
 
 import html
 
@@ -11,9 +11,9 @@ from trm.puzzles.kinds.kind import Picture
 from trm.show.inspection.charts import figure, heat_map, percent, table
 
 REACH = 7
-"""Rows and columns around a cell, at most, in the picture by offset."""
+"""Maximum number of rows and columns on each side of a cell in the picture by offset."""
 LARGEST = 400
-"""Cells, at most, of a board that is drawn as a whole."""
+"""Maximum number of cells of a board that is drawn whole."""
 
 
 def mixing_section(found: Inspection, picture: Picture) -> str:
@@ -26,11 +26,11 @@ def mixing_section(found: Inspection, picture: Picture) -> str:
     method = (
         "Attention weights, their mean over puzzles, heads and all calls in step 1."
         if found.mixing[0].method == "attention"
-        else "The mixer is an MLP over the cells: shown is by how much each cell of its input moves each cell of its "
-        "output, as shares, their mean over puzzles, channels and all calls in step 1."
+        else "The mixer is an MLP over the cells. The figures show how much each cell of its input changes each cell "
+        "of its output, as shares, their mean over puzzles, channels and all calls in step 1."
     )
-    told = f"<p>{html.escape(method)} The stronger the colour of a cell, the more the framed cell takes of it.</p>"
-    return f"<section><h2>Which cells a cell looks at</h2>{told}<div class=figures>{figures}</div></section>"
+    told = f"<p>{html.escape(method)} The stronger the colour of a cell, the larger its share in the framed cell.</p>"
+    return f"<section><h2>Mixing of the cells</h2>{told}<div class=figures>{figures}</div></section>"
 
 
 def _block(place: int, mixing: Mixing, picture: Picture, pairs: dict[str, np.ndarray]) -> str:
@@ -40,16 +40,16 @@ def _block(place: int, mixing: Mixing, picture: Picture, pairs: dict[str, np.nda
     average = by_relation(mean[None], pairs)
     related = {name: float(of[0]) for name, of in average.items() if name not in ("itself", "other")}
     first = max(related, key=lambda name: related[name]) if related else "itself"
-    told = [f"{average['itself'][0]:.1f} times as much of itself as of an average cell"]
+    told = [f"its own share is {average['itself'][0]:.1f} times the average"]
     if first != "itself":
-        told.append(f"{average[first][0]:.1f} times of {'a' if first == 'neighbour' else 'one in the'} {first}")
+        told.append(f"that of {'a' if first == 'neighbour' else 'a cell in the'} {first} {average[first][0]:.1f} times")
     if "other" in average:
-        told.append(f"{average['other'][0]:.2f} times of an unrelated one")
-    sees = f"A cell takes {', '.join(told)}."
+        told.append(f"that of an unrelated cell {average['other'][0]:.2f} times")
+    sees = f"In a cell, {', '.join(told)}."
     if mixing.prefix:
         prefix = mixing.shares[:, mixing.prefix :, : mixing.prefix].sum(axis=-1).mean()
         before = "position" if mixing.prefix == 1 else f"{mixing.prefix} positions"
-        sees += f" {percent(float(prefix))} comes from the {before} before the cells."
+        sees += f" The share of the {before} before the cells is {percent(float(prefix))}."
     drawings = _boards(mean, picture) + _offsets(mean, picture)
     head = ("share, as a multiple of the average", *(f"head {i + 1}" for i in range(len(among))))
     if len(among) == 1:
@@ -60,7 +60,7 @@ def _block(place: int, mixing: Mixing, picture: Picture, pairs: dict[str, np.nda
 
 
 def _boards(shares: Float[np.ndarray, "cell from_cell"], picture: Picture) -> str:
-    """Draw what a corner, the middle and a cell between them take."""
+    """Draw the shares in a corner cell, a middle cell and a cell between them."""
     cells, width = len(shares), picture.width
     if cells % width or cells > LARGEST:
         return ""
@@ -68,7 +68,7 @@ def _boards(shares: Float[np.ndarray, "cell from_cell"], picture: Picture) -> st
     parts = []
     for row, column in dict.fromkeys([(0, 0), (height // 2, width // 2), (height // 3, 2 * width // 3)]):
         board = shares[row * width + column].reshape(height, width)
-        label = f"What the cell in row {row + 1}, column {column + 1} takes of the others"
+        label = f"Shares of the other cells in the cell in row {row + 1}, column {column + 1}"
         drawn = heat_map(label, board, picture.box, (row, column))
         parts.append(f"<div>{drawn}row {row + 1}, column {column + 1}</div>")
     return "".join(parts)
@@ -79,5 +79,5 @@ def _offsets(shares: Float[np.ndarray, "cell from_cell"], picture: Picture) -> s
     rows, columns = (min(REACH, size // 2) for size in means.shape)
     middle = means.shape[0] // 2, means.shape[1] // 2
     near = means[middle[0] - rows : middle[0] + rows + 1, middle[1] - columns : middle[1] + columns + 1]
-    drawn = heat_map("What a cell takes of those around it, mean over all cells", near, None, (rows, columns))
+    drawn = heat_map("Shares of the cells around a cell, mean over all cells", near, None, (rows, columns))
     return f"<div>{drawn}around a cell, mean</div>"

@@ -1,4 +1,4 @@
-"""The page of an inspection: figures, tables and the player, in one file without network. Entry: `make_page`."""
+"""The page of an inspection: figures, tables and the player, in one self-contained file. Entry: `make_page`."""
 
 import html
 import re
@@ -30,7 +30,7 @@ def make_page(
     hardest: Sequence[int],
     traces: Sequence[PuzzleTrace],
 ) -> str:
-    """Return the page; `traces` are those of the puzzles `hardest`, numbers in the inspection."""
+    """Return the page; `traces` are those of the puzzles `hardest`, which are indices in the inspection."""
     parts = [
         f"<header><h1>{html.escape(title)}</h1><p class=quiet>{html.escape(description)}</p></header><main>",
         _facts(inspection),
@@ -64,7 +64,9 @@ def _facts(found: Inspection) -> str:
         (number(stopped.steps.mean()), f"steps of {steps} until it stops, on average"),
         (
             NONE if area is None else f"{area:.2f}",
-            "AUC: a right answer has settled more than a wrong one" if area is not None else "AUC: all are alike",
+            "AUC: a right answer has a smaller last distance than a wrong one"
+            if area is not None
+            else "AUC: all answers are right, or all are wrong",
         ),
         (f"{error:.3f}", "expected calibration error of q_halt"),
     ]
@@ -82,7 +84,7 @@ def _players(picture: Picture, found: Inspection, hardest: Sequence[int], traces
         cells = percent(1 - found.accuracy[-1, index])
         end = "solved at the end" if right[-1] else f"{cells} of its cells wrong at the end"
         names.append(f"Puzzle {found.examples[index]}: {end}, wrong after {int((~right).sum())} of {len(right)} steps")
-    page = make_player("How they are reasoned about", picture, names, traces)
+    page = make_player("Reasoning about the hardest puzzles", picture, names, traces)
     return (
         "<section><h2>The hardest puzzles</h2><p>First those that end wrong, then those that were wrong after most "
         "steps. The player shows the true answer beside the network's, after every step and H cycle. Puzzles have the "

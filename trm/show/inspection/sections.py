@@ -41,7 +41,7 @@ def accuracy_section(found: Inspection) -> str:
     sees = (
         f"Exact accuracy is {percent(exact[0])} after step 1 and {percent(exact[-1])} after step {steps}; from "
         f"step {enough} on it is within the last step's 95 % interval (shaded). "
-        + (f"{count(lost, 'puzzle')} had been right and ended wrong." if lost else "What was right stayed right.")
+        + (f"{count(lost, 'puzzle')} had been right and ended wrong." if lost else "No right answer became wrong.")
     )
     lines = [Line("exact: all cells right", exact.tolist(), (low, high)), Line("cells right", cells.tolist())]
     drawing = line_chart("Accuracy after every supervision step", STEP, x, lines, SHARES)
@@ -92,7 +92,7 @@ def halting_section(found: Inspection) -> str:
     best = max(others, key=lambda pair: (round(float(pair[1].exact.mean()), 6), -pair[1].steps.mean()))
     sees = (
         f"Of these thresholds of q_halt, {best[0]:g} gives the most right answers, {percent(best[1].exact.mean())} in "
-        f"{number(best[1].steps.mean())} steps: a lower one stops earlier, a higher one thinks longer."
+        f"{number(best[1].steps.mean())} steps: a lower one stops earlier, a higher one later."
     )
     drawing = line_chart(
         "Accuracy against steps for several thresholds",
@@ -110,14 +110,14 @@ def halting_section(found: Inspection) -> str:
         for t, of in others
     ]
     numbers = table("Thresholds", ("threshold", "right", "mean steps", "steps saved"), rows)
-    rule = "The head halts when sigmoid(q_halt), its probability that all cells are right, passes one half."
+    rule = "The head halts when sigmoid(q_halt), its probability that all cells are right, exceeds 0.5."
     if not np.array_equal(found.record.halts, found.record.q_halt > 0.5):
-        rule = "The head halts when q_halt passes q_continue; the thresholds beside it are of q_halt alone."
+        rule = "The head halts when q_halt exceeds q_continue; the other thresholds are on q_halt alone."
     return section("Where halting would stop", rule, first + figure("Other thresholds", sees, drawing, numbers))
 
 
 def cycles_section(found: Inspection) -> str:
-    """Draw what the answer latent decodes to in every cycle, and what the others decode to."""
+    """Draw the accuracy of the answer latent after every cycle, and of the other latents."""
     steps, puzzles, high, low = found.cycles.exact.shape
     exact, cells = (of.mean(axis=1).ravel() for of in (found.cycles.exact, found.cycles.accuracy))
     x = [(i + 1) / (high * low) for i in range(len(exact))]
@@ -126,40 +126,37 @@ def cycles_section(found: Inspection) -> str:
         per_step = found.cycles.exact.mean(axis=1)
         begin, end = cells[0], cells[high * low - 1]
         sees = (
-            f"In step 1 alone the cells that are right go from {percent(begin)} after the first L cycle to "
-            f"{percent(end)} after the last H cycle. ({count(puzzles, 'puzzle')}.)"
+            f"In step 1 the share of right cells goes from {percent(begin)} after the first L cycle to "
+            f"{percent(end)} after the last H cycle ({count(puzzles, 'puzzle')})."
         )
         lines = [Line("exact: all cells right", exact.tolist()), Line("cells right", cells.tolist())]
         drawing = line_chart("Accuracy after every L cycle", STEP, x, lines, SHARES, labels=range(1, steps + 1))
         head = ("step", *(f"H{h + 1} L{i + 1}" for h in range(high) for i in range(low)))
         rows = [(str(s + 1), *(percent(v) for v in per_step[s].ravel())) for s in range(steps)]
         numbers = table("Exact accuracy, by step and cycle", head, rows)
-        parts.append(figure("What the answer is after every cycle", sees, drawing, numbers))
+        parts.append(figure("The answer after every cycle", sees, drawing, numbers))
     if found.record.read_accuracy:
         read = {name: values.mean(axis=1) for name, values in found.record.read_accuracy.items()}
         answer = found.accuracy.mean(axis=1)
         best = max(read, key=lambda name: read[name][-1])
         sees = (
-            f"Read by the same head, {best} has {percent(read[best][-1])} of the cells right after the last step, and "
-            f"{found.answer_latent} has {percent(answer[-1])}: "
+            f"Decoded by the same head, {best} has {percent(read[best][-1])} of the cells right after the last step, "
+            f"and {found.answer_latent} has {percent(answer[-1])}: "
             + (
-                "the reasoning holds the answer nearly as readably as the answer latent."
+                f"{best} holds the answer in nearly the same form."
                 if read[best][-1] > 0.8 * answer[-1]
-                else "the reasoning is not written in the language of the answer."
+                else f"{best} does not hold the answer in the same form."
             )
         )
         lines = [Line(f"{found.answer_latent} (the answer)", answer.tolist())]
         lines += [Line(name, values.tolist()) for name, values in read.items()]
-        drawing = line_chart("Cells right when the head reads each latent", STEP, range(1, steps + 1), lines, SHARES)
+        drawing = line_chart("Cells right when the head decodes each latent", STEP, range(1, steps + 1), lines, SHARES)
         rows = [(str(s + 1), percent(answer[s]), *(percent(v[s]) for v in read.values())) for s in range(steps)]
         numbers = table("Cells right", ("step", found.answer_latent, *read), rows)
-        parts.append(figure("What the latents say", sees, drawing, numbers))
+        parts.append(figure("The other latents, decoded", sees, drawing, numbers))
     if not parts:
         return ""
-    intro = (
-        "During the L cycles the answer latent waits; what is decoded is what it would become if it were refined after "
-        "each of them."
-    )
+    intro = "The L cycles do not change the answer latent. An answer after an L cycle is that of an extra update made there."
     return section("Inside a step", intro, "".join(parts))
 
 
@@ -175,12 +172,12 @@ def calibration_section(found: Inspection) -> str:
         told = measured.probability @ measured.counts / measured.counts.sum()
         bias = told - exact.mean()
         sees = (
-            f"The head says {percent(told)} and {percent(exact.mean())} are right: it is "
-            + ("about right" if abs(bias) < 0.02 else "too sure" if bias > 0 else "too modest")
+            f"The head predicts {percent(told)} and {percent(exact.mean())} are right: it is "
+            + ("about right on average" if abs(bias) < 0.02 else "overconfident" if bias > 0 else "underconfident")
             + f" (Brier score {measured.brier:.3f}, expected calibration error {measured.expected_error:.3f})."
         )
         edges = [f"{edge:g}" for edge in measured.edges.round(2)]
-        groups = {"q_halt says": measured.probability.tolist(), "right": measured.right.tolist()}
+        groups = {"mean q_halt": measured.probability.tolist(), "right": measured.right.tolist()}
         drawing = column_chart(f"Reliability of q_halt, {name}", "q_halt", edges, groups, SHARES)
         rows = [
             (f"{low} to {high}", str(answers), percent(p) if answers else NONE, percent(r) if answers else NONE)
@@ -188,10 +185,10 @@ def calibration_section(found: Inspection) -> str:
                 pairwise(edges), measured.counts, measured.probability, measured.right, strict=True
             )
         ]
-        numbers = table("Reliability", ("q_halt", "answers", "q_halt says", "right"), rows)
+        numbers = table("Reliability", ("q_halt", "answers", "mean q_halt", "right"), rows)
         parts.append(figure(name, sees, drawing, numbers))
-    intro = "Answers are sorted by q_halt into ten bins. In each bin as many should be right as q_halt says."
-    return section("Does it know when it is right?", intro, "".join(parts))
+    intro = "Answers are in ten bins by q_halt. In each bin the share of right answers should equal the mean q_halt."
+    return section("Calibration of q_halt", intro, "".join(parts))
 
 
 def _share(right: Bool[np.ndarray, " answers"]) -> str:

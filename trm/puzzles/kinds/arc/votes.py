@@ -85,7 +85,7 @@ def count_votes(
 ) -> Votes:
     """Count the votes of a batch, given the names of puzzle identifiers; padding sequences have no vote.
 
-    A frame need not hold a well-formed grid. The votes of several batches, processes or checkpoints are merged by `merge`.
+    A frame need not hold a whole grid. `merge` merges the votes of several batches, processes or checkpoints.
     """
     counts = puzzle_identifiers != blank_identifier_id
     fields = (puzzle_identifiers, inputs, predictions, confidence)
