@@ -156,7 +156,7 @@ def cycles_section(found: Inspection) -> str:
         parts.append(figure("The other latents, decoded", sees, drawing, numbers))
     if not parts:
         return ""
-    intro = "The L cycles do not change the answer latent. An answer after an L cycle is that of an extra update made there."
+    intro = "The L cycles do not change the answer latent. After an L cycle its answer is that of an extra update."
     return section("Inside a step", intro, "".join(parts))
 
 
