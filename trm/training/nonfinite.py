@@ -29,7 +29,7 @@ class NonFinite(FloatingPointError):
     """A metric of a step is not finite."""
 
     def __init__(self, step: int, what: str, kept: Path | None):
-        """Take the step, what is not finite, and the newest checkpoint."""
+        """Take the step, a description of the number, and the newest checkpoint."""
         self.step, self.what, self.kept = step, what, kept
         where = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint before this step."
         super().__init__(f"step {step}: {what}; the run ends here. {where}")
