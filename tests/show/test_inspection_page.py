@@ -21,6 +21,7 @@ from trm.puzzles.kinds.registry import KINDS
 from trm.puzzles.reading import read_puzzle_set
 from trm.show.inspection.charts import Axis, Line, column_chart, fit_axis, heat_map, line_chart, percent, table
 from trm.show.inspection.page import make_page
+from trm.show.inspection.sections import settled_from
 
 NAME = "</script><img src=x onerror=alert(1)>&"
 
@@ -99,6 +100,11 @@ def test_columns_and_cells():
     board = heat_map("label", np.array([[4.0, 1.0], [2.0, 0.0]]), mark=(0, 0))
     # The marked cell does not pale the others.
     assert re.findall(r'fill-opacity="([^"]*)"', board) == ["1.00", "0.50", "1.00", "0.00"]
+
+
+def test_a_share_that_leaves_its_bounds_again_is_not_settled():
+    assert settled_from(np.array([0.1, 0.5, 0.3, 0.7, 0.5, 0.6]), 0.4, 0.65) == 5
+    assert settled_from(np.array([0.5, 0.6]), 0.4, 0.65) == 1
 
 
 def test_words():

@@ -6,7 +6,7 @@ Entry: `accuracy_section`, `halting_section`, `cycles_section`, `calibration_sec
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from trm.evaluation.inspection import Inspection
 from trm.evaluation.measures import calibrate
@@ -36,7 +36,7 @@ def accuracy_section(found: Inspection) -> str:
     ends = [wilson_interval(float(share), puzzles) for share in exact]
     low, high = ([end[i] for end in ends] for i in (0, 1))
     x = range(1, steps + 1)
-    enough = int((exact >= low[-1]).argmax()) + 1
+    enough = settled_from(exact, low[-1], high[-1])
     lost = int((found.exact.any(axis=0) & ~found.exact[-1]).sum())
     sees = (
         f"Exact accuracy is {percent(exact[0])} after step 1 and {percent(exact[-1])} after step {steps}; from "
@@ -56,6 +56,12 @@ def accuracy_section(found: Inspection) -> str:
     ]
     numbers = table("Accuracy after every supervision step", ("step", "exact", "95 % interval", "cells"), rows)
     return section("Accuracy after every step", "", figure("Right answers by step", sees, drawing, numbers))
+
+
+def settled_from(shares: Float[np.ndarray, " steps"], low: float, high: float) -> int:
+    """Return the first step, from 1, at which and after which all shares are between two bounds."""
+    outside = np.flatnonzero((shares < low) | (shares > high))
+    return int(outside[-1]) + 2 if len(outside) else 1
 
 
 def halting_section(found: Inspection) -> str:
