@@ -46,7 +46,14 @@ def steps_of(model: Reasoner, keys: jax.Array | None = None, std: float = 0.1) -
     return x, eqx.filter_jit(recursion)(x, model.initial_latents(TOKENS.shape))
 
 
-@pytest.mark.parametrize("section", [{}, {"state": "digits"}, {"unroll": True, "differentiated_cycles": 2}])
+@pytest.mark.parametrize(
+    "section",
+    [
+        {},
+        pytest.param({"state": "digits"}, marks=pytest.mark.slow),
+        pytest.param({"unroll": True, "differentiated_cycles": 2}, marks=pytest.mark.slow),
+    ],
+)
 def test_without_damping_and_noise_it_is_trm_to_the_bit(section: dict):
     def loss(model: Reasoner, z: Latents) -> jax.Array:
         return model(TOKENS, jnp.zeros((2, 0)), z)[1].logits.astype(jnp.float32).var()
@@ -99,6 +106,7 @@ def test_noise_follows_each_pass_and_depends_on_the_key_of_its_sequence_alone(st
     np.testing.assert_array_equal(silent.z_H, plain.z_H)
 
 
+@pytest.mark.slow
 def test_training_with_noise_in_pieces_and_without(splits: dict[str, PuzzleSet]):
     """The noise reaches the loss, and cutting the batch does not change it."""
     train, found = splits["train"], []

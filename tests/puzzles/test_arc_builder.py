@@ -142,6 +142,7 @@ def test_the_compact_form_is_the_stored_one(stored: Path, compact: Path):
         np.testing.assert_array_equal(*pairs)
 
 
+@pytest.mark.slow
 def test_drawn_examples_go_everywhere_but_one_of_each_puzzle(compact: Path):
     puzzles = read_puzzle_set(compact, "train")
     loader = TrainLoader(puzzles, 64, seed=0)

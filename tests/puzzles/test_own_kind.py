@@ -53,6 +53,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_from_a_file_of_text_to_a_drawing(folder: Path, capsys: pytest.CaptureFixture):
     files = ["--train", "train.csv", "--test", "test.csv"]
     code, out, err = run_trm(capsys, "data", "kind", "queens:KIND", "set", *files, "--online-aug")

@@ -77,7 +77,7 @@ def test_contradicting_clues_have_no_solution():
     assert sudoku_generator.solve(question).boards == []
 
 
-@pytest.mark.parametrize(("size", "count"), [(4, 20), (6, 10), (9, 2)])
+@pytest.mark.parametrize(("size", "count"), [(4, 20), (6, 4), pytest.param(9, 2, marks=pytest.mark.slow)])
 def test_generated_puzzles_have_one_solution_and_no_spare_clue(size: int, count: int):
     for puzzle in sudoku_generator.generate_many(size, count, seed=3):
         assert rows_columns_boxes_by_hand(puzzle.answer)
@@ -116,7 +116,9 @@ def test_there_are_only_so_many_full_4x4_boards(processes: int):
             pass
 
 
-@pytest.mark.parametrize(("n", "most"), [(4, 10**6), (6, 10**6), (9, 10**6), (4, 0)])
+@pytest.mark.parametrize(
+    ("n", "most"), [(4, 10**6), (6, 10**6), pytest.param(9, 10**6, marks=pytest.mark.slow), (4, 0)]
+)
 def test_canonical_forms(n: int, most: int, monkeypatch: pytest.MonkeyPatch):
     """All rearrangements of a board have one form; of large boards all that keep or reverse the order of lines."""
     monkeypatch.setattr("trm.puzzles.kinds.sudoku.symmetries.MOST_REARRANGED", most)
@@ -244,7 +246,14 @@ def test_truncated_gzip_is_refused(tmp_path: Path):
         sudoku_text.read_table(tmp_path / "missing.csv")
 
 
-@pytest.mark.parametrize("name", ["sudoku-6x6-train", "sudoku-6x6-test", "sudoku-9x9-train", "sudoku-9x9-test"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "sudoku-6x6-test",
+        "sudoku-9x9-test",
+        *[pytest.param(f"sudoku-{n}x{n}-train", marks=pytest.mark.slow) for n in (6, 9)],
+    ],
+)
 def test_bundled_puzzles_are_sound(name: str):
     table = sudoku_text.read_table(bundled_csv(f"{name}.csv.gz"))
     for question in table.questions[:20]:

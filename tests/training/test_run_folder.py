@@ -180,6 +180,7 @@ def test_a_run_folder_that_was_removed_is_made_anew(whole: tuple[Config, Path], 
     assert not (run / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_a_signal_in_an_evaluation(whole: tuple[Config, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The evaluation ends after the batch under way, and is made when the run goes on."""
     config, folder = whole
