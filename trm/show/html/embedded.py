@@ -17,7 +17,7 @@ from trm.model.reasoner import Reasoner
 from trm.model.weights import Weights
 from trm.solving.trained_model import TrainedModel
 
-RECURSIONS = ("trm", "trm_singlez", "trm_hier6", "hrm", "transformers_baseline")
+RECURSIONS = ("trm", "trm_singlez", "trm_hier6", "hrm", "equilibrium", "transformers_baseline")
 """Recursions that `network.js` implements."""
 KINDS = ("sudoku", "maze")
 """Kinds of puzzles whose rules `rules.js` implements."""
@@ -80,6 +80,7 @@ def _settings(config: Config, model: Reasoner, cells: int) -> dict[str, Any]:
         "recursion": section.recursion,
         "H_cycles": max(1, section.H_cycles),
         "L_cycles": section.L_cycles,
+        "damping": section.damping,
         "latents": list(name_leaves(model.recursion.initial)),
         "answer": model.recursion.answer_latent,
         "cells": cells,

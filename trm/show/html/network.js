@@ -233,6 +233,7 @@ const makeNetwork = (settings, weights, kernel) => {
       if (digits) couple(block);
       channels(block);
     }
+    if (settings.damping) for (let i = 0; i < size; i++) f[h + i] += settings.damping * (f[to + i] - f[h + i]);
     f.copyWithin(to, h, h + size);
   };
   const inject = () => { for (let i = 0; i < size; i++) f[injected + i] = f[latent.z_H + i] + f[x + i]; };
@@ -261,6 +262,7 @@ const makeNetwork = (settings, weights, kernel) => {
     },
     transformers_baseline: () => pass("H_network", latent.z_H, latent.z_H, x),
   };
+  cycles.equilibrium = cycles.trm;
 
   const embed = (tokens) => {
     const table = matrix("embed_tokens").at, scale = Math.sqrt(hidden);
