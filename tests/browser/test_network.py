@@ -91,7 +91,7 @@ def test_variants_agree_with_jax(page: Any, variant: str):
 @pytest.mark.parametrize("mixer", ["mlp", "attention"])
 @pytest.mark.parametrize("recursion", RECURSIONS)
 def test_recursions_agree_with_jax(page: Any, recursion: str, mixer: str):
-    sizes = {"H_layers": 1, "L_layers": 1, "H_cycles": 2, "L_cycles": 3} | unused_sizes(recursion)
+    sizes: dict[str, Any] = {"H_layers": 1, "L_layers": 1, "H_cycles": 2, "L_cycles": 3} | unused_sizes(recursion)
     if recursion == "equilibrium":
         sizes["damping"] = 0.25
     positions = "none" if mixer == "mlp" else "rope"
