@@ -428,7 +428,7 @@ def test_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture):
 
 
 def _encrypt(path: Path) -> None:
-    """Say of every file in a zip archive that it is encrypted: bit 0 of the flags in each header."""
+    """Set the encryption flag of every file in a zip archive: bit 0 of the flags in each header."""
     data = bytearray(path.read_bytes())
     for signature, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         for match in re.finditer(re.escape(signature), bytes(data)):

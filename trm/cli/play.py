@@ -50,8 +50,8 @@ def play_command(
         print_warning(line)
     title = f"{checkpoint}: watch it think"
     if model.kind.solved_from == "tasks":
-        asked = Tasks(model.in_fast_dtype(), read_names(model, data), _read_listed(model, puzzles or [], data))
-        page = make_task_page(title, model, asked.describe(asked.listed))
+        reader = Tasks(model.in_fast_dtype(), read_names(model, data), _read_listed(model, puzzles or [], data))
+        page = make_task_page(title, model, reader.describe(reader.listed))
     elif model.kind.name not in KINDS:
         raise InputError(f"{checkpoint}: found a model of {model.kind.name}, expected one of {', '.join(KINDS)} or arc")
     elif data:
@@ -60,8 +60,8 @@ def play_command(
         examples = [found.tokens for puzzle in puzzles or [] for found in read_questions(puzzle, model)]
         page = make_live_page(title, model, examples, embed=False)
         views = min(MOST_ATTEMPTS, model.kind.most_views(model.metadata.seq_len) or math.inf)
-        asked = Boards(model.in_fast_dtype(), int(views))
-    server = PageServer(asked, page, port)
+        reader = Boards(model.in_fast_dtype(), int(views))
+    server = PageServer(reader, page, port)
     print_lines(f"open {server.address} in a browser; Ctrl-C ends it")
     if open_browser:
         webbrowser.open(server.address_once)

@@ -27,8 +27,8 @@ from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.loader import load_test_batches
 from trm.puzzles.prefetch import Prefetcher
-from trm.supervision.batch import Batch, place_batch
-from trm.supervision.carry import Carry, select
+from trm.supervision.batch import Batch, place_batch, select
+from trm.supervision.carry import Carry
 from trm.supervision.halting import wants_to_halt
 from trm.supervision.loss import correctness, divide, loss_and_metrics
 from trm.supervision.microbatches import pieces_of

@@ -31,7 +31,7 @@ _DEEPEST = 20
 """Levels of nested containers that are searched."""
 
 
-_DAMAGES = (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
+_DAMAGES = (OSError, ValueError, RuntimeError, zipfile.BadZipFile)
 """Errors of a damaged zip archive: in its directory, names, compression or encryption."""
 
 

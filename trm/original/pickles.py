@@ -9,7 +9,6 @@ import pickletools
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from trm.errors import InputError
 
@@ -21,28 +20,29 @@ _PICKLES = 4
 def refuse_long_names(path: Path) -> None:
     """Raise InputError for a file of `torch.save` whose pickle has a class name of over a thousand letters."""
     for stream in _pickles(path):
-        strings = ["", ""]
-        try:
-            for opcode, argument, _ in pickletools.genops(stream):
-                if opcode.name == "GLOBAL":
-                    name = str(argument)
-                elif opcode.name == "STACK_GLOBAL":
-                    name = " ".join(strings)
-                else:
-                    if isinstance(argument, str):
-                        strings = [strings[1], argument]
-                    continue
-                if len(name) > _LONGEST_NAME:
-                    raise InputError(
-                        f"{path}: not a state dict of torch.save: found a class whose name has {len(name):,} letters"
-                    )
-        except InputError:
-            raise
-        except Exception:  # Damaged bytes raise anything; PyTorch reports the damage.
-            return
+        for name in _class_names(stream):
+            if len(name) > _LONGEST_NAME:
+                raise InputError(
+                    f"{path}: not a state dict of torch.save: found a class whose name has {len(name):,} letters"
+                )
 
 
-def _pickles(path: Path) -> Iterator[IO[bytes]]:
+def _class_names(stream: io.BufferedReader | io.BytesIO) -> Iterator[str]:
+    """Yield the names that a pickle imports, up to the first damaged byte."""
+    strings = ["", ""]
+    try:
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name == "GLOBAL":
+                yield str(argument)
+            elif opcode.name == "STACK_GLOBAL":
+                yield " ".join(strings)
+            elif isinstance(argument, str):
+                strings = [strings[1], argument]
+    except Exception:  # Damaged bytes raise anything; PyTorch reports the damage.
+        return
+
+
+def _pickles(path: Path) -> Iterator[io.BufferedReader | io.BytesIO]:
     with path.open("rb") as file:
         if not zipfile.is_zipfile(file):
             file.seek(0)

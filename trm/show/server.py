@@ -31,8 +31,8 @@ class PageServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, asked: Boards | Tasks, page: str, port: int):
-        self.asked, self.page = asked, page.encode()
+    def __init__(self, reader: Boards | Tasks, page: str, port: int):
+        self.reader, self.page = reader, page.encode()
         self.token, self._once = secrets.token_urlsafe(), secrets.token_urlsafe()
         self.thinking, self.stopping, self._lock = threading.Lock(), threading.Event(), threading.Lock()
         try:
@@ -96,12 +96,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         if not self._is_from_here() or not self._has_token():
             return
-        path, asked = self.path.partition("?")[0], self._page_server.asked
+        path, reader = self.path.partition("?")[0], self._page_server.reader
         try:
             if path == "/think":
-                job = asked.read(self._body(MOST_BYTES))
-            elif path == "/tasks" and isinstance(asked, Tasks):
-                found = json.dumps(asked.read_tasks(self._body(MOST_TASK_BYTES).get("text"))).encode()
+                job = reader.read(self._body(MOST_BYTES))
+            elif path == "/tasks" and isinstance(reader, Tasks):
+                found = json.dumps(reader.read_tasks(self._body(MOST_TASK_BYTES).get("text"))).encode()
                 return self._answer(HTTPStatus.OK, "application/json", found)
             else:
                 return self._complain(HTTPStatus.NOT_FOUND, "expected POST /think")

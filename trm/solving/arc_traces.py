@@ -36,9 +36,9 @@ def trace_tasks(
     for task, identifiers in zip(tasks, identifiers_of(tasks, names, views), strict=True):
         tests = [pair for pair in task.pairs if pair.is_test]
         for number, pair in enumerate(tests, start=1):
-            asked = _ask(pair, identifiers, names)
-            traced = trace(model.weights, model.config, asked.inputs, asked.identifiers, steps)
-            found.append(PuzzleTrace(asked.question, asked.truth, tuple(_judge(model.kind, asked, traced))))
+            augmented = _augment(pair, identifiers, names)
+            traced = trace(model.weights, model.config, augmented.inputs, augmented.identifiers, steps)
+            found.append(PuzzleTrace(augmented.question, augmented.truth, tuple(_judge(model.kind, augmented, traced))))
             titles.append(f"{task.name}: test input {number} of {len(tests)}")
     return found, titles
 
@@ -50,13 +50,13 @@ def stream_test(
 
     Each attempt uses the augmentation of one identifier of the task. `names` are those of all puzzle identifiers.
     """
-    asked = _ask(test, identifiers, names)
-    latents = model.weights.model.initial_latents(asked.inputs.shape)
-    for found in trace_by_step(model.weights, model.config, asked.inputs, asked.identifiers, steps, latents):
-        yield _judge(model.kind, asked, found)
+    augmented = _augment(test, identifiers, names)
+    latents = model.weights.model.initial_latents(augmented.inputs.shape)
+    for found in trace_by_step(model.weights, model.config, augmented.inputs, augmented.identifiers, steps, latents):
+        yield _judge(model.kind, augmented, found)
 
 
-class _Asked(NamedTuple):
+class _AugmentedTest(NamedTuple):
     """A test input under several augmentations of its task."""
 
     question: Integer[np.ndarray, " 900"]
@@ -68,10 +68,10 @@ class _Asked(NamedTuple):
     """Label of each attempt."""
 
 
-def _ask(test: Pair, identifiers: Sequence[int], names: Sequence[str]) -> _Asked:
+def _augment(test: Pair, identifiers: Sequence[int], names: Sequence[str]) -> _AugmentedTest:
     augmentations = [parse_name(names[identifier])[1] for identifier in identifiers]
     inputs = np.stack([to_frame(augmentation.apply(test.input)) for augmentation in augmentations])
-    return _Asked(
+    return _AugmentedTest(
         _place(test.input),
         _place(test.output) if test.known else None,
         inputs.astype(np.int32),
@@ -81,10 +81,10 @@ def _ask(test: Pair, identifiers: Sequence[int], names: Sequence[str]) -> _Asked
     )
 
 
-def _judge(kind: PuzzleKind, asked: _Asked, found: Trace) -> list[AttemptTrace]:
-    undone = _undo(found, asked.augmentations)
-    attempts = (judge_attempt(kind, asked.question, asked.truth, undone, i) for i in range(len(asked.ways)))
-    return [replace(attempt, way=way) for attempt, way in zip(attempts, asked.ways, strict=True)]
+def _judge(kind: PuzzleKind, augmented: _AugmentedTest, found: Trace) -> list[AttemptTrace]:
+    undone = _undo(found, augmented.augmentations)
+    attempts = (judge_attempt(kind, augmented.question, augmented.truth, undone, i) for i in range(len(augmented.ways)))
+    return [replace(attempt, way=way) for attempt, way in zip(attempts, augmented.ways, strict=True)]
 
 
 def _place(grid: Grid) -> Integer[np.ndarray, " 900"]:

@@ -13,7 +13,7 @@ from trm.model.recursions import Latents
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT
 from trm.solving.slots import Noisy, add_noise, begin_latents
-from trm.supervision.carry import select
+from trm.supervision.batch import select
 from trm.supervision.halting import wants_to_halt
 
 

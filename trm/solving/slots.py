@@ -21,7 +21,7 @@ from trm.configuration.schema import HaltingConfig
 from trm.model.recursions import Latents
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT, varying
-from trm.supervision.carry import select
+from trm.supervision.batch import select
 from trm.supervision.halting import wants_to_halt
 
 

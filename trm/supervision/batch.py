@@ -1,7 +1,9 @@
 """Batches of puzzles on the devices, and the window of training rows that slots are refilled from.
 
-Entry: `Batch`, `place_batch`, `Window`.
+Entry: `Batch`, `place_batch`, `Window`; `select`.
 """
+
+from typing import TypeVar
 
 import equinox as eqx
 import jax
@@ -11,6 +13,8 @@ from jaxtyping import Array, Bool, Int
 
 from trm.parallel.mesh import SPLIT, place_array
 from trm.puzzles.loader import HostBatch
+
+T = TypeVar("T")
 
 
 class Batch(eqx.Module):
@@ -45,3 +49,12 @@ class Window(eqx.Module):
         places = rows_used - self.start + jnp.cumsum(halted.astype(jnp.int32)) - 1
         assigned = jax.tree.map(lambda rows: rows.at[places].get(mode="clip"), self.rows)
         return assigned, rows_used + jnp.sum(halted, dtype=jnp.int32)
+
+
+def select(where: Bool[Array, " batch"], new: T, old: T) -> T:
+    """Choose between two trees of arrays, sequence by sequence."""
+
+    def choose(new: Array, old: Array) -> Array:
+        return jnp.where(where.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+    return jax.tree.map(choose, new, old)

@@ -6,8 +6,6 @@ sequences at different supervision steps, and no slot is idle (arXiv 2510.04871,
 Entry: `Carry` with `empty`, `refill` and `advance`.
 """
 
-from typing import TypeVar
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -16,11 +14,9 @@ from jaxtyping import Array, Bool, Int
 from trm.configuration.schema import HaltingConfig
 from trm.model.reasoner import Outputs, Reasoner
 from trm.model.recursions import Latents
-from trm.supervision.batch import Batch
+from trm.supervision.batch import Batch, select
 from trm.supervision.halting import wants_to_halt
 from trm.supervision.starts import Starts, start_latents
-
-T = TypeVar("T")
 
 
 class Carry(eqx.Module):
@@ -70,12 +66,3 @@ class Carry(eqx.Module):
             if min_halt_steps is not None:
                 halted = halted & (steps >= min_halt_steps)
         return Carry(latents, steps, halted, self.batch)
-
-
-def select(where: Bool[Array, " batch"], new: T, old: T) -> T:
-    """Choose between two trees of arrays, sequence by sequence."""
-
-    def choose(new: Array, old: Array) -> Array:
-        return jnp.where(where.reshape(-1, *[1] * (old.ndim - 1)), new, old)
-
-    return jax.tree.map(choose, new, old)

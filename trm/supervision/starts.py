@@ -9,12 +9,12 @@ Entry: `draw_starts`, `start_latents`.
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, UInt32
+from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray, UInt32
 
 from trm.configuration.schema import TrainConfig
 from trm.model.reasoner import Reasoner
 from trm.model.recursions import Latents
-from trm.supervision.batch import Batch
+from trm.supervision.batch import Batch, select
 
 
 class Starts(eqx.Module):
@@ -26,7 +26,8 @@ class Starts(eqx.Module):
     """Whether the slot starts from its own answer with errors; never with `random`."""
     keys: UInt32[Array, "batch 2"]
     """Key of each slot's draws; one per slot, so that the draws are the same on any number of devices."""
-    std: float = eqx.field(static=True)
+    std: float | None = eqx.field(static=True)
+    """Standard deviation of random latents; None where no slot starts from any."""
     errors: float | None = eqx.field(static=True)
     """Share of wrong cells in an answer; None where no slot is anchored."""
 
@@ -38,37 +39,51 @@ def draw_starts(key: PRNGKeyArray, batch: int, config: TrainConfig) -> Starts | 
     which_key, latents_key = jax.random.split(key)
     drawn = jax.random.uniform(which_key, (batch,))
     random = drawn < config.random_starts
-    anchored = ~random & (drawn < config.random_starts + config.anchors)
-    keys = jax.random.key_data(jax.random.split(latents_key, batch))
-    return Starts(random, anchored, keys, config.random_start_std, config.anchor_errors if config.anchors else None)
+    return Starts(
+        random,
+        anchored=~random & (drawn < config.random_starts + config.anchors),
+        keys=jax.random.key_data(jax.random.split(latents_key, batch)),
+        std=config.random_start_std if config.random_starts else None,
+        errors=config.anchor_errors if config.anchors else None,
+    )
 
 
 def start_latents(model: Reasoner, fresh: Batch, starts: Starts | None) -> Latents:
     """Return the latents that sequences start from: the initial ones, random ones, or an answer with errors."""
-    initial = model.initial_latents(fresh.inputs.shape)
+    z = model.initial_latents(fresh.inputs.shape)
     if starts is None:
-        return initial
-    keys = jax.random.wrap_key_data(starts.keys)
-    leaves, structure = jax.tree.flatten(initial)
-
-    def start(number: int, latent: Array) -> Array:
-        draw = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), latent.shape[1:]))
-        drawn = (starts.std * draw(keys)).astype(latent.dtype)
-        return _where(starts.random, drawn, latent)
-
-    z = jax.tree.unflatten(structure, [start(number, latent) for number, latent in enumerate(leaves)])
-    errors = starts.errors
-    if errors is None:
         return z
-    own = jax.vmap(lambda key: jax.random.fold_in(key, len(leaves)))(keys)
+    keys = jax.random.wrap_key_data(starts.keys)
+    if starts.std is not None:
+        z = select(starts.random, _random_latents(keys, z, starts.std), z)
+    if starts.errors is not None:
+        z = select(starts.anchored, _anchors(model, keys, z, fresh.labels, starts.errors), z)
+    return z
+
+
+def _random_latents(keys: Key[Array, " batch"], like: Latents, std: float) -> Latents:
+    leaves, structure = jax.tree.flatten(like)
+
+    def draw(number: int, latent: Array) -> Array:
+        drawn = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, number), latent.shape[1:]))(keys)
+        return (std * drawn).astype(latent.dtype)
+
+    return jax.tree.unflatten(structure, [draw(number, latent) for number, latent in enumerate(leaves)])
+
+
+def _anchors(
+    model: Reasoner, keys: Key[Array, " batch"], z: Latents, labels: Int[Array, "batch seq_len"], share: float
+) -> Latents:
+    """Return latents whose answer is the embedded solution, a share of its cells wrong."""
+    # Other numbers than those of the latents.
+    own = jax.vmap(lambda key: jax.random.fold_in(key, len(jax.tree.leaves(z))))(keys)
     # Ignored cells become padding.
-    answers = jax.vmap(lambda key, answer: _with_errors(key, answer, errors))(own, jnp.maximum(fresh.labels, 0))
-    name, prefix = model.recursion.answer_latent, model.prefix_len
+    answers = jax.vmap(lambda key, answer: _with_errors(key, answer, share))(own, jnp.maximum(labels, 0))
     embedded = model.embed(answers, jnp.zeros((len(answers), 0)))
-    latent = getattr(z, name)
+    name, prefix = model.recursion.answer_latent, model.prefix_len
     # The prefix has no cells: it keeps its latents.
-    anchor = jnp.concatenate([latent[..., :prefix, :], embedded[..., prefix:, :]], axis=-2)
-    return eqx.tree_at(lambda z: getattr(z, name), z, _where(starts.anchored, anchor, latent))
+    anchor = jnp.concatenate([getattr(z, name)[..., :prefix, :], embedded[..., prefix:, :]], axis=-2)
+    return eqx.tree_at(lambda z: getattr(z, name), z, anchor)
 
 
 def _with_errors(key: PRNGKeyArray, answer: Int[Array, " seq_len"], share: float) -> Int[Array, " seq_len"]:
@@ -76,7 +91,3 @@ def _with_errors(key: PRNGKeyArray, answer: Int[Array, " seq_len"], share: float
     where_key, source_key = jax.random.split(key)
     wrong = jax.random.uniform(where_key, answer.shape) < share
     return jnp.where(wrong, jax.random.permutation(source_key, answer), answer)
-
-
-def _where(slots: Bool[Array, " batch"], new: Array, old: Array) -> Array:
-    return jnp.where(slots.reshape(-1, *[1] * (old.ndim - 1)), new, old)

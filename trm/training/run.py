@@ -169,9 +169,16 @@ def _train(
         best_path, weights_path = run / "best.safetensors", run / "weights.safetensors"
 
         def describe() -> Description:
-            skips = tuple(sorted(skipped))
-            now = {"best": best.to_dict(), "identity": identity, "evaluation_due": due, "skipped": skips}
-            return Description("checkpoint", config, metadata, step, **now)
+            return Description(
+                "checkpoint",
+                config,
+                metadata,
+                step,
+                best=best.to_dict(),
+                identity=identity,
+                evaluation_due=due,
+                skipped=tuple(sorted(skipped)),
+            )
 
         def save_state(is_best: bool = False) -> None:
             metrics.report()

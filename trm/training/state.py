@@ -63,7 +63,7 @@ def abstract_state(config: Config, metadata: Metadata) -> TrainState:
 
 def _initial_state(config: Config, metadata: Metadata) -> TrainState:
     model_key, _ = keys_of(config)
-    _check(config, metadata)
+    _check_options(config, metadata)
     batch, seq_len = config.train.global_batch_size, metadata.seq_len
     model = Reasoner(config.model, metadata.vocab_size, seq_len, key=model_key)
     params = eqx.filter(model, trainable(model))
@@ -79,7 +79,7 @@ def _initial_state(config: Config, metadata: Metadata) -> TrainState:
     )
 
 
-def _check(config: Config, metadata: Metadata) -> None:
+def _check_options(config: Config, metadata: Metadata) -> None:
     kind = kind_of(metadata)
     if config.model.state == "digits" and not kind.has_digits:
         raise InputError(f"model.state: found 'digits' for puzzles of kind {kind.name!r}, expected 'cells'")

@@ -19,7 +19,7 @@ class PathNoise(eqx.Module):
     std: float = eqx.field(static=True)
 
 
-class _OnTheWay(TwoLatents):
+class _NoisyLatents(TwoLatents):
     """Latents between two passes, and the keys of the remaining noise."""
 
     keys: UInt32[Array, "batch 2"]
@@ -48,7 +48,7 @@ class Equilibrium(TRM):
     def __call__(self, x: Hidden, z: TwoLatents) -> TwoLatents:
         if self.noise is None:
             return super().__call__(x, z)
-        z = super().__call__(x, _OnTheWay(z.z_H, z.z_L, self.noise.keys))
+        z = super().__call__(x, _NoisyLatents(z.z_H, z.z_L, self.noise.keys))
         return TwoLatents(z_H=z.z_H, z_L=z.z_L)
 
     def h_cycle(self, x: Hidden, z: TwoLatents) -> TwoLatents:
@@ -62,10 +62,10 @@ class Equilibrium(TRM):
         if self.damping:
             new = old + (1 - self.damping) * (new - old)
         changed = {"z_H": z.z_H, "z_L": z.z_L, name: new}
-        if not isinstance(z, _OnTheWay):
+        if not isinstance(z, _NoisyLatents):
             return TwoLatents(**changed)
         assert self.noise is not None
         keys, now = jax.vmap(jax.random.split, out_axes=1)(jax.random.wrap_key_data(z.keys))
         drawn = jax.vmap(lambda key: jax.random.normal(key, new.shape[1:]))(now)
         changed[name] = new + (self.noise.std * drawn).astype(new.dtype)
-        return _OnTheWay(**changed, keys=jax.random.key_data(keys))
+        return _NoisyLatents(**changed, keys=jax.random.key_data(keys))

@@ -30,10 +30,8 @@ def make_trackers(names: Sequence[str], run: Path, config: Config, wandb_project
         wanted["wandb"] = None
     made = []
     for name in wanted:
-        if name == "wandb" and wandb_project is not None:
-            made.append(WandbTracker(run, config, wandb_project))
-            continue
-        tracker = TRACKERS[name](run, config)
+        project = (wandb_project,) if name == "wandb" else ()
+        tracker = TRACKERS[name](run, config, *project)
         if not isinstance(tracker, Tracker):
             raise InputError(f"--track: found {name!r}, expected an object with `log(metrics)` and `close()`")
         made.append(tracker)
