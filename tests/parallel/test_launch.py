@@ -55,10 +55,8 @@ def start(*options: object, each: Callable[[int], list] = lambda i: []) -> list[
 
 
 def finish(process: subprocess.Popen) -> tuple[int, str, str]:
-    """Return exit code, output and errors without the lines that JAX's libraries write."""
     out, err = process.communicate(timeout=300)
-    lines = [line for line in out.splitlines() if not line.startswith("[Gloo]")]
-    return process.returncode, "\n".join(lines), err
+    return process.returncode, out, err
 
 
 def write_config(folder: Path, puzzle_dir: Path, refill: str) -> Path:

@@ -78,6 +78,7 @@ def joined(
         yield
         return
     _join(launch)
+    _separate_native_output()
     try:
         yield
         # The shutdown waits for the other processes.
@@ -89,6 +90,21 @@ def joined(
             _leave(_LOST, 1)
         sys.excepthook(type(error), error, error.__traceback__)
         _leave("this process failed; the others end, too", 1)
+
+
+def _separate_native_output() -> None:
+    """Send what C++ libraries print to standard error, so that standard output holds this program's lines alone.
+
+    Gloo reports each connection on standard output, from several threads at once and in pieces of lines.
+    """
+    try:
+        inherited = os.dup(1)
+        sys.stdout.flush()
+        os.dup2(2, 1)
+    except OSError:
+        # Started with one of the two closed.
+        return
+    sys.stdout = open(inherited, "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
 
 
 def _join(launch: Launch) -> None:
