@@ -24,10 +24,11 @@ SLOW = {
     "trm_no_puzzle": "trm_mlp_t",
     "trm_act_continue": "trm_singlez",
     "trm_att_eval16": "evaluate_loop",
-    "hrm_mlp_t": "hrm_att",
+    "hrm_att": "trm_att_step",
+    "hrm_mlp_t": "trm_mlp_t",
     "train_trajectory": "trm_att_step",
     "trm_hier6": "trm_singlez",
-    "transformers_baseline": "hrm_att",
+    "transformers_baseline": "trm_att_step",
 }
 
 

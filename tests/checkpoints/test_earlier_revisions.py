@@ -72,6 +72,7 @@ def test_a_description_of_format_2():
         decode({"trm": text.replace('"step": 15', '"step": 16')})
 
 
+@pytest.mark.slow
 def test_a_run_of_format_1_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     run = shutil.copytree(OLD, tmp_path / "run")
     monkeypatch.chdir(run)

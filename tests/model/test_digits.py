@@ -72,7 +72,7 @@ def relabelling(side: int) -> np.ndarray:
     return np.concatenate([[0, 1], np.roll(np.arange(2, side + 2), 1)])
 
 
-@pytest.mark.parametrize("side", [4, 6, 9, 16])
+@pytest.mark.parametrize("side", [4, pytest.param(6, marks=pytest.mark.slow), 9, 16])
 def test_shapes(side: int):
     model = make_model(side, **MLP)
     tokens, z = make_inputs(model, side)

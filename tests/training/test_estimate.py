@@ -31,7 +31,7 @@ def metadata_for(config: Config) -> Metadata:
     return METADATA[re.sub(r"^data/|[-\d].*$", "", str(config.data.path))]
 
 
-FAST = ("sudoku_att", "sudoku_digits", "sudoku_fast")
+FAST = ("sudoku_att", "sudoku_digits")
 
 
 @pytest.mark.parametrize(
