@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import check_mistake, tiny_config
+from conftest import check_mistake, run_trm, tiny_config
 from rich.console import Console
 
 from trm.checkpoints.describe import describe
@@ -26,6 +26,7 @@ from trm.parallel.mesh import make_mesh
 from trm.storage.safetensors import read_safetensors, write_safetensors
 from trm.training import evaluator
 from trm.training.checkpoints import list_checkpoints, newest_checkpoint
+from trm.training.experiment import config as read_experiment
 from trm.training.run import Outcome, train
 from trm.training.signals import Stopped, StopRequest, catch_signals
 from trm.training.tracking.measured import is_measured
@@ -159,6 +160,89 @@ def test_two_trainers(whole: tuple[Config, Path], capsys: pytest.CaptureFixture,
         (tmp_path / "go").touch()
         assert process.wait(timeout=120) == 0, process.communicate()
     assert_same(run, folder)
+
+
+# The configuration
+
+
+def without_end(run: Path) -> None:
+    """Remove the last checkpoint, so that a resumed run has steps to make, and what was written after it."""
+    list_checkpoints(run)[-1].unlink()
+    (run / "weights.safetensors").unlink()
+
+
+@pytest.mark.parametrize("harm", [Path.unlink, empty], ids=["deleted", "empty"])
+@pytest.mark.parametrize("newest_is_whole", [True, False])
+def test_a_lost_configuration_is_read_from_the_newest_good_checkpoint(
+    harm: Callable[[Path], None],
+    newest_is_whole: bool,
+    whole: tuple[Config, Path],
+    capsys: pytest.CaptureFixture,
+    tmp_path: Path,
+):
+    run = tmp_path / "run"
+    shutil.copytree(whole[1], run)
+    without_end(run)
+    before, checkpoint = (run / "config.toml").read_bytes(), list_checkpoints(run)[-1]
+    if not newest_is_whole:
+        (run / "checkpoints" / "step_14.safetensors").write_bytes(checkpoint.read_bytes()[:5000])
+    harm(run / "config.toml")
+    found = "no file" if harm is Path.unlink else "an empty file"
+    line = f"warning: {run}/config.toml: found {found}; the configuration is read from step_12.safetensors\n"
+
+    # Reading changes nothing.
+    for command in (["info", run], ["plot", run, "-o", tmp_path / "curves.svg"], ["config", "show", run]):
+        code, out, err = run_trm(capsys, *command)
+        assert (code, err) == (0, line), command
+    assert str(checkpoint) in out
+    assert not (run / "config.toml").exists() or (run / "config.toml").read_bytes() == b""
+    with pytest.warns(UserWarning, match="the configuration is read from"):
+        assert read_experiment(run) == whole[0]
+
+    code, out, err = run_trm(capsys, "train", run, "--resume", "--devices", 1)
+    assert (code, err) == (0, line)
+    assert (run / "config.toml").read_bytes() == before
+    assert_same(run, whole[1])
+
+
+def test_a_damaged_configuration_is_not_overwritten(
+    whole: tuple[Config, Path], capsys: pytest.CaptureFixture, tmp_path: Path
+):
+    """It may have been edited by hand: the error says what would help."""
+    run = tmp_path / "run"
+    shutil.copytree(whole[1], run)
+    without_end(run)
+    path = run / "config.toml"
+    text = path.read_text()
+    for damaged in ("[train\n", text + "learning_rate = 1\n", text[: text.index("epochs =") + 8], "\0" * 100):
+        path.write_text(damaged)
+        for command in (["train", run, "--resume"], ["info", run], ["plot", run, "-o", tmp_path / "a.svg"]):
+            check_mistake(capsys, list(map(str, command)), f"error: {path}: ")
+            code, _, err = run_trm(capsys, *command)
+            assert err.endswith("mend the file, or remove it to read the configuration from step_12.safetensors\n")
+        assert path.read_text() == damaged
+    # A setting that is wrong is no fault of the file.
+    code, _, err = run_trm(capsys, "train", run, "--resume", "--set", "train.epoch=1")
+    assert code == 2
+    assert "remove it" not in err
+
+    # Cut between two keys, the file can be read, as another experiment.
+    path.write_text(text[: text.index("[optimizer]")])
+    check_mistake(capsys, ["train", str(run), "--resume", "--devices", "1"], "where config.toml is missing")
+
+
+def test_a_folder_without_configuration_and_checkpoints(capsys: pytest.CaptureFixture, tmp_path: Path):
+    (tmp_path / "checkpoints").mkdir()
+    for command in ("train", "plot"):
+        code, _, err = run_trm(capsys, command, tmp_path)
+        assert code == 2
+        assert f"error: {tmp_path}: " in err
+    # Of a checkpoint that says nothing, no configuration comes.
+    (tmp_path / "checkpoints" / "step_1.safetensors").write_bytes(b"")
+    check_mistake(capsys, ["train", str(tmp_path), "--resume"], f"error: {tmp_path}/config.toml: cannot read")
+
+
+# The folder
 
 
 def test_a_run_folder_that_was_removed_is_made_anew(whole: tuple[Config, Path], tmp_path: Path):

@@ -8,8 +8,8 @@ import typer
 
 from trm.cli.options import Settings
 from trm.configuration.json_schema import schema_text
-from trm.configuration.reading import DEFAULT, SETTINGS, Layer, sources, toml_value
-from trm.show.console import print_lines
+from trm.configuration.reading import DEFAULT, SETTINGS, Layer, notes_of, sources, toml_value
+from trm.show.console import print_lines, print_warning
 from trm.storage.bundled import bundled_name
 from trm.training.experiment import config_and_layers, registered_names
 
@@ -30,6 +30,8 @@ def show_command(
     Example: `trm config show sudoku_mlp_no_ema --set train.epochs=10`
     """
     resolved, layers = config_and_layers(config, settings or [])
+    for line in notes_of(layers):
+        print_warning(line)
     values = dataclasses.asdict(resolved)
     origin = _origins(layers)
     if output == "json":

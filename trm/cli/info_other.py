@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trm.checkpoints.describe import describe
 from trm.cli.described import print_described
+from trm.cli.read_config import read_and_warn
 from trm.configuration.reading import config_to_toml
 from trm.errors import InputError
 from trm.original.beside import ENDINGS, checkpoint_in, has_checkpoint
@@ -14,23 +15,22 @@ from trm.original.files import looks_binary, open_tensors
 from trm.original.loading import is_foreign, open_weights
 from trm.puzzles.check import read_splits
 from trm.show.console import print_lines, print_rows, print_warning
-from trm.storage.bundled import ENDING, weights_path
+from trm.storage.bundled import ENDING, is_run, weights_path
 from trm.storage.hub import SCHEME
-from trm.training.experiment import config as read_experiment
 
 
 def print_other(path: str) -> None:
     """Print the contents of a checkpoint of another program, a file on the hub, a run folder or a configuration."""
     if path.endswith(ENDING) or path.startswith(SCHEME):
         _print_checkpoint(path)
-    elif os.path.isdir(path) and not os.path.exists(os.path.join(path, "config.toml")):
+    elif os.path.isdir(path) and not is_run(path):
         if not has_checkpoint(Path(path)):
             read_splits(path)  # Raises: the folder is not a puzzle set.
         _print_checkpoint(path)
     elif os.path.isfile(path) and _is_checkpoint(path):
         _print_checkpoint(path)
     else:
-        print_lines(config_to_toml(read_experiment(path)).rstrip())
+        print_lines(config_to_toml(read_and_warn(path)).rstrip())
 
 
 def _is_checkpoint(path: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from trm.errors import InputError
-from trm.show.console import print_lines
+from trm.show.console import print_lines, print_warning
 from trm.show.curves import Unit, draw, make_panels
 from trm.show.html.curves import make_page
 from trm.storage.files import atomic_write
@@ -43,6 +43,9 @@ def plot_command(
         raise InputError(f"--out: found {out.name!r}, expected a name that ends in {', '.join(ENDINGS)}")
     # One folder named twice is one run.
     histories = [read_history(run) for run in {run.resolve(): run for run in runs}.values()]
+    for run in histories:
+        for line in run.notes:
+            print_warning(line)
     panels = make_panels(histories, metric or (), x)
     picture = draw(panels, x, ".svg" if ending == ".html" else ending)
     if ending == ".html":

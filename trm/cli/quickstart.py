@@ -20,6 +20,7 @@ from trm.show.console import console, print_lines
 from trm.show.terminal import draw_reasoning
 from trm.solving.reason import answer_every_step
 from trm.solving.trained_model import load
+from trm.storage.bundled import is_run
 from trm.training.checkpoints import list_checkpoints
 from trm.training.experiment import config as read_experiment
 from trm.training.run import Outcome, train
@@ -58,7 +59,7 @@ def quickstart_command(
 def _clear(run: Path, overwrite: bool) -> None:
     if not run.exists() or (run.is_dir() and not any(run.iterdir())):
         return
-    if not (run / "config.toml").is_file():
+    if not is_run(run):
         raise InputError(f"{run}: found something else than a run, expected a new or empty folder (-o DIR)")
     if not overwrite:
         raise InputError(f"{run}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")

@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 
 from trm.cli.failures import failure_of
 from trm.cli.options import Devices, Plain, Quiet, Settings, Track
+from trm.cli.read_config import read_and_warn
 from trm.cli.reports import print_report
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
@@ -22,7 +23,6 @@ from trm.parallel.processes import decide_on_first, is_first
 from trm.show.console import console, print_lines, print_rows, print_warning
 from trm.storage.bundled import config_path, weights_path
 from trm.training.estimate import estimate
-from trm.training.experiment import config as read_experiment
 from trm.training.nonfinite import OnNonfinite
 from trm.training.run import Outcome, train
 from trm.training.sets import open_sets
@@ -101,7 +101,7 @@ def train_command(
         if out is None:
             # Only a run folder, not any folder with the name of a configuration.
             out = Path(config) if path == Path(config) / "config.toml" else Path("runs") / path.stem
-        experiment = _with_dtype_of_first(read_experiment(path, settings or []))
+        experiment = _with_dtype_of_first(read_and_warn(config, settings))
         if init_data and not init:
             raise InputError("--init-data: found without --init, expected also the weights that were trained on it")
         mesh = make_mesh(devices)

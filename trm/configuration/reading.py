@@ -36,6 +36,8 @@ class Layer(NamedTuple):
     """Path of a file, or `SETTINGS`."""
     tables: dict[str, dict[str, Any]]
     """Values by section and key, of the types of the schema."""
+    note: str = ""
+    """Line to print; empty: none."""
 
 
 def read_config(path: str | Path, settings: Settings = ()) -> Config:
@@ -49,7 +51,12 @@ def read_config(path: str | Path, settings: Settings = ()) -> Config:
 
 def read_layers(path: str | Path, settings: Settings = ()) -> list[Layer]:
     """Read a TOML file: its bases come before it, the settings after it. Raises as `read_config` does."""
-    return [*_read_files(Path(path), ()), Layer(SETTINGS, _parse_settings(settings))]
+    return [*_read_files(Path(path), ()), settings_layer(settings)]
+
+
+def settings_layer(settings: Settings) -> Layer:
+    """Return the layer of settings. Raises InputError, naming the key."""
+    return Layer(SETTINGS, _parse_settings(settings))
 
 
 def build(layers: Sequence[Layer], path: str) -> Config:
@@ -76,6 +83,11 @@ def sources(layers: Sequence[Layer]) -> dict[str, dict[str, str]]:
         for section, table in layer.tables.items():
             found[section] |= dict.fromkeys(table, layer.source)
     return found
+
+
+def notes_of(layers: Sequence[Layer]) -> list[str]:
+    """Return the lines to print about the layers of a configuration."""
+    return [layer.note for layer in layers if layer.note]
 
 
 def config_from_tables(tables: Any, settings: Settings = ()) -> Config:

@@ -32,14 +32,22 @@ def config_path(name: str | Path, folder: str | Path = "") -> Path:
     `folder` is where a relative path starts; empty: the current folder. Raises InputError when `name` is none of these.
     """
     path, name = os.path.join(folder, name), str(name)
-    # os.path returns False for a path that is too long for the system; the methods of Path raise.
-    if os.path.isfile(os.path.join(path, "config.toml")):
+    if is_run(path):
         return Path(path) / "config.toml"
     if os.path.isfile(path):
         return Path(path)
     if name in config_names():
         return _configs() / f"{name}.toml"
     raise _unknown(name, "configuration", "a TOML file", config_names())
+
+
+def is_run(path: str | Path) -> bool:
+    """Return whether a folder is that of a run: it holds a configuration, or checkpoints, which hold it too."""
+    # os.path returns False for a path that is too long for the system; the methods of Path raise.
+    if os.path.isfile(os.path.join(path, "config.toml")):
+        return True
+    checkpoints = os.path.join(path, "checkpoints")
+    return os.path.isdir(checkpoints) and any(Path(checkpoints).glob(f"step_*{ENDING}"))
 
 
 def bundled_name(path: str | Path) -> str | None:

@@ -4,15 +4,17 @@ The schema checks single values; this module checks a configuration against its 
 """
 
 import dataclasses
+import warnings
 from pathlib import Path
 
-from trm.configuration.reading import Layer, Settings, build, read_layers
+from trm.configuration.reading import Layer, Settings, build, notes_of, read_layers
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.recursions import RECURSIONS, check_model
 from trm.parallel.processor import resolve_dtype
 from trm.storage.bundled import config_path
 from trm.training.optim.base import OPTIMIZERS
+from trm.training.run_config import read_run_layers
 
 
 def config(name_or_path: str | Path, settings: Settings = ()) -> Config:
@@ -21,13 +23,16 @@ def config(name_or_path: str | Path, settings: Settings = ()) -> Config:
     Settings are {"train.epochs": 10}, {"train": {"epochs": 10}} or ["train.epochs=10"]. Raises InputError, naming file
     and key, for a configuration that cannot be read or trained.
     """
-    return config_and_layers(name_or_path, settings)[0]
+    read, layers = config_and_layers(name_or_path, settings)
+    for line in notes_of(layers):
+        warnings.warn(line, stacklevel=2)
+    return read
 
 
 def config_and_layers(name_or_path: str | Path, settings: Settings = ()) -> tuple[Config, list[Layer]]:
-    """Read a configuration as `config` does; return also the layers that its values come from."""
+    """Read a configuration as `config` does; return also the layers that its values come from, with notes to print."""
     path = config_path(name_or_path)
-    layers = read_layers(path, settings)
+    layers = (read_run_layers if path.name == "config.toml" else read_layers)(path, settings)
     read = build(layers, str(path))
     read = resolve(read)
     try:

@@ -93,7 +93,10 @@ def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, ident
         neutral = check_same_experiment(path, description.config, config)
     except InputError as error:
         run = path.parent.parent
-        raise InputError(f"{error}; `trm train {run} --resume` goes on with the run's own configuration") from error
+        raise InputError(
+            f"{error}; `trm train {run} --resume` goes on with the run's own configuration, which is "
+            "read from the checkpoint where config.toml is missing"
+        ) from error
     if neutral:
         notes.append(f"{', '.join(neutral)}: changed; the numbers are the same within rounding, not bit for bit")
     if metadata != description.metadata:

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Integer
 
-from trm.configuration.reading import read_config
+from trm.configuration.reading import build, notes_of
 from trm.configuration.schema import Config
 from trm.errors import InputError
+from trm.storage.bundled import is_run
+from trm.training.run_config import read_run_layers
 
 
 class Curve(NamedTuple):
@@ -29,6 +31,8 @@ class History(NamedTuple):
 
     path: Path
     config: Config
+    notes: list[str]
+    """Lines to print."""
     curves: dict[str, Curve]
     """Curves by their names in the metrics file: `train/lm_loss`, `all/exact_accuracy`."""
     clock: Curve
@@ -59,9 +63,10 @@ def read_history(run: str | Path) -> History:
     """
     run = Path(run)
     path = run / "metrics.jsonl"
-    if not (run / "config.toml").is_file():
+    if not is_run(run):
         raise InputError(f"{run}: found no config.toml, expected the folder of a run")
-    config = read_config(run / "config.toml")
+    layers = read_run_layers(run / "config.toml")
+    config = build(layers, str(run / "config.toml"))
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
@@ -77,7 +82,7 @@ def read_history(run: str | Path) -> History:
     if not points:
         raise InputError(f"{path}: found no metrics, expected a line for each step")
     curves = {name: Curve(np.array(steps), np.array(values, np.float64)) for name, (steps, values) in points.items()}
-    return History(run, config, curves, _clock(lines))
+    return History(run, config, notes_of(layers), curves, _clock(lines))
 
 
 def _parse(text: str) -> dict[str, Any] | None:
