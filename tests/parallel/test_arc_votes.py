@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from conftest import GOLDEN, run_trm, tiny_config
+from test_launch import finish, start
 from test_processes import free_port
 
 from trm.checkpoints.description import Description
@@ -131,3 +132,25 @@ def test_two_processes_count_the_votes_of_one(weights_and_data: tuple[Path, Path
     metrics = [results["in training"].pop("metrics") for results in (one, *found)]
     assert metrics[1:] == [pytest.approx(metrics[0], rel=1e-6)] * 2
     assert found == [one, one]
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_the_command_counts_the_votes_of_all_processes(
+    weights_and_data: tuple[Path, Path], capsys: pytest.CaptureFixture, tmp_path: Path
+):
+    weights, data = weights_and_data
+    written = {}
+    for name in ("two", "one"):
+        report, submitted = tmp_path / f"{name}.json", tmp_path / f"{name}-submission.json"
+        options = [weights, "--data", data, "--batch-size", 16, "--json", report, "--submission", submitted]
+        if name == "two":
+            ended = [finish(process) for process in start(*options, command="evaluate")]
+            assert [code for code, _, _ in ended] == [0, 0], ended
+            assert "votes: " in ended[0][1]
+            assert ended[1][1] == ""
+        else:
+            assert run_trm(capsys, "evaluate", *options)[0] == 0
+        written[name] = json.loads(report.read_text())["arc"], json.loads(submitted.read_text())
+    assert written["two"] == written["one"]
+    assert 0 < written["one"][0]["pass@1"] < written["one"][0]["pass@5"]

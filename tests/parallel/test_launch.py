@@ -7,21 +7,29 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from conftest import check_mistake, tiny_config
+from conftest import check_mistake, run_trm, tiny_config
 
+from trm.checkpoints.description import Description
+from trm.checkpoints.format import save
 from trm.configuration.reading import config_to_toml
 from trm.parallel import distributed
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.kinds.sudoku import build as sudoku_build
+from trm.puzzles.kinds.sudoku import generate as sudoku_generator
+from trm.puzzles.kinds.sudoku.text import Table
+from trm.puzzles.reading import read_puzzle_set
+from trm.puzzles.writing import write_puzzle_set
 from trm.training.checkpoints import newest_checkpoint
 from trm.training.experiment import config as read_experiment
 from trm.training.run import train
-from trm.training.state import load_state
+from trm.training.state import load_state, make_state, trained_weights
 
 ROUNDING = 5e-6
 """As in test_train_step: some 15 steps of float32 in another order."""
@@ -37,15 +45,21 @@ def numbers_of(i: int) -> list:
     return ["--processes", 2, "--process", i]
 
 
-def start(*options: object, each: Callable[[int], list] = lambda i: []) -> list[subprocess.Popen]:
-    """Start `trm train` in two processes with two devices each; `each`: further options of one."""
+def start(
+    *options: object,
+    each: Callable[[int], list] = lambda i: [],
+    command: str = "train",
+    folders: Sequence[Path | None] = (None, None),
+) -> list[subprocess.Popen]:
+    """Start a command in two processes with two devices each; `each`: further options of one."""
     flags = os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=2")
-    common = ["train", *options, "--coordinator", f"127.0.0.1:{free_port()}"]
+    common = [command, *options, "--coordinator", f"127.0.0.1:{free_port()}"]
     return [
         subprocess.Popen(
             # Of an option that is given twice the last counts.
             [sys.executable, "-m", "trm", *map(str, [*common, *numbers_of(i), *each(i)])],
             env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            cwd=folders[i],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -209,3 +223,69 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture):
     with socket.create_server(("", 0)) as taken:
         options = ["--coordinator", f"127.0.0.1:{taken.getsockname()[1]}", "--processes", "2", "--process", "0"]
         check_mistake(capsys, ["train", "sudoku_mlp", *options], "expected a free one, and one process 0")
+
+
+# Evaluation
+
+
+def leaves_of(values: Any, path: tuple = ()) -> dict[tuple, Any]:
+    """Return the values of JSON by their paths."""
+    if isinstance(values, dict | list):
+        items = values.items() if isinstance(values, dict) else enumerate(values)
+        return {key: leaf for name, value in items for key, leaf in leaves_of(value, (*path, name)).items()}
+    return {path: values}
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    "options",
+    [[], ["--views", 2, "--rollouts", 2, "--noise", 0.1, "--select", "rules"], ["--attempts", 10, "--noise", 0.2]],
+    ids=["every step", "candidates", "attempts"],
+)
+def test_two_processes_evaluate_like_one(options: list, capsys: pytest.CaptureFixture, tmp_path: Path):
+    """The last batch is not full."""
+    data, answers = tmp_path / "data", {name: tmp_path / f"{name}.npz" for name in ("one", "two")}
+    puzzles = Table(*(np.array(column) for column in zip(*sudoku_generator.generate_many(6, 21, seed=0), strict=True)))
+    split = {"test": sudoku_build.build_split("test", puzzles, np.random.default_rng(0))}
+    write_puzzle_set(data, split, ["<blank>"])
+    common = ["sudoku-6x6", "--data", data, "--batch-size", 16, "--steps", 1, *options]
+
+    processes = start(*common, "--json", tmp_path / "two.json", "--answers", answers["two"], command="evaluate")
+    assert run_trm(capsys, "evaluate", *common, "--json", tmp_path / "one.json", "--answers", answers["one"])[0] == 0
+    ended = [finish(process) for process in processes]
+    assert [code for code, _, _ in ended] == [0, 0], ended
+    assert "21 puzzles" in ended[0][1]
+    assert ended[1][1] == ""
+
+    one, two = (leaves_of(json.loads((tmp_path / f"{name}.json").read_text())) for name in ("one", "two"))
+    assert 0 < one["all", "by_compute", 0, "accuracy", "exact"] < 1
+    floats = {path: value for path, value in one.items() if isinstance(value, float)}
+    # Sums over devices have another order in two processes.
+    assert {path: two[path] for path in floats} == pytest.approx(floats, rel=1e-5)
+    assert two == one | {path: two[path] for path in floats}
+    found, expected = (np.load(path) for path in (answers["two"], answers["one"]))
+    np.testing.assert_array_equal(found["inputs"], expected["inputs"])
+    np.testing.assert_array_equal(found["predictions"], expected["predictions"])
+    assert len(expected["inputs"]) == 21
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize("what", ["command", "weights"])
+def test_evaluations_that_differ(what: str, puzzle_dir: Path, tmp_path: Path):
+    config, metadata = tiny_config(), read_puzzle_set(puzzle_dir, "train").metadata
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for i, folder in enumerate(folders):
+        seeded = tiny_config(train={"seed": i if what == "weights" else 0})
+        weights = trained_weights(make_state(seeded, metadata, make_mesh()))
+        save(folder / "w.safetensors", weights, Description("weights", config, metadata, 0, averaged=True))
+    each = (lambda i: ["--steps", 1 + i]) if what == "command" else lambda i: []
+    options = ["w.safetensors", "--data", puzzle_dir, "--json", tmp_path / "report.json"]
+    subject = "command" if what == "command" else "w.safetensors: weights"
+    for code, out, err in map(finish, start(*options, each=each, command="evaluate", folders=folders)):
+        assert (code, out) == (2, "")
+        assert err.splitlines()[-1] == (
+            f"error: {subject}: found another in process 1 than in process 0, expected the same on each host"
+        )
+    assert not (tmp_path / "report.json").exists()

@@ -131,6 +131,15 @@ def test_one_attempt_is_the_plain_pass(weights: Weights, inputs: np.ndarray, vie
     np.testing.assert_array_equal(found.halted, plain.halted)
 
 
+@pytest.mark.parametrize("attempts", [2, 9])
+def test_a_last_round_that_leaves_slots_empty(attempts: int, weights: Weights, inputs: np.ndarray, views: Views):
+    """Three sequences on four slots: the empty one has no attempt of the round."""
+    (*_, (_, found)) = run(weights, inputs[:3], views, no_rules, attempts=attempts, options={"adaptive": False})
+    (*_, (_, of_full)) = run(weights, inputs[:4], views, no_rules, attempts=attempts, options={"adaptive": False})
+    np.testing.assert_array_equal(found.answers, of_full.answers[:3])
+    assert (found.attempts == attempts).all()
+
+
 def test_solved_puzzles_cost_nothing_more(weights: Weights, inputs: np.ndarray, views: Views):
     def always(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
         return np.ones(len(answers), bool)

@@ -3,21 +3,28 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
+import jax
 import numpy as np
 import typer
 
 from trm.checkpoints.card import describe_weights
+from trm.checkpoints.description import array_checksum
+from trm.cli.failures import failure_of
 from trm.cli.options import (
     CheckpointFiles,
+    Coordinator,
     Devices,
+    Distributed,
     EvaluatedSet,
     EvaluatedSplit,
     IdentifiersOf,
     Noise,
     NoiseTime,
     NoisyLatents,
+    Process,
+    Processes,
     Raw,
     Rollouts,
     Select,
@@ -30,10 +37,13 @@ from trm.cli.options import (
 from trm.cli.reports import print_report, print_tables, report_votes, write_json
 from trm.errors import InputError
 from trm.evaluation.arc import Voter, submission, voter_for
-from trm.evaluation.data import open_data
+from trm.evaluation.data import EvaluationData, open_data
 from trm.evaluation.evaluate import evaluate
 from trm.evaluation.report import Predictions
 from trm.model.flops import network_passes
+from trm.parallel.distributed import Launch, joined
+from trm.parallel.processes import agree, decide_on_first, is_first
+from trm.puzzles.identity import fingerprint
 from trm.puzzles.reading import read_puzzle_set
 from trm.show.console import print_lines, print_warning
 from trm.solving.trained_model import TrainedModel, load
@@ -79,13 +89,17 @@ def evaluate_command(
     seed: SolverSeed = None,
     settings: Settings = None,
     devices: Devices = None,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ) -> None:
     """Measure accuracy on a whole puzzle set, after every supervision step; with ARC also by votes.
 
     With --halt, or with options of the solver, the command measures the answers of `trm solve` with these options, by
     the supervision steps and network passes that they take; with --select rules also the most confident answers.
     Several checkpoints are measured one by one, and their votes on ARC are counted together. --set takes only keys that
-    change memory and time, such as model.remat.
+    change memory and time, such as model.remat. With several processes, as in `trm train`, process 0 prints and writes.
 
     Example: `trm evaluate runs/quickstart/weights.safetensors --views 8`
     """
@@ -93,49 +107,78 @@ def evaluate_command(
         raise InputError(f"--answers: found {len(checkpoints)} checkpoints, expected one")
     if len(set(checkpoints)) < len(checkpoints):
         raise InputError(f"checkpoints: found {', '.join(checkpoints)}, expected each of them once")
-    for path in (json_out, submission_out, answers_out):
-        if path:
-            check_writable(path)
-    warn_of_no_effect(select, seed, (views or 1) * rollouts * (attempts or 1), noise)
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "steps": steps,
+        "halt": halt,
+        "attempts": attempts,
+        "views": views,
+        "rollouts": rollouts,
+        "noise": noise,
+        "noise_on": noise_on,
+        "noise_at": noise_at,
+        "select": select,
+        "seed": seed or 0,
+        "devices": devices,
+    }
+    outputs = _Outputs(json_out, submission_out, answers_out)
+    with joined(Launch.of_options(distributed, coordinator, processes, process), failure_of):
+        agree("command", [checkpoints, str(data), split, str(trained_on), raw, settings, *map(bool, outputs), options])
+        decide_on_first(outputs.check)
+        if is_first():
+            warn_of_no_effect(select, seed, (views or 1) * rollouts * (attempts or 1), noise)
+        _evaluate(checkpoints, data, split, trained_on, raw, settings or [], options, outputs)
+
+
+class _Outputs(NamedTuple):
+    """Files to write."""
+
+    json: Path | None
+    submission: Path | None
+    answers: Path | None
+
+    def check(self) -> None:
+        """Raise InputError for a file that cannot be written."""
+        for path in self:
+            if path:
+                check_writable(path)
+
+
+def _evaluate(
+    checkpoints: list[str],
+    data: Path | None,
+    split: str,
+    trained_on: Path | None,
+    raw: bool,
+    settings: list[str],
+    options: dict[str, Any],
+    outputs: _Outputs,
+) -> None:
+    """Evaluate each checkpoint; print and write the reports in process 0."""
     voters: dict[Any, Voter | None] = {}
     written = {}
     for checkpoint in checkpoints:
         metadata = read_puzzle_set(data, split).metadata if data else None
-        model = load(checkpoint, averaged=not raw, metadata=metadata).with_settings(settings or [])
-        for line in model.notes:
-            print_warning(line)
+        model = load(checkpoint, averaged=not raw, metadata=metadata).with_settings(settings)
+        _warn(model.notes)
         opened = open_data(model, data, split, trained_on)
-        for line in opened.warnings:
-            print_warning(line)
-        voter, answers = None, _Answers(model)
+        _warn(opened.warnings)
+        _check_same(model, opened, split)
+        voter, answers = None, _Answers(model) if outputs.answers and is_first() else None
         if split == "test":
             key = opened.directories, opened.names
             if key not in voters:
                 voters[key] = voter_for(opened.puzzles, opened.directories, opened.names)
             voter = voters[key]
-        if submission_out and voter is None:
+        if outputs.submission and voter is None:
             name = opened.puzzles.name
             raise InputError(f"--submission: {name}: found no tasks to solve, expected the test split of ARC")
 
-        reports = evaluate(
-            model,
-            opened.puzzles,
-            batch_size=batch_size,
-            steps=steps,
-            halt=halt,
-            attempts=attempts,
-            views=views,
-            rollouts=rollouts,
-            noise=noise,
-            noise_on=noise_on,
-            noise_at=noise_at,
-            select=select,
-            seed=seed or 0,
-            devices=devices,
-            on_answers=_seen_by(voter, answers if answers_out else None),
-        )
-        if answers_out:
-            answers.write(answers_out)
+        reports = evaluate(model, opened.puzzles, on_answers=_seen_by(voter, answers), **options)
+        if not is_first():
+            continue
+        if answers and outputs.answers:
+            answers.write(outputs.answers)
         print_lines(f"{checkpoint}: {describe_weights(model.description)}")
         for name, report in reports.items():
             print_report(name, report)
@@ -149,14 +192,32 @@ def evaluate_command(
             },
             "network_passes_per_step": network_passes(model.config.model),
         }
+    known = [voter for voter in voters.values() if voter]
+    # In every process: an error about the tasks ends all of them alike.
+    rankings = known[0].rankings(known[1:]) if known else None
+    if not is_first():
+        return
     results = written if len(checkpoints) > 1 else written[checkpoints[0]]
-    if known := [voter for voter in voters.values() if voter]:
-        rankings = known[0].rankings(known[1:])
+    if rankings is not None:
         results = results | {"arc": report_votes(rankings)}
-        if submission_out:
-            write_json(submission_out, submission(rankings))
-    if json_out:
-        write_json(json_out, results)
+        if outputs.submission:
+            write_json(outputs.submission, submission(rankings))
+    if outputs.json:
+        write_json(outputs.json, results)
+
+
+def _warn(lines: Sequence[str]) -> None:
+    if is_first():
+        for line in lines:
+            print_warning(line)
+
+
+def _check_same(model: TrainedModel, opened: EvaluationData, split: str) -> None:
+    """Raise InputError where processes have read other weights or puzzles."""
+    if jax.process_count() > 1:
+        leaves = jax.tree.leaves(model.weights)
+        agree(f"{model.name}: weights", [array_checksum("", np.asarray(leaf)) for leaf in leaves])
+        agree(f"{opened.puzzles.name}: puzzle set", fingerprint(opened.directories, split))
 
 
 def _seen_by(voter: Voter | None, answers: "_Answers | None") -> Callable[[Predictions], None]:

@@ -39,6 +39,21 @@ Settings = Annotated[
 ]
 Devices = Annotated[int | None, typer.Option(help="Number of devices.", show_default="all", min=1)]
 
+# Processes
+
+Distributed = Annotated[
+    bool,
+    typer.Option(
+        "--distributed", help="Be one of the processes that Slurm, Kubernetes, Cloud TPU or Open MPI started."
+    ),
+]
+Coordinator = Annotated[
+    str | None,
+    typer.Option("--coordinator", metavar="HOST:PORT", help="Be one of several processes: address of process 0."),
+]
+Processes = Annotated[int | None, typer.Option("--processes", metavar="N", help="Number of processes.", min=1)]
+Process = Annotated[int | None, typer.Option("--process", metavar="I", help="Number of this process, from 0.", min=0)]
+
 # Training
 
 Track = Annotated[

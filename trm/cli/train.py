@@ -10,7 +10,7 @@ import typer
 from jax.sharding import Mesh
 
 from trm.cli.failures import failure_of
-from trm.cli.options import Devices, Plain, Quiet, Settings, Track
+from trm.cli.options import Coordinator, Devices, Distributed, Plain, Process, Processes, Quiet, Settings, Track
 from trm.cli.read_config import read_and_warn
 from trm.cli.reports import print_report
 from trm.configuration.rules import warnings_of
@@ -64,17 +64,10 @@ def train_command(
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Bit-identical results on a GPU too; a little slower.")
     ] = False,
-    distributed: Annotated[
-        bool,
-        typer.Option(
-            "--distributed", help="Be one of the processes that Slurm, Kubernetes, Cloud TPU or Open MPI started."
-        ),
-    ] = False,
-    coordinator: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Be one of several processes: address of process 0.")
-    ] = None,
-    processes: Annotated[int | None, typer.Option(metavar="N", help="Number of processes.", min=1)] = None,
-    process: Annotated[int | None, typer.Option(metavar="I", help="Number of this process, from 0.", min=0)] = None,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
     plain: Plain = False,
     quiet: Quiet = False,
     profile: Annotated[

@@ -222,8 +222,8 @@ def _handle_unhandled() -> None:
 
 
 _LOST = (
-    "another process of this run has ended or cannot be reached; its own output may give the reason. "
-    "--resume goes on from the newest checkpoint"
+    "another process of this run has ended or cannot be reached; its own output may give the reason; "
+    "a training run goes on with --resume"
 )
 _EXPECTED = (
     "expected the same command on each host, with the same --processes N, and each --process from 0 to N - 1 once"

@@ -1,6 +1,6 @@
 """The device mesh, with one axis `data`, and transfers of arrays between it and the host.
 
-Entry: `make_mesh`, `place`, `fetch`, `fetch_on_first`.
+Entry: `make_mesh`, `place`, `place_whole`, `fetch`, `fetch_on_first`.
 """
 
 from collections.abc import Sequence
@@ -51,6 +51,15 @@ def place(tree: T, mesh: Mesh, spec: PartitionSpec) -> T:
 def place_array(array: jax.Array | np.ndarray, mesh: Mesh, spec: PartitionSpec) -> jax.Array:
     """Put one array on the devices, as `place` does."""
     return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), np.asarray(array))
+
+
+def place_whole(tree: Any, mesh: Mesh, spec: PartitionSpec) -> Any:
+    """Put arrays of which every process has the whole on the devices: each device gets its part."""
+
+    def place_one(array: np.ndarray) -> jax.Array:
+        return jax.make_array_from_callback(array.shape, NamedSharding(mesh, spec), lambda index: array[index])
+
+    return jax.tree.map(place_one, tree)
 
 
 def fetch(tree: Any) -> Any:

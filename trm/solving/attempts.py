@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Integer, UInt32
 from trm.configuration.schema import Config
 from trm.model.recursions import Latents
 from trm.model.weights import Weights
-from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place, place_array
+from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place, place_whole
 from trm.solving.one_step import Sequences, compile_step
 from trm.solving.options import ATTEMPTS, SolverOptions
 from trm.solving.reason import check_inputs, confidence
@@ -120,7 +120,7 @@ class AttemptSolver:
 
         The limit `seconds` does not apply to the first round. `on_progress` is called after every supervision step with
         the attempts of the current round and what is found so far. Later rounds change the yielded state; copy what you
-        keep. Raises InputError for tokens and identifiers out of range.
+        keep. With several processes each passes all puzzles. Raises InputError for tokens and identifiers out of range.
         """
         check_inputs(self._weights, inputs, puzzle_identifiers)
         deadline = None if seconds is None else time.monotonic() + seconds
@@ -149,7 +149,7 @@ class AttemptSolver:
         size = _round_up(min(self._slots, len(unsolved) * (end - begin)), self._mesh.size)
         latents = self._empty_latents(size, inputs.shape[1])
         empty = -1
-        puzzle, attempt, steps = np.full(size, empty), np.zeros(size, int), np.zeros(size, np.int32)
+        puzzle, attempt, steps = np.full(size, empty), np.full(size, begin), np.zeros(size, np.int32)
         while True:
             for slot in np.flatnonzero(puzzle == empty):
                 item = next((item for item in waiting if not found.obeys[item[1]]), None)
@@ -167,7 +167,7 @@ class AttemptSolver:
             identifiers[held] = puzzle_identifiers[puzzle[held]]
             noise = self._start_noise[attempt], self._step_noise[attempt]
             arrays = seen, identifiers, keys[place_of[puzzle], attempt - begin], steps, *noise
-            sequences = Sequences(*(place_array(array, self._mesh, SPLIT) for array in arrays))
+            sequences = Sequences(*place_whole(arrays, self._mesh, SPLIT))
             latents, answered = self._step(self._weights, latents, sequences)
             tokens, q_halt_logits, halts = (array[held] for array in fetch(answered))
             steps[held] += 1
@@ -216,7 +216,7 @@ class AttemptSolver:
     def _empty_latents(self, slots: int, seq_len: int) -> Latents:
         """Return latents for slots that hold nothing yet."""
         like = jax.eval_shape(lambda: self._weights.model.initial_latents((slots, seq_len)))
-        return place(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like), self._mesh, SPLIT)
+        return place_whole(jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), like), self._mesh, SPLIT)
 
 
 class _Puzzles(NamedTuple):

@@ -19,6 +19,7 @@ from trm.model.weights import Weights, abstract_weights
 from trm.original.loading import open_weights
 from trm.parallel.environment import settled
 from trm.parallel.mesh import REPLICATED, make_mesh, place
+from trm.parallel.processes import decide_on_first
 from trm.parallel.processor import resolve_dtype
 from trm.puzzles.kinds.kind import PuzzleKind, Question
 from trm.puzzles.kinds.registry import kind_of
@@ -165,9 +166,10 @@ class TrainedModel:
     def in_fast_dtype(self) -> "TrainedModel":
         """Return the model in the compute dtype that is fast here.
 
-        A network that was trained in bfloat16 answers in float32 on a CPU without bfloat16 units.
+        A network that was trained in bfloat16 answers in float32 on a CPU without bfloat16 units. Process 0 decides for
+        all, and all must call this.
         """
-        dtype = resolve_dtype("auto")
+        dtype = decide_on_first(lambda: resolve_dtype("auto"))
         if dtype == self.config.model.forward_dtype or self.config.model.forward_dtype == "float32":
             return self
         config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, forward_dtype=dtype))
