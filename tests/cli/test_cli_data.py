@@ -203,7 +203,7 @@ def solve_the_tasks(voted: dict, tasks: dict, weights: Path, tmp_path: Path, cap
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "identifiers.json").write_text('["<blank>"]')
     wrong = [*solve, str(alone), "--data", str(tmp_path / "other")]
-    check_mistake(capsys, wrong, "--data: found 1 puzzle identifiers")
+    check_mistake(capsys, wrong, "--trained-on: found 1 puzzle identifiers")
 
 
 @pytest.mark.parametrize("form", ["stored", "--compact"])

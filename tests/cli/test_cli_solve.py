@@ -103,10 +103,11 @@ def test_tasks_are_named_by_the_set_of_the_model(tmp_path: Path, capsys: pytest.
         code, out, err = run_trm(capsys, "solve", path, task, "--format", "json", "--devices", 1)
         assert code == 0, err
         assert json.loads(out)[0]["task"] == "b"
-        other = ["solve", str(path), task, "--format", "json", "--devices", "1", "--data", str(tmp_path / "other")]
+        other = ["solve", str(path), task, "--format", "json", "--devices", "1", f"--trained-on={tmp_path / 'other'}"]
         if identity:
             assert err == ""
-            check_mistake(capsys, other, f"--data: found other names of puzzle identifiers in {tmp_path / 'other'}")
+            says = f"--trained-on: found other names of puzzle identifiers in {tmp_path / 'other'}"
+            check_mistake(capsys, other, says)
         else:
             assert len(err.splitlines()) == 1
             assert f"warning: {path}: has no fingerprint of its identifiers" in err

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from arc_model import INPUT, NAMES, OUTPUT, TASK, answer_rightly, write_model
-from conftest import check_mistake
+from conftest import check_mistake, run_trm
 
 import trm
 from trm.errors import InputError
@@ -88,5 +88,15 @@ def test_pasted_tasks(asked: Tasks):
 def test_the_command_names_what_it_cannot_play(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
     other = json.dumps({"b": TASK})
     check_mistake(capsys, ["play", str(weights), other, "--no-browser"], "task b: found no puzzle embedding")
-    check_mistake(capsys, ["play", str(weights), "--data", str(tmp_path)], f"{tmp_path}")
-    check_mistake(capsys, ["play", "sudoku-6x6", "--data", "x"], "found a model of sudoku, expected a model of arc")
+    check_mistake(capsys, ["play", str(weights), "--trained-on", str(tmp_path)], f"{tmp_path}")
+    for option in (["--trained-on", "x"], ["--data", "x"], ["--data=x"]):
+        says = "error: --trained-on: found a model of sudoku, expected a model of arc"
+        check_mistake(capsys, ["play", "sudoku-6x6", *option], says)
+
+
+@pytest.mark.parametrize("command", ["solve", "play", "render"])
+def test_a_former_name_of_an_option_is_not_in_the_help(command: str, capsys: pytest.CaptureFixture):
+    code, out, _ = run_trm(capsys, command, "--help")
+    assert code == 0
+    assert "--trained-on" in out
+    assert "--data" not in out

@@ -33,7 +33,9 @@ MinMoves = Annotated[
     typer.Option(help="Number that the moves in a generated maze exceed.", show_default="110 at 30x30, as area"),
 ]
 Unique = Annotated[bool, typer.Option("--unique", help="Make the shortest path of a generated maze the only one.")]
-Processes = Annotated[int | None, typer.Option(help="Number of processes.", show_default="one per core", min=1)]
+Processes = Annotated[
+    int | None, typer.Option(help="Number of processes on this machine.", show_default="one per core", min=1)
+]
 Seed = Annotated[int, typer.Option(help="Seed of all random choices.", min=0)]
 
 

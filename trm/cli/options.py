@@ -51,7 +51,9 @@ Coordinator = Annotated[
     str | None,
     typer.Option("--coordinator", metavar="HOST:PORT", help="Be one of several processes: address of process 0."),
 ]
-Processes = Annotated[int | None, typer.Option("--processes", metavar="N", help="Number of processes.", min=1)]
+Processes = Annotated[
+    int | None, typer.Option("--processes", metavar="N", help="Number of processes on all hosts.", min=1)
+]
 Process = Annotated[int | None, typer.Option("--process", metavar="I", help="Number of this process, from 0.", min=0)]
 
 # Training
@@ -86,7 +88,7 @@ IdentifiersOf = Annotated[
 TrainedOn = Annotated[
     Path | None,
     typer.Option(
-        "--data",
+        "--trained-on",
         help="With ARC: the puzzle set that the model was trained on, which names its tasks.",
         show_default="the one in its configuration",
     ),

@@ -34,7 +34,7 @@ def play_command(
             show_default="generated puzzles; with ARC the evaluation tasks of the puzzle set",
         ),
     ] = None,
-    data: TrainedOn = None,
+    trained_on: TrainedOn = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0: any free port.", min=0, max=65535)] = PORT,
     open_browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")] = True,
 ) -> None:
@@ -50,12 +50,14 @@ def play_command(
         print_warning(line)
     title = f"{checkpoint}: watch it think"
     if model.kind.solved_from == "tasks":
-        reader = Tasks(model.in_fast_dtype(), read_names(model, data), _read_listed(model, puzzles or [], data))
+        reader = Tasks(
+            model.in_fast_dtype(), read_names(model, trained_on), _read_listed(model, puzzles or [], trained_on)
+        )
         page = make_task_page(title, model, reader.describe(reader.listed))
     elif model.kind.name not in KINDS:
         raise InputError(f"{checkpoint}: found a model of {model.kind.name}, expected one of {', '.join(KINDS)} or arc")
-    elif data:
-        raise InputError(f"--data: found a model of {model.kind.name}, expected a model of arc")
+    elif trained_on:
+        raise InputError(f"--trained-on: found a model of {model.kind.name}, expected a model of arc")
     else:
         examples = [found.tokens for puzzle in puzzles or [] for found in read_questions(puzzle, model)]
         page = make_live_page(title, model, examples, embed=False)
@@ -74,11 +76,11 @@ def play_command(
         server.close()
 
 
-def _read_listed(model: TrainedModel, sources: list[str], data: Path | None) -> list[Task]:
+def _read_listed(model: TrainedModel, sources: list[str], trained_on: Path | None) -> list[Task]:
     """Return the tasks in the sources or, without sources, the evaluation tasks of the puzzle sets."""
     if sources:
         return [task for source in sources for task in read_tasks(source)]
-    directories = [str(data)] if data else model.config.data.train_paths
+    directories = [str(trained_on)] if trained_on else model.config.data.train_paths
     known = [directory for directory in directories if (Path(directory) / TEST_PUZZLES).is_file()]
     return [task for directory in known for task in read_test_puzzles(directory)]
 

@@ -14,9 +14,20 @@ from trm.puzzles.text.decode import read_standard_input, read_text
 from trm.show.console import print_warning, printable
 from trm.solving.trained_model import TrainedModel
 
+FORMER_NAMES = {"--trained-on": "--data"}
+"""Names that options of these commands had before. They still work; the help does not list them."""
+
 
 class PuzzleCommand(typer.core.TyperCommand):
     """A command whose arguments may begin with `-` if they are puzzles."""
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser, parameters = super().make_parser(ctx), list[Any](self.params)
+        for parameter in parameters:
+            former = [FORMER_NAMES[name] for name in parameter.opts if name in FORMER_NAMES]
+            if former:
+                parser.add_option(parameter, former, dest=parameter.name, nargs=parameter.nargs)
+        return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {name for parameter in self.params for name in parameter.opts}

@@ -39,7 +39,7 @@ def render_command(
     views: Annotated[
         int,
         typer.Option(
-            help="Attempts at each puzzle side by side, through different symmetries; with ARC, augmentations.", min=1
+            help="Views of each puzzle side by side, under different symmetries; with ARC, augmentations.", min=1
         ),
     ] = 1,
     starts: Annotated[
@@ -48,7 +48,7 @@ def render_command(
     steps: Steps = None,
     seed: SolverSeed = None,
     columns: Columns = None,
-    data: TrainedOn = None,
+    trained_on: TrainedOn = None,
     live: Annotated[
         bool,
         typer.Option(
@@ -76,7 +76,7 @@ def render_command(
     for line in model.notes:
         print_warning(line)
     if live:
-        _write_live(checkpoint, model, puzzles or [], out, steps, views, starts, seed, columns, data)
+        _write_live(checkpoint, model, puzzles or [], out, steps, views, starts, seed, columns, trained_on)
         return
     if not puzzles:
         raise InputError("PUZZLE: found none, expected puzzles (--live needs none)")
@@ -85,9 +85,9 @@ def render_command(
             raise InputError(f"--starts: found {starts} with a model of ARC, expected only --views")
         tasks = [task for puzzle in puzzles for task in read_tasks(puzzle)]
         _check_count(sum(pair.is_test for task in tasks for pair in task.pairs), views)
-        traced, names = trace_tasks(model, tasks, read_names(model, data), views, steps)
-    elif data:
-        raise InputError(f"--data: found a model of {model.kind.name}, expected a model of arc")
+        traced, names = trace_tasks(model, tasks, read_names(model, trained_on), views, steps)
+    elif trained_on:
+        raise InputError(f"--trained-on: found a model of {model.kind.name}, expected a model of arc")
     else:
         read = [found for puzzle in puzzles for found in read_questions(puzzle, model, parse_columns(columns))]
         _check_count(len(read), views + starts)
@@ -120,9 +120,9 @@ def _write_live(
     starts: int,
     seed: int | None,
     columns: str | None,
-    data: Path | None,
+    trained_on: Path | None,
 ) -> None:
-    for name, found in (("starts", starts), ("data", data)):
+    for name, found in (("starts", starts), ("trained-on", trained_on)):
         if found:
             raise InputError(f"--{name}: found {found} beside --live, expected none")
     if out.suffix.lower() in ENDINGS:

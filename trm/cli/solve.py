@@ -68,7 +68,7 @@ def solve_command(
     noise_at: NoiseTime = "steps",
     select: Select = None,
     seed: SolverSeed = None,
-    data: TrainedOn = None,
+    trained_on: TrainedOn = None,
     columns: Columns = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Check puzzles by their rules before solving them.")
@@ -111,10 +111,10 @@ def solve_command(
             select=select,
             seed=seed or 0,
         )
-        solve_arc(model, puzzle, data, options, views, make_mesh(devices), output)
+        solve_arc(model, puzzle, trained_on, options, views, make_mesh(devices), output)
         return 0
-    if data:
-        raise InputError(f"--data: found a model of {kind.name}, expected a model of arc")
+    if trained_on:
+        raise InputError(f"--trained-on: found a model of {kind.name}, expected a model of arc")
     if kind.solved_from == "nothing":
         known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")

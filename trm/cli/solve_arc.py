@@ -29,14 +29,14 @@ from trm.solving.trained_model import SLOTS, TrainedModel
 def solve_arc(
     model: TrainedModel,
     source: str,
-    data: Path | None,
+    trained_on: Path | None,
     options: SolverOptions,
     views: int | None,
     mesh: Mesh,
     output: Output,
 ) -> None:
     """Solve tasks, given as JSON, a file or `-` for standard input, and write the best answers to each test input."""
-    names = read_names(model, data)
+    names = read_names(model, trained_on)
     tasks = read_tasks(source)
     solved = solve_tasks(model.weights, model.config, mesh, tasks, names, options, SLOTS * mesh.size, views)
     if output == "text":
@@ -50,18 +50,18 @@ def solve_arc(
         _write_csv(solved)
 
 
-def read_names(model: TrainedModel, data: Path | None) -> list[str]:
+def read_names(model: TrainedModel, trained_on: Path | None) -> list[str]:
     """Return the names of the model's identifiers, from the puzzle set that it was trained on."""
-    directories = [str(data)] if data else model.config.data.train_paths
+    directories = [str(trained_on)] if trained_on else model.config.data.train_paths
     where = ", ".join(directories)
     if not where:
         raise InputError(
-            f"--data: missing, expected the puzzle set that {model.name} was trained on: it names its tasks"
+            f"--trained-on: missing, expected the puzzle set that {model.name} was trained on: it names its tasks"
         )
     names, expected = read_shared_identifiers(directories), len(model.weights.puzzle_table)
     if len(names) != expected:
         found = f"{len(names):,} puzzle identifiers in {where}"
-        raise InputError(f"--data: found {found}, expected {expected:,}, one for each of the model's embeddings")
+        raise InputError(f"--trained-on: found {found}, expected {expected:,}, one for each of the model's embeddings")
     known = model.description.identity.get("identifiers")
     if known is None:
         print_warning(
@@ -70,8 +70,8 @@ def read_names(model: TrainedModel, data: Path | None) -> list[str]:
         )
     elif fingerprint_names(directories) != known:
         raise InputError(
-            f"--data: found other names of puzzle identifiers in {where}, expected the puzzle set that {model.name} "
-            "was trained on"
+            f"--trained-on: found other names of puzzle identifiers in {where}, expected the puzzle set that "
+            f"{model.name} was trained on"
         )
     return names
 
