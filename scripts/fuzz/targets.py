@@ -1,6 +1,5 @@
 """Fuzz targets: readers of bytes, each with good inputs to begin from. Entry: `TARGETS`."""
 
-import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -9,10 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trm.checkpoints.describe import describe
+from fuzz import checkpoints
 from trm.configuration.reading import config_from_tables, read_config
-from trm.original.beside import settings_beside
-from trm.original.loading import open_weights
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.check import check_puzzle_set
 from trm.puzzles.identifiers import read_identifiers
@@ -25,7 +22,6 @@ from trm.puzzles.kinds.sudoku.generate import generate_many
 from trm.puzzles.reading import read_puzzle_sets
 from trm.puzzles.text.decode import read_text
 from trm.puzzles.writing import write_puzzle_set
-from trm.storage.bundled import weights_path
 
 
 class Target(NamedTuple):
@@ -34,6 +30,8 @@ class Target(NamedTuple):
     seeds: Callable[[], list[bytes]]
     read: Callable[[Path], object]
     """Reads a file, whatever is in it."""
+    needs: str = ""
+    """Package that the reader needs."""
 
 
 def _sudoku_texts() -> list[bytes]:
@@ -123,37 +121,6 @@ def _read_set(path: Path) -> object:
         changed.write_bytes(before)
 
 
-def _weights() -> list[bytes]:
-    return [Path(weights_path("sudoku-6x6")).read_bytes()]
-
-
-def _read_weights(path: Path) -> object:
-    described = path.rename(path.with_suffix(".safetensors"))
-    describe(described)
-    return open_weights(described)
-
-
-def _torch_files() -> list[bytes]:
-    import torch
-
-    names = ("inner.H_init", "inner.L_init", "inner.lm_head.weight")
-    tensors = {f"_orig_mod.model.{name}": torch.zeros(16) for name in names} | {"step": torch.tensor(3)}
-    files = []
-    for zipped in (True, False):
-        file = io.BytesIO()
-        torch.save(tensors, file, _use_new_zipfile_serialization=zipped)
-        files.append(file.getvalue())
-    arrays = io.BytesIO()
-    np.savez(arrays, allow_pickle=False, **{name: tensor.numpy() for name, tensor in tensors.items()})
-    return [*files, arrays.getvalue()]
-
-
-def _read_torch(path: Path) -> object:
-    named = path.rename(path.with_suffix(".pt"))
-    settings_beside(str(named), named)
-    return open_weights(named)
-
-
 def _toml() -> list[bytes]:
     bundled = Path(__file__).resolve().parents[2] / "configs"
     return [path.read_bytes() for path in sorted(bundled.glob("*.toml"))]
@@ -174,8 +141,9 @@ TARGETS = {
     "csv": Target(lambda: _sudoku_texts()[-4:-1], sudoku_text.read_table),
     "arc": Target(_arc_texts, _read_arc),
     "puzzle-set": Target(_set_files, _read_set),
-    "safetensors": Target(_weights, _read_weights),
-    "torch": Target(_torch_files, _read_torch),
+    "safetensors": Target(checkpoints.safetensors_files, checkpoints.read_safetensors_file),
+    "torch": Target(checkpoints.torch_files, checkpoints.read_torch_file, "torch"),
+    "torch-settings": Target(checkpoints.settings_files, checkpoints.read_settings_file, "yaml"),
     "toml": Target(_toml, read_config),
     "settings": Target(_settings, _read_settings),
 }

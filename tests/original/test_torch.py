@@ -24,6 +24,7 @@ from trm.configuration.reading import config_from_tables, config_to_tables
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.model.weights import Weights, abstract_weights
+from trm.original.convert import import_weights
 from trm.original.files import read_state_dict, write_state_dict
 from trm.original.names import bare
 from trm.original.settings import read_settings, settings_from_config, tables_from_settings
@@ -32,6 +33,7 @@ from trm.original.state_dict import COMPILED_PREFIX, PUZZLE_TABLE, from_state_di
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.writing import write_puzzle_set
+from trm.storage.safetensors import read_safetensors
 from trm.training.state import abstract_state
 
 METADATA = sudoku_build.metadata_of(20, 4)
@@ -232,6 +234,20 @@ def test_numbers_are_not_rounded_on_import():
             "inner.embed_tokens.embedding_weight: found width 0, expected 1 or more",
         ),
         (
+            lambda tensors: tensors.update({"inner.L_level.layers.0.mlp.gate_up_proj.weight": np.zeros((512, 0))}),
+            "inner.L_level.layers.0.mlp.gate_up_proj.weight: found shape (512, 0), expected (512, 16)",
+        ),
+        (
+            lambda tensors: tensors.update(
+                {"inner.q_head.weight": np.zeros((1, 16)), "inner.q_head.bias": np.zeros(())}
+            ),
+            "inner.q_head.weight: found shape (1, 16), expected (2, 16)",
+        ),
+        (
+            lambda tensors: tensors.update({"inner.q_head.bias": np.array([1e300, 0])}),
+            "inner.q_head.bias: found float64 numbers that float32 cannot hold",
+        ),
+        (
             lambda tensors: tensors.update({PUZZLE_TABLE: np.zeros((), np.float32)}),
             f"{PUZZLE_TABLE}: found shape (), expected 2 axes",
         ),
@@ -280,6 +296,30 @@ def test_safetensors_that_are_none(content: bytes, says: str, tmp_path: Path):
     (tmp_path / "step_1").write_bytes(content)
     with pytest.raises(InputError, match=says):
         read_state_dict(tmp_path / "step_1")
+
+
+def test_safetensors_with_metadata_of_null(tmp_path: Path):
+    header = {"__metadata__": None, "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+    (tmp_path / "a.safetensors").write_bytes(_with_header(header) + np.float32(2).tobytes())
+    arrays, text = read_safetensors(tmp_path / "a.safetensors")
+    assert (arrays["a"].tolist(), text) == ([2], {})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        # Layers are built one by one: ten million would take hours.
+        ({"L_layers": 10**7}, r"found \d+ arrays, expected those of 10000000 layers"),
+        ({"num_layers": 10**7}, r"found \d+ arrays, expected those of 10000000 layers"),
+        ({"expansion": 1e308}, r"model\.expansion: found 1e\+308, expected in \(0, 1000000\]"),
+    ],
+)
+def test_sizes_that_no_tensors_have(changes: dict[str, Any], says: str, tmp_path: Path):
+    config = configure("trm")
+    write_state_dict(tmp_path / "a.safetensors", to_state_dict(make_weights(config)))
+    (tmp_path / "all_config.yaml").write_text(yaml.dump({"arch": settings_from_config(config) | changes}))
+    with pytest.raises(InputError, match=says):
+        import_weights(tmp_path / "a.safetensors", tmp_path / "all_config.yaml", METADATA)
 
 
 @pytest.mark.parametrize("archived", [True, False])

@@ -13,9 +13,8 @@ import numpy as np
 
 from trm.checkpoints.description import Description, check_arrays, decode, encode
 from trm.checkpoints.tree import fill, name_leaves, to_bfloat16, widen
-from trm.configuration.schema import ModelConfig
 from trm.errors import InputError
-from trm.model.weights import Weights, abstract_weights
+from trm.model.weights import Weights, abstract_weights, check_layers
 from trm.parallel.mesh import fetch_on_first
 from trm.storage.bundled import weights_path
 from trm.storage.safetensors import read_safetensors, write_safetensors
@@ -44,7 +43,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, np.ndarray], Descriptio
     try:
         description, checksums = decode(text)
         check_arrays(arrays, checksums)
-        _check_size(description.config.model, len(arrays))
+        check_layers(description.config.model, len(arrays))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return arrays, description
@@ -81,10 +80,3 @@ def _weights_of_state(arrays: dict[str, np.ndarray], averaged: bool) -> dict[str
         average = {f"model.{name.removeprefix('ema.')}": a for name, a in arrays.items() if name.startswith("ema.")}
         weights |= average
     return weights
-
-
-def _check_size(config: ModelConfig, arrays: int) -> None:
-    """Raise InputError for a file that claims more layers than it has arrays, before they are built one by one."""
-    layers = max(config.H_layers, config.L_layers)
-    if layers > arrays:
-        raise InputError(f"found {arrays} arrays, expected those of {layers} layers")

@@ -4,9 +4,9 @@ Each recursion states which sizes it uses; `trm.model.recursions.check_model` ch
 """
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal
 
-from trm.configuration.ranges import BelowOne, Count, Positive, PositiveInt, check_ranges, require
+from trm.configuration.ranges import BelowOne, Count, Positive, PositiveInt, Range, check_ranges, require
 from trm.errors import InputError
 
 
@@ -25,7 +25,7 @@ class ModelConfig:
     """Width of the latents: numbers per position. Source: original."""
     num_heads: PositiveInt = 8
     """Attention heads, at most hidden_size; their width is hidden_size // num_heads. Not used by the MLP mixer."""
-    expansion: Positive = 4.0
+    expansion: Annotated[float, Range(0, 1e6, "(]")] = 4.0
     """Width of the SwiGLU over its input width, before the factor 2/3 and rounding up."""
     inner_multiple: PositiveInt = 256
     """The inner width of every SwiGLU is rounded up to a multiple of this. Source of 256: original. With a small

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from trm.configuration.schema import ModelConfig
+from trm.errors import InputError
 from trm.model.reasoner import Reasoner
 
 
@@ -26,3 +27,10 @@ def abstract_weights(config: ModelConfig, vocab_size: int, seq_len: int, identif
         return Weights(model, jnp.zeros((identifiers, config.row_size)))
 
     return jax.eval_shape(make)
+
+
+def check_layers(config: ModelConfig, arrays: int) -> None:
+    """Raise InputError for a file that claims more layers than it has arrays, before they are built one by one."""
+    layers = max(config.H_layers, config.L_layers)
+    if layers > arrays:
+        raise InputError(f"found {arrays} arrays, expected those of {layers} layers")

@@ -19,7 +19,7 @@ from trm.configuration.conversion import check_tables
 from trm.configuration.reading import config_from_tables
 from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.model.weights import Weights, abstract_weights
+from trm.model.weights import Weights, abstract_weights, check_layers
 from trm.original.files import TensorFile, open_tensors
 from trm.original.names import Chosen, choose, is_harmless, summarise
 from trm.original.settings import flatten_settings, read_settings, tables_from_settings
@@ -77,6 +77,7 @@ def import_weights(
         config = _configure(path, tensors, settings, metadata, data, overrides, known)
         rows = len(tensors[PUZZLE_TABLE]) if PUZZLE_TABLE in tensors else metadata.num_puzzle_identifiers
         metadata = dataclasses.replace(metadata, num_puzzle_identifiers=rows)
+        check_layers(config.model, len(tensors))
         like = abstract_weights(config.model, metadata.vocab_size, metadata.seq_len, rows)
         extras = _leave_out_extras(tensors, like)
         weights = from_state_dict(tensors, like)
@@ -126,17 +127,21 @@ def _adapt(tensors: dict[str, np.ndarray], settings: Mapping[str, Any]) -> tuple
     notes = []
     for name, tensor in tensors.items():
         if tensor.dtype == np.float64:
-            tensors[name] = tensor.astype(np.float32)
+            with np.errstate(over="ignore"):
+                tensors[name] = tensor.astype(np.float32)
+            if not np.array_equal(np.isfinite(tensors[name]), np.isfinite(tensor)):
+                raise InputError(f"{name}: found float64 numbers that float32 cannot hold")
         if tensor.dtype.kind not in "fV" or tensor.dtype.itemsize < 2:
             raise InputError(f"{name}: found {tensor.dtype.name}, expected floating-point numbers")
     weight, bias = (tensors.get(name) for name in _Q_HEAD)
-    if weight is not None and bias is not None and weight.ndim == 2 and len(weight) == len(bias) == 1:
+    if weight is not None and bias is not None and weight.ndim == 2 and len(weight) == 1 and bias.shape == (1,):
         # nano-trm's head has q_halt alone; nothing reads q_continue.
         tensors[_Q_HEAD[0]] = np.concatenate([weight, np.zeros_like(weight)])
         tensors[_Q_HEAD[1]] = np.concatenate([bias, np.full_like(bias, -5)])
     side = settings.get("max_grid_size")
-    embedding, head = (tensors.get(name) for name in _OF_TOKENS)
-    if "num_puzzles" in settings and embedding is not None and head is not None and side == len(embedding) - 3:
+    tokens = [tensors[name] for name in _OF_TOKENS if name in tensors]
+    fits = type(side) is int and side > 0 and all(tensor.shape[:1] == (side + 3,) for tensor in tokens)
+    if "num_puzzles" in settings and len(tokens) == len(_OF_TOKENS) and fits:
         # Sudokus of nano-trm have a separator token between padding and blank, which no puzzle contains.
         tensors |= {name: np.delete(tensors[name], 1, axis=0) for name in _OF_TOKENS}
         notes.append("token 1, nano-trm's separator, is left out: its Sudokus then have our tokens")

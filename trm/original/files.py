@@ -7,7 +7,6 @@ format, not its name. Files of `torch.save` are read by torch's `weights_only` l
 
 import re
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from trm.errors import InputError
 from trm.original.pickles import refuse_long_names
 from trm.storage.files import atomic_write
+from trm.storage.npy import DAMAGED_ARCHIVE, read_npz
 from trm.storage.safetensors import read_safetensors, write_safetensors
 
 Format = Literal["torch", "npz", "safetensors"]
@@ -29,10 +29,6 @@ _MOST_COMPRESSED = 100
 """Largest ratio of unpacked to packed bytes of a .npz archive: weights hardly compress, a table of zeros does."""
 _DEEPEST = 20
 """Levels of nested containers that are searched."""
-
-
-_DAMAGES = (OSError, ValueError, RuntimeError, zipfile.BadZipFile)
-"""Errors of a damaged zip archive: in its directory, names, compression or encryption."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +106,9 @@ def open_tensors(path: str | Path) -> TensorFile:
     kind = format_of(path)
     if kind == "torch":
         return _open_torch(path)
-    arrays = _read_npz(path) if kind == "npz" else read_safetensors(path)[0]
+    if kind == "npz":
+        _refuse_bombs(path, _MOST_COMPRESSED)
+    arrays = read_npz(path) if kind == "npz" else read_safetensors(path)[0]
     return TensorFile(path, {name: array.shape for name, array in arrays.items()}, arrays)
 
 
@@ -215,7 +213,7 @@ def _refuse_bombs(path: Path, most: int = 1) -> None:
             return
         with zipfile.ZipFile(path) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
-    except _DAMAGES as error:
+    except DAMAGED_ARCHIVE as error:
         raise InputError(f"{path}: not a whole archive: {error}") from error
     size = path.stat().st_size
     if unpacked > most * size:
@@ -244,19 +242,9 @@ def _is_npz(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except _DAMAGES:  # torch's reader reports the damage.
+    except DAMAGED_ARCHIVE:  # torch's reader reports the damage.
         return False
     return bool(names) and all(name.endswith(".npy") for name in names)
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    _refuse_bombs(path, _MOST_COMPRESSED)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    # Errors of damaged zip files, deflate streams and NumPy headers.
-    except (*_DAMAGES, EOFError, SyntaxError, MemoryError, zlib.error) as error:
-        raise InputError(f"{path}: not a whole .npz file: {str(error).split(chr(10))[0]:.200}") from error
 
 
 def _named(array: np.ndarray) -> np.ndarray:

@@ -118,7 +118,7 @@ def _compute_dtype(initial: np.ndarray) -> str:
 
 def _expansion(gates: Sequence[tuple[int, ...]]) -> float:
     """Return an expansion that makes SwiGLUs whose gates have these shapes, (2 * inner width, width)."""
-    fitting = [ModelConfig.expansion, *(0.75 * gate / width for gate, width in gates)]
+    fitting = [ModelConfig.expansion, *(0.75 * gate / width for gate, width in gates if width)]
 
     def misfits(expansion: float) -> int:
         return sum(2 * swiglu_width(width, expansion) != gate for gate, width in gates)

@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from trm.puzzles.json_files import read_json
 from trm.puzzles.kinds.arc.grids import ARC_COLORS
 from trm.puzzles.kinds.registry import check_kind, kind_of
 from trm.puzzles.metadata import FIELDS, RATINGS, STORED_AUGMENTATIONS, TOKENS, Metadata, check_metadata
+from trm.storage.npy import map_npy
 
 
 def read_puzzle_set(directory: str | Path, split: str) -> PuzzleSet:
@@ -45,7 +45,7 @@ def _complete(values: Any, folder: Path) -> Any:
     sets = values.get("sets", names)
     if not isinstance(sets, list) or not all(isinstance(name, str) for name in sets) or not set(sets) <= set(names):
         return values  # The check of the values reports the fault.
-    arrays = {field: [_map_array(folder / f"{name}__{field}.npy") for name in sets] for field in FIELDS}
+    arrays = {field: [map_npy(folder / f"{name}__{field}.npy") for name in sets] for field in FIELDS}
     if not sets or any(array.ndim == 0 for parts in arrays.values() for array in parts):
         return values
     groups, puzzles = (sum(len(array) - 1 for array in arrays[f"{of}_indices"]) for of in ("group", "puzzle"))
@@ -76,7 +76,7 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     # For a name that the system rejects, os.path returns False, and Path raises.
     if os.path.exists(ratings_path):
         paths[RATINGS] = ratings_path
-    arrays = {field: _map_array(path) for field, path in paths.items()}
+    arrays = {field: map_npy(path) for field, path in paths.items()}
 
     def require(holds: bool | np.bool, field: str, found: object, expected: object):
         if not holds:
@@ -130,31 +130,3 @@ def _read_arrays(folder: Path, name: str, metadata: Metadata) -> PuzzleArrays:
     require(ends.max() <= stored, "first_examples", f"examples up to {ends.max()}", f"at most {stored}")
     augmentations = StoredAugmentations(arrays["transforms"], arrays["colors"])
     return dataclasses.replace(read, first_examples=arrays["first_examples"], stored_augmentations=augmentations)
-
-
-_NUMPY_ERRORS = (
-    ValueError,
-    EOFError,
-    SyntaxError,
-    TokenError,
-    OverflowError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    MemoryError,
-    RecursionError,
-)
-"""Errors of NumPy for malformed headers, and for impossible types and sizes."""
-
-
-def _map_array(path: Path) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
-    except _NUMPY_ERRORS as error:
-        message = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a whole .npy file: {message}") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"{path}: found an archive of arrays, expected a single .npy array")
-    return array

@@ -77,7 +77,7 @@ def read_safetensors(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str,
             raise InputError(f"{path}: {name}: found shape {shape}, expected one that NumPy can hold") from error
     # The library returns text metadata only for an open file. The header, which it has checked, holds it too.
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    return arrays, header.get("__metadata__", {})
+    return arrays, header.get("__metadata__") or {}
 
 
 def read_header(path: str | Path) -> Header:
