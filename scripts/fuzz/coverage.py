@@ -21,7 +21,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fuzz.ending import Ending, ending_of, keep_fault, limit
+from fuzz.ending import SECONDS, Ending, ending_of, keep_fault, limit
 from fuzz.mutate import mutate_one
 from fuzz.targets import TARGETS
 from trm.errors import InputError
@@ -29,6 +29,8 @@ from trm.errors import InputError
 PARSERS = ("zipfile", "tomllib", "csv", "json", "yaml", "numpy.lib._format_impl", "torch._weights_only_unpickler")
 """Modules of Python and of libraries whose code counts beside the package's: they read the bytes."""
 _ARTIFACTS = ("crash-", "oom-", "timeout-", "leak-")
+_SLOWER = 4
+"""Times that instrumented code may take longer."""
 _MOST_KEPT = 20
 """Inputs that are kept of faults of one kind."""
 
@@ -96,7 +98,7 @@ def _main(name: str, folder: Path, options: list[str]) -> None:
     reading.mkdir()
 
     def one_input(data: bytes) -> None:
-        ending = ending_of(target.read, data, reading)
+        ending = ending_of(target.read, data, reading, _SLOWER * SECONDS)
         if ending.is_fault:
             kind = _kind(ending)
             kinds[kind] += 1

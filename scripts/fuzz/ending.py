@@ -4,6 +4,7 @@ import faulthandler
 import math
 import resource
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -19,6 +20,8 @@ SECONDS = 5
 WALL_SECONDS = 60
 _LAST_SECONDS = WALL_SECONDS + 30
 """After which the process ends, where a library's code does not return to Python."""
+_unraised: list[str] = []
+"""Exceptions that Python prints and does not raise: where an object is freed."""
 _watched = [-math.inf]
 """When the watch over the process was last set."""
 BYTES = 1 << 30
@@ -44,14 +47,14 @@ class Ending(NamedTuple):
         return self.kind not in ("read", "InputError")
 
 
-def ending_of(read: Callable[[Path], object], data: bytes, folder: Path) -> Ending:
-    """Read an input from a file in the folder; return how that ends.
+def ending_of(read: Callable[[Path], object], data: bytes, folder: Path, seconds: int = SECONDS) -> Ending:
+    """Read an input from a file in the folder, in at most `seconds` of the processor; return how that ends.
 
     If the process ends, the file stays in the folder.
     """
     path = folder / "input"
     path.write_bytes(data)
-    signal.setitimer(signal.ITIMER_PROF, SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.alarm(WALL_SECONDS)
     _watch()
     try:
@@ -59,6 +62,8 @@ def ending_of(read: Callable[[Path], object], data: bytes, folder: Path) -> Endi
             warnings.simplefilter("always")
             read(path)
         ending = Ending("read") if not warned else Ending("Warning", str(warned[0]))
+        if _unraised:
+            ending = Ending("Unraised", _unraised.pop())
     except InputError as error:
         told = str(error)
         # An error is one line.
@@ -74,7 +79,8 @@ def ending_of(read: Callable[[Path], object], data: bytes, folder: Path) -> Endi
 
 
 def limit() -> None:
-    """Limit the time of each input, and the memory of this process from now on, for good."""
+    """Limit the time of each input, and the memory of this process from now on; note what Python only prints."""
+    sys.unraisablehook = lambda found: _unraised.append(f"{found.exc_value} in {found.object!r:.200}")
     for alarm in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(alarm, _hang)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

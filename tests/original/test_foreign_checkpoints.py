@@ -259,6 +259,38 @@ def test_numpy_beside_the_tensors(tmp_path: Path):
         trm.load(tmp_path / "a.pth")
 
 
+class FalseType:
+    """A type of integers whose state says that they are objects: NumPy would follow them as addresses."""
+
+    def __reduce__(self):
+        return np.dtype, ("i8", False, True), (3, "<", None, None, None, -1, -1, 1)
+
+
+class FalseArray:
+    def __reduce__(self):
+        return np._core.multiarray._reconstruct, (np.ndarray, (0,), b"b"), (1, (4,), FalseType(), False, b"A" * 32)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.filterwarnings("error")
+def test_states_of_numpy_in_a_pickle_are_not_taken(tmp_path: Path):
+    """With NumPy's own types Python prints an internal error where the array is freed, which is an error here."""
+    torch = pytest.importorskip("torch")
+    values = {"w": torch.zeros(1), "array": FalseArray(), "step": np.int64(3), "big": np.dtype(">f4").type(0.5)}
+    torch.save(values, tmp_path / "a.pt")
+    file = open_tensors(tmp_path / "a.pt")
+    assert (file.others["step"], type(file.others["step"]), file.others["big"]) == (3, int, 0.5)
+    assert repr(file.others["array"]) == "an array of NumPy of shape (4,)"
+
+
+def test_the_numbers_of_numpy_in_a_pickle(tmp_path: Path):
+    """Each as NumPy itself reads it, in both byte orders."""
+    torch = pytest.importorskip("torch")
+    numbers = {code: np.dtype(code).type(3) for code in "?bBhHiIlLqQefd"}
+    torch.save({"w": torch.zeros(1)} | numbers, tmp_path / "a.pt")
+    others = open_tensors(tmp_path / "a.pt").others
+    assert others == {code: number.item() for code, number in numbers.items()}
+
+
 # Settings
 
 

@@ -361,6 +361,7 @@ def test_safetensors_that_begin_like_a_pickle(length: int, tmp_path: Path):
     ("text", "says"),
     [
         ("[" * 3000, "all_config.yaml: not a YAML file: "),
+        ("{" * 600 + "a," * 100_000, "all_config.yaml: found more than 100,000 bytes, expected the settings"),
         ("arch: [", "all_config.yaml: not a YAML file: "),
         ("- 1", "all_config.yaml: arch: missing, expected the original's all_config.yaml"),
         ("lr: 3", "all_config.yaml: arch: missing, expected the original's all_config.yaml"),

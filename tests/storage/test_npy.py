@@ -23,7 +23,10 @@ DAMAGED = {
     "an open bracket": (with_header("{'descr': '<i4', 'shape': (2\n"), "EOF in multi-line statement"),
     "no literal": (with_header("exit()\n"), "malformed node"),
     "a size beyond 64 bits": (with_header(WHOLE.replace("(2,)", f"({10**30},)")), ""),
-    "objects": (with_header(WHOLE.replace("<i4", "|O"), b"N."), "(Python objects in dtype|Object arrays cannot be loaded)"),
+    "objects": (
+        with_header(WHOLE.replace("<i4", "|O"), b"N."),
+        "(Python objects in dtype|Object arrays cannot be loaded)",
+    ),
     "numbers that are missing": (with_header(WHOLE, b"\0\0\0\0"), ""),
 }
 

@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 
 from trm.errors import InputError
+from trm.original.numpy_values import STAND_INS
 from trm.original.pickles import refuse_long_names
 from trm.storage.files import atomic_write
 from trm.storage.npy import DAMAGED_ARCHIVE, read_npz
@@ -137,7 +138,7 @@ def _open_torch(path: Path) -> TensorFile:
     _refuse_bombs(path)
     try:
         refuse_long_names(path)
-        with torch.serialization.safe_globals(_numpy_globals()):
+        with torch.serialization.safe_globals(STAND_INS):
             values = torch.load(path, map_location="cpu", weights_only=True)
     except InputError:
         raise
@@ -172,18 +173,6 @@ def _open_torch(path: Path) -> TensorFile:
             f"{path}: found a {type(values).__name__} of {keys or 'nothing'}, expected a state dict: tensors by name"
         )
     return TensorFile(path, {name: tuple(tensor.shape) for name, tensor in tensors.items()}, tensors, others, tables)
-
-
-def _numpy_globals() -> list[Any]:
-    """Return the globals that unpickle NumPy's arrays and numbers, which training states hold beside tensors."""
-    multiarray = np._core.multiarray  # pyright: ignore[reportAttributeAccessIssue]
-    makers = [
-        (f, f"numpy.{core}.multiarray.{f.__name__}")
-        for f in (multiarray._reconstruct, multiarray.scalar)
-        for core in ("core", "_core")
-    ]
-    numbers = [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"]
-    return [*makers, np.ndarray, np.dtype, *numbers]
 
 
 def _reason(error: Exception) -> str:

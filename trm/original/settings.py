@@ -35,6 +35,11 @@ _FIXED_PREFIX = ("hrm", "transformers_baseline")
 """Recursions of the original whose prefix is as short as possible."""
 
 
+_LARGEST = 100_000
+"""Bytes of a file with settings. PyYAML's time grows with the length times the depth of brackets: twice as many take
+ten seconds."""
+
+
 # Settings
 
 
@@ -45,9 +50,14 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     except ImportError as error:
         raise InputError(f"{path}: the package pyyaml is missing, expected `pip install 'trm[original]'`") from error
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        with Path(path).open("rb") as file:
+            text = file.read(_LARGEST + 1)
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror}") from error
+    if len(text) > _LARGEST:
+        raise InputError(f"{path}: found more than {_LARGEST:,} bytes, expected the settings of a model")
+    try:
+        values = yaml.safe_load(text.decode("utf-8"))
     # PyYAML recurses into nested brackets, and converts numbers and dates by Python's functions.
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise InputError(f"{path}: not a YAML file: {' '.join(str(error).split()):.200}") from error

@@ -68,9 +68,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 def _quiet() -> Iterator[None]:
     """Read a header of Python 2, which is understood, without NumPy's advice to save the file again."""
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Reading `.npy` or `.npz` file required", UserWarning
-        )
+        warnings.filterwarnings("ignore", "Reading `.npy` or `.npz` file required", UserWarning)
         yield
 
 
