@@ -3,6 +3,7 @@
 Entry: `map_npy`, `read_npz`.
 """
 
+import io
 import warnings
 import zipfile
 import zlib
@@ -28,6 +29,7 @@ _MALFORMED = (
     RecursionError,
 )
 """Errors of NumPy for malformed headers, and for impossible types and sizes."""
+_MAGIC = b"\x93NUMPY"
 DAMAGED_ARCHIVE = (OSError, ValueError, RuntimeError, zipfile.BadZipFile)
 """Errors of a damaged zip archive: in its directory, names, compression or encryption."""
 
@@ -36,6 +38,9 @@ def map_npy(path: Path) -> np.ndarray:
     """Map the array of a file into memory; raise InputError, naming the file, where it is none."""
     try:
         with _quiet():
+            with path.open("rb") as file:
+                if file.peek(len(_MAGIC)).startswith(_MAGIC):
+                    _check_header(file)
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
@@ -51,17 +56,31 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
 
     The caller compares the unpacked size with the file's.
     """
-    arrays = {}
+    arrays, others = {}, []
     try:
-        with _quiet(), path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in archive.files:
-                arrays[name] = archive[name]
+        with _quiet(), zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    if not file.peek(len(_MAGIC)).startswith(_MAGIC):
+                        others.append(name)
+                        continue
+                    _check_header(file)
+                    file.seek(0)
+                    arrays[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
     except (*DAMAGED_ARCHIVE, *_MALFORMED, zlib.error) as error:
         raise InputError(f"{path}: not a whole .npz file: {_first_line(error)}") from error
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # NumPy returns the bytes of a member that does not begin like an array.
-            raise InputError(f"{path}: {name!r:.80}: found {len(array):,} bytes, expected an array in NumPy's format")
+    if others:
+        raise InputError(f"{path}: {others[0]!r:.80}: found no array, expected one in NumPy's format")
     return arrays
+
+
+def _check_header(file: io.BufferedReader | zipfile.ZipExtFile) -> None:
+    """Raise ValueError for elements of no bytes and for negative sizes, by which NumPy's compiled code divides."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    if dtype.itemsize == 0 or min(shape, default=0) < 0:
+        raise ValueError(f"found elements of {dtype.itemsize} bytes in shape {shape}")
 
 
 @contextmanager
