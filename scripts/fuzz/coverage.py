@@ -26,7 +26,7 @@ from fuzz.mutate import mutate_one
 from fuzz.targets import TARGETS
 from trm.errors import InputError
 
-PARSERS = ("zipfile", "tomllib", "csv", "json", "yaml", "numpy.lib._format_impl", "torch._weights_only_unpickler")
+PARSERS = ("zipfile", "tomllib", "csv", "json", "numpy.lib._format_impl", "torch._weights_only_unpickler")
 """Modules of Python and of libraries whose code counts beside the package's: they read the bytes."""
 _ARTIFACTS = ("crash-", "oom-", "timeout-", "leak-")
 _SLOWER = 4

@@ -371,6 +371,17 @@ TABLES = {
             Column("faults", figure("faults", "{:,}")),
         ),
     ),
+    "fuzz-coverage": Table(
+        "fuzz-coverage",
+        (
+            Column("reader", case("target")),
+            Column("inputs", figure("inputs", "{:,}")),
+            Column("inputs/s", figure("inputs_per_second", "{:,}")),
+            Column("edges reached by the good inputs", figure("covered_by_seeds", "{:,}")),
+            Column("by all", figure("covered", "{:,}")),
+            Column("faults", figure("faults", "{:,}")),
+        ),
+    ),
     "pages": Table(
         "pages",
         (

@@ -173,6 +173,33 @@ def test_a_kept_input_is_read_again(tmp_path: Path):
     assert bad.startswith(f"{tmp_path / 'bad'}: InputError ")
 
 
+DYING = """
+import os
+from pathlib import Path
+from fuzz.at_random import fuzz
+from fuzz.targets import TARGETS, Target
+
+def read(path):
+    if b"x" in path.read_bytes():
+        os._exit(3)
+
+TARGETS["planted"] = Target(lambda: [b"x"[:0], b"a"], read)
+
+if __name__ == "__main__":
+    fuzz("planted", 4000, 1, Path("kept"), processes=2)
+"""
+
+
+@pytest.mark.processes
+def test_a_process_that_dies_leaves_its_input(tmp_path: Path):
+    (tmp_path / "dying.py").write_text(DYING)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])}
+    command = [sys.executable, "dying.py"]
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert "InputError: planted: found a process that died, expected none; it read one of kept/reading-" in done.stderr
+    assert any(b"x" in path.read_bytes() for path in tmp_path.glob("kept/reading-*/input"))
+
+
 # Coverage
 
 
