@@ -3,7 +3,6 @@
 Entry: `map_npy`, `read_npz`.
 """
 
-import io
 import warnings
 import zipfile
 import zlib
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 
@@ -39,8 +39,7 @@ def map_npy(path: Path) -> np.ndarray:
     try:
         with _quiet():
             with path.open("rb") as file:
-                if file.peek(len(_MAGIC)).startswith(_MAGIC):
-                    _check_header(file)
+                _begins_like_array(file)
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot read: {error.strerror or error}") from error
@@ -61,12 +60,10 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with _quiet(), zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
                 with archive.open(name) as file:
-                    if not file.peek(len(_MAGIC)).startswith(_MAGIC):
+                    if _begins_like_array(file):
+                        arrays[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+                    else:
                         others.append(name)
-                        continue
-                    _check_header(file)
-                    file.seek(0)
-                    arrays[name.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
     except (*DAMAGED_ARCHIVE, *_MALFORMED, zlib.error) as error:
         raise InputError(f"{path}: not a whole .npz file: {_first_line(error)}") from error
     if others:
@@ -74,13 +71,21 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _check_header(file: io.BufferedReader | zipfile.ZipExtFile) -> None:
-    """Raise ValueError for elements of no bytes and for negative sizes, by which NumPy's compiled code divides."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    if dtype.itemsize == 0 or min(shape, default=0) < 0:
-        raise ValueError(f"found elements of {dtype.itemsize} bytes in shape {shape}")
+def _begins_like_array(file: Any) -> bool:
+    """Return whether a binary file begins like an array, and go back to its start.
+
+    Raises ValueError for elements of no bytes and for negative sizes: NumPy's compiled code divides by them.
+    """
+    begins = file.read(len(_MAGIC)) == _MAGIC
+    file.seek(0)
+    if begins:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        if dtype.itemsize == 0 or min(shape, default=0) < 0:
+            raise ValueError(f"found elements of {dtype.itemsize} bytes in shape {shape}")
+        file.seek(0)
+    return begins
 
 
 @contextmanager
