@@ -22,8 +22,8 @@ _LAST_SECONDS = WALL_SECONDS + 30
 """After which the process ends, where a library's code does not return to Python."""
 _unraised: list[str] = []
 """Exceptions that Python prints and does not raise: where an object is freed."""
-_watched = [-math.inf]
-"""When the watch over the process was last set."""
+_watched: list[float] = []
+"""When the watch over the process was last set; empty: this process has no limits."""
 BYTES = 1 << 30
 _PACKAGE = Path(trm.__file__).parent
 
@@ -48,15 +48,16 @@ class Ending(NamedTuple):
 
 
 def ending_of(read: Callable[[Path], object], data: bytes, folder: Path, seconds: int = SECONDS) -> Ending:
-    """Read an input from a file in the folder, in at most `seconds` of the processor; return how that ends.
+    """Read an input from a file in the folder; return how that ends.
 
-    If the process ends, the file stays in the folder.
+    After `limit`, in at most `seconds` of the processor. If the process ends, the file stays in the folder.
     """
     path = folder / "input"
     path.write_bytes(data)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    signal.alarm(WALL_SECONDS)
-    _watch()
+    if _watched:
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        signal.alarm(WALL_SECONDS)
+        _watch()
     try:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
@@ -83,6 +84,7 @@ def limit() -> None:
     sys.unraisablehook = lambda found: _unraised.append(f"{found.exc_value} in {found.object!r:.200}")
     for alarm in (signal.SIGPROF, signal.SIGALRM):
         signal.signal(alarm, _hang)
+    _watched[:] = [-math.inf]
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + BYTES, resource.RLIM_INFINITY))
 

@@ -7,6 +7,7 @@ import pickle
 import pickletools
 import random
 import re
+import signal
 import subprocess
 import sys
 import warnings
@@ -50,6 +51,13 @@ def test_endings(tmp_path: Path):
     assert (warned.kind, warned.is_fault) == ("Warning", True)
     assert ending_of(read_safetensors, b"{}", tmp_path).stage == "storage/safetensors.py read_safetensors"
     assert not list(tmp_path.iterdir())
+
+
+def test_only_a_process_that_asks_for_limits_has_them(tmp_path: Path):
+    """Others, such as that of these tests, would be ended by a timer that is still set."""
+    timers = []
+    ending_of(lambda _: timers.extend(map(signal.getitimer, (signal.ITIMER_PROF, signal.ITIMER_REAL))), b"", tmp_path)
+    assert timers == [(0, 0), (0, 0)]
 
 
 # Mutations
