@@ -76,7 +76,7 @@ def _with_delimiter(
     names = [role_of(field) for field in first]
     kinds = [looks(field) for field in first]
     # One column below a heading may be the rows of a grid.
-    alike = any(len(row) == len(first) and (len(first) > 1 or looks(row[0])) for row in body) or ANSWER in names
+    alike = any(len(row) == len(first) and (len(first) > 1 or looks(row[0])) for row in body[:1]) or ANSWER in names
     if not any(kinds) and QUESTION in names and (alike or not body):
         places = {role: _best(first, names, role) for role in NAMES}
         return Layout(delimiter, first, len(first), places[QUESTION] or 0, places[ANSWER], places[RATING])
@@ -84,8 +84,8 @@ def _with_delimiter(
     if not any(kinds):
         if not body or len(body[0]) != len(first) or any(map(_is_number, first)):
             return None
-        if len(first) == 1 and len(first[0].strip()) == len(body[0][0].strip()):
-            return None  # The first row of a grid, in cells that smaller boards do not have.
+        if len(first) == 1:
+            return None  # A title, which others may follow, or the first row of a grid.
         header, kinds = first, [looks(field) for field in body[0]]
     if QUESTION not in kinds or any(len(row) != len(first) for row in rows[:-1]):
         return None

@@ -127,5 +127,5 @@ def normalise(text: str) -> str:
     if text.isascii():
         return text
     text = text.translate(_TABLE)
-    # Digits of other scripts.
-    return "".join(c if c.isascii() or not c.isdecimal() else str(unicodedata.decimal(c)) for c in text)
+    # Digits of other scripts, and circled ones.
+    return "".join(c if c.isascii() or not c.isdigit() else str(unicodedata.digit(c)) for c in text)

@@ -3,12 +3,12 @@
 import json
 import math
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from trm.errors import InputError
 from trm.puzzles.text.columns import ANSWER, QUESTION, RATING, role_of
+from trm.puzzles.text.markup import read_markup
 
 
 class Piece(NamedTuple):
@@ -27,7 +27,7 @@ def read_nested(text: str, where: str) -> list[Piece] | None:
         return None  # Headings, not lists.
     is_json = False
     if stripped.startswith("<"):
-        values = _read_xml(stripped, where)
+        values = read_markup(stripped, where)
     elif stripped[:1] in ("[", "{", '"'):
         values = _read_json(stripped)
         is_json = values is not None
@@ -54,39 +54,17 @@ def _read_json(text: str) -> list[Any] | None:
         pass  # Perhaps JSON lines.
     try:
         values = [json.loads(line) for line in text.split("\n") if line.strip()]
-        return [values] if all(isinstance(value, list) for value in values) else values
+        return [values] if all(isinstance(value, list) for value in values) or _are_rows(values) else values
     except (ValueError, RecursionError):
         return None  # Perhaps a program's own way to print lists.
 
 
-def _read_xml(text: str, where: str) -> list[Any]:
-    try:
-        root = ElementTree.fromstring(text)
-    except (ElementTree.ParseError, ValueError) as error:
-        raise InputError(f"{where}: not an XML file: {error}") from error
-    tables = [[["".join(cell.itertext()).strip() for cell in row] for row in table.iter("tr")] for table in root.iter()]
-    if tables := [table for table in tables if len(table) >= 4]:
-        return [tables[-1]] if len(tables[-1]) == len(tables[0]) else tables
-    if games := [data for element in root.iter() if (data := element.get("data"))]:
-        return [_of_open_sudoku(data) for data in games]
-    found = []
-    for element in root.iter():
-        # An element or attribute of any name with a board in it.
-        texts = (*element.attrib.values(), element.text or "")
-        boards = [value for value in texts if len("".join(value.split())) >= 16 and re.search(r"\d|#", value)]
-        found += boards[:1]
-    return found
-
-
-def _of_open_sudoku(value: str) -> str:
-    """Return the clues of a game under way: `version: N`, then value, notes and whether it may be edited, by cell."""
-    match = re.match(r"\s*version:\s*(\d{1,9})\s+(.*)", value, re.DOTALL)
-    if not match:
-        return value
-    fields = match[2].strip().rstrip("|").split("|")
-    per_cell = 4 if int(match[1]) >= 4 else 3
-    cells = [fields[i : i + per_cell] for i in range(0, len(fields), per_cell)]
-    return "".join(cell[0] if cell[-1] == "0" else "." for cell in cells)
+def _are_rows(values: list[Any]) -> bool:
+    """Return whether values are texts of one row each."""
+    if not all(isinstance(value, str) for value in values):
+        return False
+    width = max(map(len, values))
+    return len(values) % width == 0 and (width < 16 or math.isqrt(width) ** 2 != width)
 
 
 _TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[\[\](){}]|[,;]|[^\s,;\[\](){}\"']+")
@@ -94,7 +72,7 @@ _TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[\[\](){}]|[,;]|[^\s,;\[\](){}\"']+
 
 def _read_loosely(text: str) -> list[Any] | None:
     """Read lists with any brackets, with or without commas, of numbers, quoted texts or words: None, null, nil."""
-    text = re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL)
+    text = re.sub(r"//[^\n]*|/\*.*?\*/|(?<=[,\])}])[ \t]*#[^\n'\"]*$", "", text, flags=re.DOTALL | re.MULTILINE)
     root: list[Any] = []
     stack, closes = [root], []
     empty = False  # Whether the value between two commas is still missing.
@@ -118,15 +96,22 @@ def _read_loosely(text: str) -> list[Any] | None:
             if token == ";":
                 stack[-1].append(_BREAK)
             empty = token == ","
-        elif token[0] in "\"'" or re.fullmatch(r"[\w.?*-]+", token):
-            stack[-1].append(None if token.lower() in _NOTHING else token.strip("\"'"))
+        elif token[0] in "\"'" or token.lower() in _NOTHING or _VALUE.fullmatch(token):
+            stack[-1].append(None if token.lower() in _NOTHING else _whole(token.strip("\"'")))
             empty = False
     return None if closes or not root else [root]
 
 
 _NOTHING = ("none", "null", "nil", "undefined", "nan", "na", "n/a", "false")
+_VALUE = re.compile(r"(?![A-Za-z_]*[A-WYZa-wyz][A-Za-z_]{2})[\w.?*-]+")
+"""A value without quotes: cells, but not the words of a program."""
 _BREAK = object()
 """The end of a row, as in `[5 3 0; 6 0 0]`."""
+
+
+def _whole(token: str) -> str:
+    """Return a number without the point of NumPy's floats, `5.`; any other token as it is."""
+    return token.rstrip("0").removesuffix(".") if re.fullmatch(r"\d\.0*", token) else token
 
 
 def _rows(values: list[Any]) -> list[Any]:
@@ -185,7 +170,12 @@ def _placed(piece: Piece, table: dict[Any, Any]) -> Piece:
     for names, sign in ((("start", "begin", "source"), "S"), (("goal", "end", "finish", "target", "exit"), "G")):
         place = next((table[k] for k in table if str(k).lower() in names), None)
         match place:
-            case [int(row), int(column)] if 0 <= row < len(rows) and 0 <= column < len(rows[row]):
+            case (
+                [int(row), int(column)]
+                | {"row": int(row), "col": int(column)}
+                | {"row": int(row), "column": int(column)}
+                | {"y": int(row), "x": int(column)}
+            ) if 0 <= row < len(rows) and 0 <= column < len(rows[row]):
                 rows[row] = rows[row][:column] + sign + rows[row][column + 1 :]
     return piece._replace(question="\n".join(rows))
 

@@ -8,7 +8,7 @@ from trm.errors import InputError
 from trm.puzzles.kinds.maze.rules import SMALLEST
 from trm.puzzles.text.entries import Board, Entry, numbered, with_answers
 
-WALLS, FREE, STARTS, GOALS, PATHS = "#█▓▒■⬛▉1Xx%+-|", " .0_□⬜░▢", "SsA", "GEFBgefb", "oO*@"
+WALLS, FREE, STARTS, GOALS, PATHS = "#█▓▒■⬛▉🧱🟫1Xx%+-|", " .0_□⬜░▢", "SsA🟢🟩", "GEFBgefb🔴🟥🏁🚩🎯", "oO*@"
 """Characters for each kind of cell."""
 CELLS = {c: cell for cell, written in zip("# SGo", (WALLS, FREE, STARTS, GOALS, PATHS), strict=True) for c in written}
 CELLS |= {"2": "S", "3": "G"}
@@ -16,6 +16,9 @@ CELLS |= {"2": "S", "3": "G"}
 _DRAWN = re.compile("[\u2500-\u257f]")
 
 _COMMENT = re.compile(r"\s*(//|;|[#%]\s*\w*[a-z]\w*\s)")
+
+_SIZES = re.compile(r"\A\s*(\d{1,3}([ ,x]+\d{1,3})?[ ]*\n)+")
+"""Lines of numbers before the first maze: how many there are, rows and columns."""
 
 Lines = list[tuple[int, str]]
 
@@ -30,12 +33,21 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
     The cells of the result are `# SGo`. Raises InputError, beginning with `where`, where there is no maze, where a maze
     has another size or is not square, and where the text can be read in two ways.
     """
+    boards = _read(text, where, side)
+    entries = with_answers([Entry(str(line), board) for line, board in boards], _answers)
+    return numbered([(int(entry.where), entry) for entry in entries], where)
+
+
+def _read(text: str, where: str, side: int | None) -> list[tuple[int, Board]]:
+    if other := _other_wall(text):
+        text = text.replace(other, "#")
     blocks = _blocks([(i, _plain(line)) for i, line in enumerate(text.split("\n"), start=1)], where)
     if not any(blocks):
         raise InputError(f"{where}: found no maze, expected rows of '#' walls, '.' or spaces, one S and one G")
     readings: dict[str, list[tuple[int, Board]]] = {}
     reasons = []
-    for name, parts in (("mazes separated by empty lines", blocks), ("mazes with empty rows", _joined(blocks))):
+    ways = {"mazes separated by empty lines": blocks, "mazes with empty rows": _joined(blocks)}
+    for name, parts in ways.items():
         try:
             boards = [board for block in parts for board in _read_block(block, side)]
         except _NoReading as reason:
@@ -52,13 +64,28 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
                 readings["one maze"] = _read_rows(rows, side)
             except _NoReading as reason:
                 reasons.append(str(reason))
+    # A reading that gives mazes without start or goal is dropped, unless every one would be.
+    fitting = {name: boards for name, boards in readings.items() if all(_has_ends(board) for _, board in boards)}
+    readings = fitting or readings
+    if not readings and (below := _SIZES.sub(lambda match: "\n" * match[0].count("\n"), text, count=1)) != text:
+        return _read(below, where, side)
     if not readings:
         raise InputError(f"{where}: {reasons[0]}")
     if len(readings) > 1:
         raise InputError(f"{where}: found a text that can be read as {' or as '.join(readings)}, expected one of them")
     (boards,) = readings.values()
-    entries = with_answers([Entry(str(line), board) for line, board in boards], _answers)
-    return numbered([(int(entry.where), entry) for entry in entries], where)
+    return boards
+
+
+def _has_ends(board: Board) -> bool:
+    return board.count("S") == board.count("G") == 1
+
+
+def _other_wall(text: str) -> str | None:
+    """Return the sign that stands for walls in a text without any other, such as `*` or `W`."""
+    if any(c in text for c in WALLS):
+        return None
+    return next((c for c in "*@WwH" if text.count(c) >= SMALLEST), None)
 
 
 def _plain(line: str) -> str:
@@ -78,8 +105,12 @@ def _answers(question: Board, answer: Board) -> bool:
 def _blocks(lines: Lines, where: str) -> list[list[Lines]]:
     """Return parts between titles and comments, each as blocks of rows separated by empty lines."""
     parts: list[list[Lines]] = [[[]]]
+    drawn = any(set("-+|") & set(line) and line.strip("- ") for _, line in lines)
     for number, line in lines:
         compact = line.replace(" ", "")
+        if re.fullmatch(r"\s*[\"']+[,;]?\s*", line) or (re.fullmatch(r"\s*-{3,}\s*", line) and not drawn):
+            parts.append([[]])  # An end of a text of Python; a line between mazes.
+            continue
         unknown = [c for c in compact if c not in CELLS and c not in ",;\t\"'"]
         if _COMMENT.match(line) and unknown:
             parts.append([[]])
@@ -119,7 +150,9 @@ def _read_rows(lines: Lines, side: int | None) -> list[tuple[int, Board]]:
     """Read rows without empty lines between: a board in each, or boards of rows one below the other."""
     texts = _without_separators([line for _, line in lines])
     if all(_is_board(len(text), side) for text in texts):
-        return [(number, _board([text], None)) for (number, _), text in zip(lines, texts, strict=True)]
+        boards = [(number, _board([text], None)) for (number, _), text in zip(lines, texts, strict=True)]
+        if len(lines) == 1 or any(_has_ends(board) for _, board in boards):
+            return boards
     width = max(map(len, texts))
     if len(lines) == 1:
         # An editor has cut the spaces at the end.
@@ -128,10 +161,11 @@ def _read_rows(lines: Lines, side: int | None) -> list[tuple[int, Board]]:
         expected = f"{side * side} ({side}x{side})" if side else "n x n of them, such as 900 for 30 x 30"
         raise _NoReading(f"found {width} cells, expected {expected}")
     n = side or (len(lines) if len(lines) >= width - 1 else width)
-    if len(lines) % n == 0 and n >= SMALLEST:
-        for rows in (texts, *_narrower(texts, n)):
-            if max(map(len, rows)) <= n:
-                return [(lines[i][0], _board(rows[i : i + n], n)) for i in range(0, len(rows), n)]
+    for n in (n,) if side else (n, len(lines)):
+        if len(lines) % n == 0 and n >= SMALLEST:
+            for rows in (texts, *_narrower(texts, n)):
+                if max(map(len, rows)) <= n:
+                    return [(lines[i][0], _board(rows[i : i + n], n)) for i in range(0, len(rows), n)]
     if side and len(lines) == n + 2 and width == n + 2 and (inner := _inside_frame(texts, n)):
         return [(lines[0][0], _board(inner, n))]
     if side:
@@ -148,6 +182,8 @@ def _is_board(cells: int, side: int | None) -> bool:
 def _without_separators(rows: list[str]) -> list[str]:
     """Return rows without quotes, and without commas, semicolons or tabs between cells; an empty field is free."""
     rows = [row.replace('"', "").replace("'", "") for row in rows]
+    if not any(re.search(r"[,;][^,;]", row) for row in rows):
+        rows = [row.rstrip().rstrip(",;") if row.rstrip().endswith((",", ";")) else row for row in rows]
     for delimiter in ",;\t":
         if all(delimiter in row for row in rows):
             fields = [row.removesuffix(delimiter if len(row) % 2 == 0 else "\n").split(delimiter) for row in rows]
@@ -156,8 +192,12 @@ def _without_separators(rows: list[str]) -> list[str]:
 
 
 def _narrower(rows: list[str], n: int) -> Iterable[list[str]]:
-    """Yield rows of cells that are written twice, or separated by spaces."""
+    """Yield rows of cells that are indented, written twice, or separated by spaces."""
     width = max(map(len, rows))
+    if width > n and not any(row[: width - n].strip() for row in rows):
+        yield [row[width - n :] for row in rows]
+    if all(len(row.split()) == n and len("".join(row.split())) == n for row in rows):
+        yield ["".join(row.split()) for row in rows]
     if not n < width <= 2 * n:
         return
     padded = [row.ljust(2 * n) for row in rows]

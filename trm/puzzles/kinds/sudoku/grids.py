@@ -17,6 +17,7 @@ from trm.puzzles.kinds.sudoku.layouts import (
 )
 from trm.puzzles.kinds.sudoku.rows import BLANKS, cells_of, is_number, sort_lines, unframed
 from trm.puzzles.kinds.sudoku.rules import SIDES
+from trm.puzzles.kinds.sudoku.sheets import plain_sheet
 from trm.puzzles.kinds.text import name_cell
 from trm.puzzles.text.entries import Board, Entry, numbered, with_answers
 
@@ -32,7 +33,7 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
     Raises InputError, beginning with `where`, where there is no board, where a board has another size, and where the
     text can be read in two ways.
     """
-    lines = _of_puzzle_sections([*enumerate(unframed(text).split("\n"), start=1)])
+    lines = _of_puzzle_sections([*enumerate(plain_sheet(unframed(text), side).split("\n"), start=1)])
     readings, reasons = {}, {}
     sides = [side] if side else sorted(SIDES, key=lambda n: n != 9)
     for group in range(_GROUPS):
@@ -52,10 +53,19 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
     if len(readings) > 1:
         raise _ambiguous(where, [f"{len(boards)} boards of {n}x{n}" for n, boards in readings.items()])
     if not readings:
+        if blank := _other_blank(text, side):
+            return read_grids(text.replace(blank, "."), where, side)
         raise InputError(f"{where}: {_why(lines, side, reasons, where)}")
     ((_, boards),) = readings.items()
     entries = with_answers([Entry(str(line), board) for line, board in boards], _answers)
     return numbered([(int(entry.where), entry) for entry in entries], where)
+
+
+def _other_blank(text: str, side: int | None) -> str | None:
+    """Return the sign that stands for blanks in a text of cells alone; None where there is no such sign, or another."""
+    others = set(text) - set("123456789 \n\t|+-=:,;'\"")
+    alone = len(others) == 1 and others.isdisjoint(BLANKS) and text.count(max(others)) >= (side or 4)
+    return others.pop() if alone else None
 
 
 def _ambiguous(where: str, readings: Iterable[str]) -> InputError:

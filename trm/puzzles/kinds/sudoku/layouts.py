@@ -66,9 +66,13 @@ def expected_cells(n: int) -> str:
     return f"1 to {n}, or . for a blank"
 
 
+_ROW_NAME = re.compile(r"^\s*(?:[A-Pa-p]|(?:[Rr](?:ow)? ?)?\d\d?|\[\d\d?,\])(?:\s*[|:]|\s)")
+"""Name of a row: `A`, `1`, `R1`, and `[1,]` as R prints it."""
+
+
 def named_rows(lines: list[tuple[int, str]], n: int) -> Found:
     """Read rows that begin with their names, letters or numbers, perhaps below a line of column names."""
-    bare = [(number, re.sub(r"^\s*(?:[A-Pa-p]|\d\d?)(?:\s*[|:]|\s)", "", line)) for number, line in lines]
+    bare = [(number, _ROW_NAME.sub("", line)) for number, line in lines]
     sorted_lines = sort_lines(bare, n)
     if not any(line.kind == "row" for line in sorted_lines):
         raise NoReading("")

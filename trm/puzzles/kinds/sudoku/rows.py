@@ -14,14 +14,14 @@ LETTERS = "ABCDEFGHIJKLMNOP"
 
 _FRAME = {code: "+" for code in range(0x250C, 0x254C)} | {code: "+" for code in range(0x2552, 0x256D)}
 _FRAME |= dict.fromkeys(map(ord, "│┃║╎╏┆┇┊┋▏▕¦"), "|") | dict.fromkeys(map(ord, "─━═╌╍┄┅┈┉"), "=")
-_FRAME |= dict.fromkeys(map(ord, "□▢⬜◻◽☐_"), "_")
+_FRAME |= dict.fromkeys(map(ord, "□▢⬜◻◽☐_■⬛◼◾▪▫○◯〇⚪⚫🟦🟩🟥🟨🟧🟪🟫🔲🔳"), "_")
 
-_COMMENT = re.compile(r"\s*(#|//|%|REM\b|--\s*[A-Za-z])")
+_COMMENT = re.compile(r"\s*(#(?!\d+[.:)]?\s+\S{16})|//|%|REM\b|--\s*[A-Za-z])")
 _TRAILING = re.compile(r"\s+(#|//).*$")
 _RULE = re.compile(r"[\s|+=\-*.:'`,_~]*$")
 _WORD = re.compile(r"[A-Za-z]{3,}")
-_SPLIT = re.compile(r"[\s,;|:\"'\[\](){}<>=]+")
-_NOTHING = ("null", "none", "nil", "nan")
+_SPLIT = re.compile(r"[\s,;|:/#\"'\[\](){}<>=]+")
+_NOTHING = ("null", "none", "nil", "nan", "na")
 
 Kind = Literal["empty", "note", "rule", "perhaps a rule", "row", "boards", "short", "bad"]
 
@@ -47,6 +47,7 @@ def unframed(text: str) -> str:
     """Return a text with box-drawing characters as `|`, `+` and `=`."""
     if "&" in text:
         text = re.sub(r"\\\\|\\hline", "", text).replace("&", "|")  # A table of LaTeX.
+    text = re.sub(r"(?<=\|)\.$", "", text, flags=re.MULTILINE)  # The package sudoku of LaTeX ends rows with a dot.
     return text if text.isascii() else text.translate(_FRAME)
 
 
