@@ -90,7 +90,7 @@ SOLVED = {"t": [[[1]]]}
         ({"t": UNSOLVED}, {"t": 5}, "a_x_solutions.json: task t: found 5, expected 1"),
         ({"t": UNSOLVED}, {"t": [[[10]]]}, "task t: test pair 1: output: found 10, expected a colour from 0 to 9"),
         (task_with("input", [[-1]]), SOLVED, "task t: train pair 2: input: found -1, expected a colour from 0 to 9"),
-        (task_with("input", [[1.0]]), SOLVED, "task t: train pair 2: input: found 1.0, expected a colour"),
+        (task_with("input", [[1.5]]), SOLVED, "task t: train pair 2: input: found 1.5, expected a colour"),
         (task_with("output", [[1] * 31]), SOLVED, "task t: train pair 2: output: found 1 rows of 31 cells"),
         (task_with("output", [[1]] * 31), SOLVED, "task t: train pair 2: output: found 31 rows of 1 cells"),
         (task_with("output", [[1], [1, 2]]), SOLVED, "train pair 2: output: found 2 rows of 1 or 2 cells"),

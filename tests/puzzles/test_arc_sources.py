@@ -90,6 +90,22 @@ def barc(root: Path) -> Path:
     return write(root / "data_100k.jsonl", "\n".join(map(json.dumps, lines)) + "\n")
 
 
+def unpacked(root: Path) -> Path:
+    kaggle(root / "arc-prize")
+    return root
+
+
+def with_hidden_files(root: Path) -> Path:
+    folder_of("data/training")(root)
+    write(root / "data/training/.ipynb_checkpoints/t0-checkpoint.json", TASKS["t0"])
+    write(root / "data/training/._t0.json", "\0\1")
+    return root
+
+
+def named_in_one_file(values: Any) -> Callable[[Path], Path]:
+    return lambda root: write(root / "all.json", values)
+
+
 LAYOUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "official": (folder_of("data/training"), "training"),
     "official, its data folder": (folder_of("training"), "training"),
@@ -107,6 +123,12 @@ LAYOUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "name to pairs": (lambda root: write(root / "all.json", {n: pairs_of(t) for n, t in TASKS.items()}), "all"),
     "name to task": (lambda root: write(root / "all.json.gz", TASKS), "all"),
     "BARC": (barc, "all"),
+    "kaggle's archive, unpacked": (unpacked, "training"),
+    "hidden files": (with_hidden_files, "training"),
+    "tasks under a key": (named_in_one_file({"tasks": TASKS}), "all"),
+    "a list under a key": (named_in_one_file({"data": [{"id": n} | t for n, t in TASKS.items()]}), "all"),
+    "a list of named tasks": (named_in_one_file([{n: t} for n, t in TASKS.items()]), "all"),
+    "a test pair alone": (named_in_one_file({n: t | {"test": t["test"][0]} for n, t in TASKS.items()}), "all"),
 }
 
 
@@ -143,6 +165,10 @@ def test_one_rule_for_names_with_dots(name: str):
         "012\n345",
         "0 1 2\n3 4 5\n",
         "012|345",
+        "012/345",
+        "[[0, 1, 2], [3, 4, 5]]",
+        "[[0 1 2]\n [3 4 5]]",
+        [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]],
         [["0", "1", "2"], ["3", "4", "5"]],
         [["0", 1, 2], "345"],
     ],
@@ -156,6 +182,7 @@ def test_grids_as_text(grid: Any):
     [
         ([[0, None]], "x: found null, expected a colour from 0 to 9"),
         (["01", "2"], "x: found 2 rows of 1 or 2 cells"),
+        ([[0.5]], "x: found 0.5, expected a colour"),
         ([["0", "a"]], "x: found 'a', expected a colour"),
         (["0a"], "x: found ['0a'], expected a list of rows"),
         (None, "x: found None, expected a list of rows"),

@@ -52,8 +52,11 @@ def is_blank(values: Any) -> bool:
 
 def _from_text(values: Any) -> Any:
     """Convert a grid, rows or cells that are text to numbers; leave text that is not numbers."""
-    if isinstance(values, str) and re.fullmatch(r"[\d\s,;|]+", values) and re.search(r"\d", values):
-        values = [row for row in re.split(r"[\n;|]+", values.strip()) if row.strip()]
+    if isinstance(values, str) and re.match(r"\s*\[\s*\[", values):
+        # Lists as a program prints them, with or without commas.
+        values = re.sub(r"\][\s,]*\[", "\n", " ".join(values.split())).strip("[] ")
+    if isinstance(values, str) and re.fullmatch(r"[\d\s,;|/]+", values) and re.search(r"\d", values):
+        values = [row for row in re.split(r"[\n;|/]+", values.strip()) if row.strip()]
     if not isinstance(values, list):
         return values
     return [_row_from_text(row) for row in values]
@@ -64,4 +67,10 @@ def _row_from_text(row: Any) -> Any:
         row = re.split(r"[\s,]+", row.strip(", \t\n")) if re.search(r"[\s,]", row.strip()) else list(row.strip())
     if not isinstance(row, list):
         return row
-    return [int(cell) if isinstance(cell, str) and re.fullmatch(r"\s*\d{1,2}\s*", cell) else cell for cell in row]
+    return [_whole(cell) for cell in row]
+
+
+def _whole(cell: Any) -> Any:
+    if isinstance(cell, str) and re.fullmatch(r"\s*\d{1,2}\s*", cell):
+        return int(cell)
+    return int(cell) if isinstance(cell, float) and cell.is_integer() else cell

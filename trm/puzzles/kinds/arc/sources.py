@@ -60,7 +60,7 @@ def list_subsets(source: str | Path) -> list[str]:
 
     Raises InputError where there is no such source.
     """
-    path = Path(source)
+    path = _inside(Path(source))
     if path.is_file():
         named = _CHALLENGES.fullmatch(path.name)
         return [named["subset"]] if named else [ALL]
@@ -81,7 +81,7 @@ def list_subsets(source: str | Path) -> list[str]:
 
 
 def _entries(source: str, subset: str, allow_missing_solutions: bool, on_bad: OnBad | None) -> Iterator[Entry]:
-    path = Path(source)
+    path = _inside(Path(source))
     if path.is_file():
         match = _CHALLENGES.fullmatch(path.name)
         if match is None:
@@ -112,13 +112,36 @@ def _entries(source: str, subset: str, allow_missing_solutions: bool, on_bad: On
     yield from _read_folder(folder, on_bad)
 
 
+def _inside(path: Path) -> Path:
+    """Return a folder, or, where it holds nothing but one folder, as an unpacked archive does, that one."""
+    while path.is_dir():
+        inner = [entry for entry in path.iterdir() if not _is_hidden(entry, path)]
+        if len(inner) != 1 or not inner[0].is_dir() or not (_kaggle_files(inner[0]) or _has_data(inner[0])):
+            return path
+        path = inner[0]
+    return path
+
+
+def _has_data(folder: Path) -> bool:
+    return any(
+        _has_tasks(folder / name / "training") for name in (".", "data") if (folder / name / "training").is_dir()
+    )
+
+
+def _is_hidden(path: Path, folder: Path) -> bool:
+    """Return whether a file is one that a system or an editor hides: `.ipynb_checkpoints`, `__MACOSX`."""
+    return any(part.startswith((".", "__")) for part in path.relative_to(folder).parts)
+
+
 def _unknown(source: str, subset: str) -> InputError:
     known = ",".join(sorted(list_subsets(source), key=lambda name: (name not in FIRST, FIRST.find(name), name)))
     return InputError(f"{source}: found no subset {subset!r}, expected one of the source's: --subsets {known}")
 
 
 def _read_folder(folder: Path, on_bad: OnBad | None) -> Iterator[Entry]:
-    paths = sorted(path for path in folder.rglob("*.json*") if path.name.endswith(_ENDINGS))
+    paths = sorted(
+        path for path in folder.rglob("*.json*") if path.name.endswith(_ENDINGS) and not _is_hidden(path, folder)
+    )
     if not paths:
         raise InputError(f"{folder}: found no JSON file, expected one per task")
     seen: dict[str, Path] = {}

@@ -99,6 +99,15 @@ def split_entries(values: Any, where: str, name: str | None) -> Iterator[Entry]:
     elif isinstance(values, list) and values and all(map(_is_task, values)):
         for number, task in enumerate(values, start=1):
             yield Entry(where, _name_in(task) or f"{name or 'task'}-{number}", task)
+    elif (
+        isinstance(values, list)
+        and values
+        and all(isinstance(v, dict) and any(map(_is_task, v.values())) for v in values)
+    ):
+        for named in values:
+            yield from split_entries(named, where, name)
+    elif isinstance(values, dict) and len(values) == 1 and _holds_tasks(*values.values()):
+        yield from split_entries(*values.values(), where, name)
     elif isinstance(values, dict) and values:
         for key, task in values.items():
             yield Entry(where, key, task)
@@ -123,6 +132,8 @@ def parse_task(
             if _is_pairs(listed):
                 on_extra(kind, len(listed))
             continue
+        if _is_pair(listed) and isinstance(listed, dict):
+            listed = [listed]
         if not isinstance(listed, list):
             raise InputError(f"{where}: {kind}: found {listed!r:.40}, expected a list of pairs")
         source[kind] = []
@@ -170,6 +181,12 @@ def _hint(kind: str) -> str:
 
 def _is_task(values: Any) -> bool:
     return isinstance(values, dict) and any(isinstance(values.get(key), list) for key in ("train", "test", "examples"))
+
+
+def _holds_tasks(values: Any) -> bool:
+    """Return whether JSON is a list of tasks, or an object with a task per name, as under a key `tasks`."""
+    inner = values.values() if isinstance(values, dict) and not _is_task(values) else values
+    return isinstance(values, dict | list) and bool(values) and all(map(_is_task, inner))
 
 
 def _is_pairs(values: Any) -> bool:

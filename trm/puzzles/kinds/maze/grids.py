@@ -160,14 +160,13 @@ def _read_rows(lines: Lines, side: int | None) -> list[tuple[int, Board]]:
             return [(lines[0][0], _board([texts[0].ljust(side * side)], None))]
         expected = f"{side * side} ({side}x{side})" if side else "n x n of them, such as 900 for 30 x 30"
         raise _NoReading(f"found {width} cells, expected {expected}")
-    n = side or (len(lines) if len(lines) >= width - 1 else width)
-    for n in (n,) if side else (n, len(lines)):
+    for n in (side,) if side else (len(lines) if len(lines) >= width - 1 else width, len(lines)):
         if len(lines) % n == 0 and n >= SMALLEST:
             for rows in (texts, *_narrower(texts, n)):
                 if max(map(len, rows)) <= n:
                     return [(lines[i][0], _board(rows[i : i + n], n)) for i in range(0, len(rows), n)]
-    if side and len(lines) == n + 2 and width == n + 2 and (inner := _inside_frame(texts, n)):
-        return [(lines[0][0], _board(inner, n))]
+    if side and len(lines) == width == side + 2 and (inner := _inside_frame(texts, side)):
+        return [(lines[0][0], _board(inner, side))]
     if side:
         found = f"found a {width}x{width} maze" if len(lines) == width else f"found {len(lines)} rows of {width} cells"
         raise _NoReading(f"{found}, expected {side}x{side}: {side} rows of {side}")

@@ -14,7 +14,7 @@ LETTERS = "ABCDEFGHIJKLMNOP"
 
 _FRAME = {code: "+" for code in range(0x250C, 0x254C)} | {code: "+" for code in range(0x2552, 0x256D)}
 _FRAME |= dict.fromkeys(map(ord, "│┃║╎╏┆┇┊┋▏▕¦"), "|") | dict.fromkeys(map(ord, "─━═╌╍┄┅┈┉"), "=")
-_FRAME |= dict.fromkeys(map(ord, "□▢⬜◻◽☐_■⬛◼◾▪▫○◯〇⚪⚫🟦🟩🟥🟨🟧🟪🟫🔲🔳"), "_")
+_FRAME |= dict.fromkeys(map(ord, "□▢⬜◻◽☐_■⬛◼◾▪▫○◯⚪⚫🟦🟩🟥🟨🟧🟪🟫🔲🔳"), "_")
 
 _COMMENT = re.compile(r"\s*(#(?!\d+[.:)]?\s+\S{16})|//|%|REM\b|--\s*[A-Za-z])")
 _TRAILING = re.compile(r"\s+(#|//).*$")

@@ -29,9 +29,7 @@ def plain_sheet(text: str, side: int | None) -> str:
         if found is None:
             continue
         kept, rows = found
-        texts = dict.fromkeys(places, "") | {
-            places[i]: ",".join(row) for i, row in zip(kept, rows, strict=True)
-        }
+        texts = dict.fromkeys(places, "") | {places[i]: ",".join(row) for i, row in zip(kept, rows, strict=True)}
         return "\n".join(texts.get(i, line) for i, line in enumerate(lines))
     return text
 
@@ -75,7 +73,9 @@ def _without_names(table: Cells, side: int | None, headed: bool) -> tuple[list[i
 
 def _are_names(fields: list[str]) -> bool:
     """Return whether fields are consecutive numbers or letters, or names such as c1 and R2, perhaps after a corner."""
-    names = fields[1:] if len(fields) > 5 and not re.search(r"\d", fields[0]) and re.search(r"\w", fields[1]) else fields
+    names = (
+        fields[1:] if len(fields) > 5 and not re.search(r"\d", fields[0]) and re.search(r"\w", fields[1]) else fields
+    )
     if len(names) < 4 or not all(names):
         return False
     found = [re.fullmatch(r"[A-Za-z]{0,4}[ _]?(\d+)", name) for name in names]
