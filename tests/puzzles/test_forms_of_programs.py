@@ -66,6 +66,8 @@ PROGRAMS = {
     + "\\end{sudoku}\n",
     "LaTeX, tabular": "\\begin{tabular}{|ccc|ccc|ccc|}\n\\hline\n"
     + lines(lambda i: " & ".join(c or " " for c in EMPTY[i]) + " \\\\ \\hline") + "\\end{tabular}\n",
+    "a spreadsheet with a margin": "," * 9 + "\n" + lines(lambda i: "," + ",".join(EMPTY[i])),
+    "a spreadsheet with a title": "Sudoku" + "," * 8 + "\n" + lines(lambda i: ",".join(EMPTY[i])),
     # Web pages
     "HTML": "<html><body><table class=x>" + lines(
         lambda i: "<tr>" + "".join(f"<td>{cell or '&nbsp;'}</td>" for cell in EMPTY[i]) + "</tr>"
@@ -82,6 +84,12 @@ PROGRAMS = {
     + lines(lambda i: "        {" + zeros(i, ",") + "},") + "    };\n    public static final int SIZE = 9;\n}\n",
     "R": "      " + " ".join(f"[,{i + 1}]" for i in range(9)) + "\n"
     + lines(lambda i: f" [{i + 1},]    " + "    ".join(c or "NA" for c in EMPTY[i])),
+    "Perl": "my @board = (\n" + lines(lambda i: f"  [qw({zeros(i, ' ')})],") + ");\n",
+    "C++": "std::array<std::array<int, 9>, 9> grid{{\n" + lines(lambda i: f"  {{{{{zeros(i, ', ')}}}}},") + "}};\n",
+    "MiniZinc": "puzzle=[|\n" + lines(lambda i: ",".join(ROWS[i]).replace(".", "_") + "|") + "];\n",
+    "OCaml": "let grid = [|\n" + lines(lambda i: f"[|{zeros(i, ';')}|];") + "|]\n",
+    "XML rows": "<sudoku>" + lines(lambda i: f"<row>{zeros(i)}</row>") + "</sudoku>",
+    "DOS": "\r\n".join(ROWS) + "\r\n\x1a",
     "quoted rows": lines(lambda i: f'"{ROWS[i]}"'),
     # Signs
     "squares": lines(lambda i: "".join(cell + "\ufe0f\u20e3" if cell else "⬛" for cell in EMPTY[i])),
@@ -96,6 +104,52 @@ PROGRAMS = {
 def test_sudoku(form: str, size_known: bool):
     (found,) = SUDOKU.read(PROGRAMS[form], "x", 81 if size_known else None)
     assert SUDOKU.format(found.tokens) == WIKIPEDIA
+
+
+OTHER = "..3.2.6..9..3.5..1..18.64....81.29..7.......8..67.82....26.95..8..2.3..9..5.1.3.."
+OTHER_ROWS = [OTHER[i : i + 9] for i in range(0, 81, 9)]
+TWO = {
+    "side by side": "\n".join(f"{a}   {b}" for a, b in zip(ROWS, OTHER_ROWS, strict=True)),
+    "a spreadsheet": "\n".join(",".join(row).replace(".", "") for row in (*ROWS, "." * 9, *OTHER_ROWS)),
+    "web tables": "<!DOCTYPE html><body>" + "".join(
+        "<table>" + "".join("<tr>" + "".join(f"<td>{c}" for c in row) for row in rows) + "</table>"
+        for rows in (ROWS, OTHER_ROWS)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size_known", [True, False])
+@pytest.mark.parametrize("form", TWO)
+def test_two_sudokus(form: str, size_known: bool):
+    found = SUDOKU.read(TWO[form], "x", 81 if size_known else None)
+    assert [SUDOKU.format(question.tokens) for question in found] == [WIKIPEDIA, OTHER]
+
+
+SOLVED_ROWS = [SOLUTION[i : i + 9] for i in range(0, 81, 9)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!DOCTYPE html>" + "".join(
+            "<table>" + "".join("<tr>" + "".join(f"<td>{c}" for c in row) for row in rows) + "</table>"
+            for rows in (ROWS, SOLVED_ROWS)
+        ),
+        json.dumps({"start": WIKIPEDIA, "end": SOLUTION}),
+        "\n".join(f"{a}   {b}" for a, b in zip(ROWS, SOLVED_ROWS, strict=True)),
+    ],
+)  # fmt: skip
+def test_a_board_and_its_solution_are_one_puzzle(text: str):
+    (found,) = SUDOKU.read(text, "x", 81)
+    assert SUDOKU.format(found.tokens) == WIKIPEDIA
+
+
+@pytest.mark.parametrize("write", ["\n".join, json.dumps, lambda rows: "\n".join(",".join(row) for row in rows)])
+def test_rows_that_lack_a_cell(write: Callable[[Rows], str]):
+    """Blanks are written as dots, so nothing was cut: the rows are too short."""
+    for size in (81, None):
+        with pytest.raises(InputError, match="9 rows of 8 cells"):
+            SUDOKU.read(write([row[:8] for row in ROWS]), "x", size)
 
 
 def test_a_board_of_ten_is_no_named_one():

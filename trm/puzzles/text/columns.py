@@ -77,7 +77,8 @@ def _with_delimiter(
     kinds = [looks(field) for field in first]
     # One column below a heading may be the rows of a grid.
     alike = any(len(row) == len(first) and (len(first) > 1 or looks(row[0])) for row in body[:1]) or ANSWER in names
-    if not any(kinds) and QUESTION in names and (alike or not body):
+    titled = len(first) > 3 and not any(first[1:])  # A spreadsheet's title.
+    if not any(kinds) and QUESTION in names and (alike or not body) and not titled:
         places = {role: _best(first, names, role) for role in NAMES}
         return Layout(delimiter, first, len(first), places[QUESTION] or 0, places[ANSWER], places[RATING])
     header = None

@@ -32,7 +32,7 @@ def read_markup(text: str, where: str) -> list[Any]:
         return _boards(page.tables)
     if games := [data for element in root.iter() if (data := element.get("data"))]:
         return [_of_open_sudoku(data) for data in games]
-    return list(_of_elements(root))
+    return list(_of_elements(root)) or ["\n".join(text.strip() for text in root.itertext() if text.strip())]
 
 
 def _boards(tables: list[list[list[str]]]) -> list[Any]:

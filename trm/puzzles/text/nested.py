@@ -34,7 +34,7 @@ def read_nested(text: str, where: str) -> list[Piece] | None:
         if values is None:
             values = _read_loosely(stripped)
     else:
-        values = _read_loosely(stripped) if re.search(r"[\[{(]\s*[\[{('\"\d.]", stripped) else None
+        values = _read_loosely(stripped) if re.search(r"[\[{(]\s*[\[{('\"\d.|]", stripped) else None
     if values is None:
         return None
     pieces = [piece for value in values for piece in _pieces(value)]
@@ -67,7 +67,7 @@ def _are_rows(values: list[Any]) -> bool:
     return len(values) % width == 0 and (width < 16 or math.isqrt(width) ** 2 != width)
 
 
-_TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[\[\](){}]|[,;]|[^\s,;\[\](){}\"']+")
+_TOKEN = re.compile(r"\"[^\"\n]*\"|'[^'\n]*'|[\[\](){}]|[,;|]|[^\s,;|\[\](){}\"']+")
 
 
 def _read_loosely(text: str) -> list[Any] | None:
@@ -85,15 +85,15 @@ def _read_loosely(text: str) -> list[Any] | None:
         elif token in "]})":
             if not closes or closes.pop() != token:
                 return None
-            stack[-1][:] = _rows(stack[-1])
-            stack.pop()
+            inner = _rows(stack.pop())
+            stack[-1][-1] = inner[0] if len(inner) == 1 and isinstance(inner[0], list) else inner
             empty = False
         elif not closes:
             continue  # A name, an equals sign.
-        elif token in ",;":
+        elif token in ",;|":
             if empty and token == ",":
                 stack[-1].append("")
-            if token == ";":
+            if token in ";|":
                 stack[-1].append(_BREAK)
             empty = token == ","
         elif token[0] in "\"'" or token.lower() in _NOTHING or _VALUE.fullmatch(token):
@@ -103,7 +103,7 @@ def _read_loosely(text: str) -> list[Any] | None:
 
 
 _NOTHING = ("none", "null", "nil", "undefined", "nan", "na", "n/a", "false")
-_VALUE = re.compile(r"(?![A-Za-z_]*[A-WYZa-wyz][A-Za-z_]{2})[\w.?*-]+")
+_VALUE = re.compile(r"(?![A-Za-z_]*[A-WYZa-wyz][A-Za-z_])[\w.?*-]+")
 """A value without quotes: cells, but not the words of a program."""
 _BREAK = object()
 """The end of a row, as in `[5 3 0; 6 0 0]`."""
@@ -124,7 +124,8 @@ def _rows(values: list[Any]) -> list[Any]:
             rows.append([])
         else:
             rows[-1].append(value)
-    return [row for row in rows if row]
+    rows = [row for row in rows if row]
+    return [row[0] for row in rows] if all(len(row) == 1 for row in rows) else rows
 
 
 # Values to texts

@@ -34,7 +34,7 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
     has another size or is not square, and where the text can be read in two ways.
     """
     boards = _read(text, where, side)
-    entries = with_answers([Entry(str(line), board) for line, board in boards], _answers)
+    entries = with_answers([Entry(str(line), board) for line, board in boards], is_answer)
     return numbered([(int(entry.where), entry) for entry in entries], where)
 
 
@@ -92,7 +92,7 @@ def _plain(line: str) -> str:
     return _DRAWN.sub("#", line).expandtabs(1) if "\t" not in line else line
 
 
-def _answers(question: Board, answer: Board) -> bool:
+def is_answer(question: Board, answer: Board) -> bool:
     """Return whether a board is the one before with a path on it."""
     return (
         len(question) == len(answer)

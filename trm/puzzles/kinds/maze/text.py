@@ -10,7 +10,7 @@ from jaxtyping import Bool
 
 from trm.errors import InputError
 from trm.puzzles.csv_files import Row, read_rows, write_rows
-from trm.puzzles.kinds.maze.grids import CELLS, read_grids
+from trm.puzzles.kinds.maze.grids import CELLS, is_answer, read_grids
 from trm.puzzles.kinds.maze.rules import (
     GOAL,
     MAZE_CHARACTERS,
@@ -29,7 +29,7 @@ from trm.puzzles.kinds.text import look_up, name_cell
 from trm.puzzles.text.columns import ANSWER, QUESTION
 from trm.puzzles.text.decode import read_text
 from trm.puzzles.text.entries import Board as WrittenBoard
-from trm.puzzles.text.entries import read_entries
+from trm.puzzles.text.entries import read_entries, with_answers
 
 QUESTION_CHARACTERS = MAZE_CHARACTERS[: PATH - 1]
 
@@ -52,6 +52,7 @@ def read_mazes(
     one start and one goal.
     """
     entries = read_entries(text, where, looks, lambda plain, place: read_grids(plain, place, side), columns)
+    entries = with_answers(entries, is_answer)
     mazes = [
         ReadMaze(e.where, _encode(e.question), None if e.answer is None else _encode(e.answer), e.rating)
         for e in entries

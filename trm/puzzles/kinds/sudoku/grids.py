@@ -57,7 +57,7 @@ def read_grids(text: str, where: str, side: int | None) -> list[Entry]:
             return read_grids(text.replace(blank, "."), where, side)
         raise InputError(f"{where}: {_why(lines, side, reasons, where)}")
     ((_, boards),) = readings.items()
-    entries = with_answers([Entry(str(line), board) for line, board in boards], _answers)
+    entries = with_answers([Entry(str(line), board) for line, board in boards], is_answer)
     return numbered([(int(entry.where), entry) for entry in entries], where)
 
 
@@ -78,7 +78,7 @@ def _fits(board: Board, n: int) -> bool:
     return all(is_number(cell, n) for cell in board if cell.isdecimal())
 
 
-def _answers(question: Board, answer: Board) -> bool:
+def is_answer(question: Board, answer: Board) -> bool:
     """Return whether a board is full and has the clues of the one before, which is not."""
     if len(question) != len(answer):
         return False

@@ -4,7 +4,7 @@ import itertools
 import re
 from collections.abc import Callable, Sequence
 
-from trm.puzzles.kinds.sudoku.rows import Line, cells_of, is_cell, sort_lines
+from trm.puzzles.kinds.sudoku.rows import BLANKS, Line, cells_of, is_cell, sort_lines
 from trm.puzzles.kinds.sudoku.rules import box_shape
 from trm.puzzles.kinds.text import name_cell
 from trm.puzzles.text.entries import Board
@@ -20,33 +20,38 @@ class NoReading(Exception):
 def stack(lines: list[Line], n: int, is_blank_row: Callable[[str], bool]) -> Found:
     """Stack rows to boards. Any lines may lie between boards, only rules and empty lines inside a board."""
     boards: Found = []
-    rows: list[str] = []
+    # Boards may lie side by side: the cells so far of each.
+    columns: list[list[str]] = []
     start, passed = 0, []
     for line in lines:
         kind = line.kind
         if kind == "perhaps a rule":
             kind = "row" if is_blank_row(line.boards[0][0]) else "rule"
         if kind == "row":
-            start = start if rows else line.number
-            rows += line.boards[0]
-            if len(rows) == n * n:
-                boards.append((start, tuple(rows)))
-                rows = []
+            if not columns:
+                start, columns = line.number, [[] for _ in line.boards]
+            if len(columns) != len(line.boards):
+                raise NoReading(f"line {line.number}: found {len(line.boards)} rows, expected {len(columns)} as before")
+            for cells, row in zip(columns, line.boards, strict=True):
+                cells += row
+            if len(columns[0]) == n * n:
+                boards += [(start, tuple(cells)) for cells in columns]
+                columns = []
         elif kind == "bad":
             raise NoReading(_bad_cell(line, n))
-        elif kind in ("boards", "note", "short") and rows:
+        elif kind in ("boards", "note", "short") and columns:
             told = (
                 f"line {line.number}: found {len(line.boards[0])} cells, expected {n}"
                 if kind == "short"
-                else f"line {line.number}: found {len(rows) // n} rows before it, expected {n}"
+                else f"line {line.number}: found {len(columns[0]) // n} rows before it, expected {n}"
             )
             raise NoReading(told)
         elif kind == "boards":
             boards += [(line.number, tuple(board)) for board in line.boards]
         elif kind == "short":
             passed.append(line)
-    if rows:
-        raise NoReading(f"line {start}: found {len(rows) // n} rows of {n} cells, expected {n} rows")
+    if columns:
+        raise NoReading(f"line {start}: found {len(columns[0]) // n} rows of {n} cells, expected {n} rows")
     # A line may hold a count or a rating alone; anything longer is a board that was not understood.
     for line in passed:
         if not re.fullmatch(r"\s*[\d.]{1,8}(\s+\d{1,3}){0,2}\s*", line.text):
@@ -99,6 +104,7 @@ def spaced(lines: list[Line], n: int, stride: int) -> Found:
     """Read rows in which a space is a blank, side by side or, with a stride of 2, separated by a space."""
     boards: Found = []
     for block in _blocks(lines):
+        _refuse_other_blanks(block)
         filled = [line for line in block if line.kind != "empty"]
         # An editor that cuts spaces at the ends of lines leaves a row of blanks empty.
         rows_of = filled if len(filled) % n == 0 else block
@@ -108,6 +114,13 @@ def spaced(lines: list[Line], n: int, stride: int) -> Found:
             part = rows_of[i : i + n]
             boards.append((part[0].number, _cut(part, n, stride)))
     return boards
+
+
+def _refuse_other_blanks(lines: list[Line]) -> None:
+    """Raise NoReading for blanks with a sign: then a short row lacks cells, it does not end in cut ones."""
+    for line in lines:
+        if any(blank in line.text for blank in BLANKS):
+            raise NoReading(f"line {line.number}: found {len(line.boards[0]) if line.boards else 0} cells")
 
 
 def _cut(lines: Sequence[Line], n: int, stride: int) -> Board:
@@ -175,6 +188,7 @@ def short_fields(lines: list[Line], n: int) -> Found:
     rows: list[list[str]] = []
     numbers = []
     for block in _blocks(lines):
+        _refuse_other_blanks(block)
         for line in block:
             delimiter = next((d for d in "\t;," if d in line.text), None)
             if line.kind == "empty":
@@ -197,7 +211,7 @@ def wrapped(lines: list[Line], n: int) -> Found:
     for block in _blocks(lines):
         for empty, group in itertools.groupby(block, key=lambda line: line.kind == "empty"):
             part = [] if empty else list(group)
-            cells = [cell for line in part for cell in line.boards[0]]
+            cells = [cell for line in part for row in line.boards for cell in row]
             if len(cells) == n * n:
                 boards.append((part[0].number, tuple(cells)))
             elif cells:

@@ -33,7 +33,7 @@ class Line(NamedTuple):
     kind: Kind
     text: str
     boards: list[list[str]]
-    """The cells of a row, as a single entry, or of whole boards."""
+    """The cells of a row, of rows of boards side by side, or of whole boards."""
 
 
 @functools.cache
@@ -162,9 +162,10 @@ def _sort(number: int, text: str, n: int) -> Line:
     if body != text:
         return _sort(number, body, n)._replace(text=body)
     # A row may have a name before it, or text after it.
-    for part in (text.rpartition(":")[2], text.partition(":")[0], *text.split()):
-        if len(part.strip()) >= n and part != text and (row := tight_row(part, n, n)):
-            return line("row", row)
+    for parts in ([text.rpartition(":")[2]], [text.partition(":")[0]], text.split()):
+        rows = [row for part in parts if len(part.strip()) >= n and part != text and (row := tight_row(part, n, n))]
+        if rows:
+            return line("row", *rows)
     unknown = [c for c in core if c not in cells_of(n)]
     if unknown:
         alike = len(core) in (n, n * n) and len(unknown) <= len(core) // 4 and not _WORD.search(core)

@@ -7,6 +7,9 @@ from trm.puzzles.kinds.sudoku.rules import SIDES, box_shape
 
 _RULER = re.compile(r"[\s|+:=-]*(--|==|:-|-:)[\s|+:=-]*$")
 
+_MANY = 2000
+"""Rows of a table above which it is left as it is."""
+
 Cells = list[list[str]]
 
 
@@ -21,11 +24,10 @@ def plain_sheet(text: str, side: int | None) -> str:
         if not counts or (width := counts.most_common(1)[0][0]) < 3 or width > 2 * max(SIDES):
             continue
         places = [i for i, line in enumerate(lines) if line.count(delimiter) == width and not _RULER.match(line)]
-        if len(places) > 2 * max(SIDES):
+        if len(places) > _MANY:
             continue
         table = _fields([lines[i] for i in places], delimiter)
-        headed = len(places) > 1 and any(_RULER.match(line) for line in lines[places[0] : places[1]])
-        found = _without_names(table, side, headed)
+        found = _without_names(table, side)
         if found is None:
             continue
         kept, rows = found
@@ -49,23 +51,23 @@ def _cell(field: str) -> str:
     return cell[: cell.index(".")] if re.fullmatch(r"\d{1,2}\.0*", cell) else cell
 
 
-def _without_names(table: Cells, side: int | None, headed: bool) -> tuple[list[int], Cells] | None:
-    """Return the cells of one board and the rows that they are from; None where they are none.
-
-    `headed` tells that a rule is below the first row.
-    """
+def _without_names(table: Cells, side: int | None) -> tuple[list[int], Cells] | None:
+    """Return the cells of boards and the rows that they are from; None where they are none."""
     sides = [side] if side else SIDES
     below, right = _are_names(table[0]), _are_names([row[0] for row in table])
     plain = len(table) == len(table[0]) and len(table) in sides
-    if plain and not (below and right):
+    margins = not any(table[0]) and not any(row[0] for row in table)
+    if plain and not (below and right) and not (margins and side is None):
         return [*range(len(table))], [[cell or "." for cell in row] for row in table]
-    for first_row in (0, 1) if below or (headed and not any(table[0])) else (0,):
-        for first in (0, 1) if right else (0,):
+    for first_row in (0, 1) if below or not any(table[0]) else (0,):
+        for first in (0, 1) if right or not any(row[0] for row in table) else (0,):
             if plain and not (first_row and first):
                 continue
             rows = [row[first:] for row in table[first_row:]]
             for n in sides:
                 kept, across = _without_gaps(rows, n), _without_gaps([list(row) for row in zip(*rows, strict=True)], n)
+                if kept is None and across is not None and not first_row:
+                    kept = _of_several(rows, n)
                 if kept is not None and across is not None:
                     return [i + first_row for i in kept], [[rows[i][j] or "." for j in across] for i in kept]
     return None
@@ -83,6 +85,14 @@ def _are_names(fields: list[str]) -> bool:
         numbers = [int(match[1]) for match in found if match]
         return numbers[0] in (0, 1) and numbers == [*range(numbers[0], numbers[0] + len(numbers))]
     return [name.upper() for name in names] == list("ABCDEFGHIJKLMNOP"[: len(names)])
+
+
+def _of_several(rows: Cells, n: int) -> list[int] | None:
+    """Return the indices of the rows of boards with an empty row between; None for other rows."""
+    gaps = set(range(n, len(rows), n + 1))
+    if (len(rows) + 1) % (n + 1) or not gaps or any(any(rows[i]) for i in gaps):
+        return None
+    return [i for i in range(len(rows)) if i not in gaps]
 
 
 def _without_gaps(rows: Cells, n: int) -> list[int] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from trm.errors import InputError
 from trm.puzzles.csv_files import Row, Rows, read_rows, write_rows
 from trm.puzzles.kinds.sudoku.generate import solve
-from trm.puzzles.kinds.sudoku.grids import expected_cells, read_grids
+from trm.puzzles.kinds.sudoku.grids import expected_cells, is_answer, read_grids
 from trm.puzzles.kinds.sudoku.rows import BLANKS, LETTERS, cells_of, plain_cell
 from trm.puzzles.kinds.sudoku.rules import SIDES, Board, obeys_rules, units
 from trm.puzzles.kinds.tables import Puzzle, Table, parse_ratings
@@ -18,7 +18,7 @@ from trm.puzzles.kinds.text import look_up, name_cell
 from trm.puzzles.text.columns import ANSWER, QUESTION
 from trm.puzzles.text.decode import read_text
 from trm.puzzles.text.entries import Board as WrittenBoard
-from trm.puzzles.text.entries import read_entries
+from trm.puzzles.text.entries import read_entries, with_answers
 
 DIGITS = "." + "123456789" + LETTERS[:7]
 """Character of each digit, from the blank to G, which is 16."""
@@ -42,6 +42,7 @@ def read_sudokus(
     read in two ways.
     """
     entries = read_entries(text, where, looks, lambda plain, place: read_grids(plain, place, side), columns)
+    entries = with_answers(entries, is_answer)
     return [
         ReadSudoku(
             entry.where,
