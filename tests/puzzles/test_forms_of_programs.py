@@ -152,6 +152,30 @@ def test_rows_that_lack_a_cell(write: Callable[[Rows], str]):
             SUDOKU.read(write([row[:8] for row in ROWS]), "x", size)
 
 
+def test_rows_that_lost_the_spaces_before_them():
+    """No row begins with a space, so what was the first cell of a short row is not known."""
+    with pytest.raises(InputError, match=r"^x: "):
+        SUDOKU.read("\n".join(row.replace(".", " ").strip() for row in ROWS), "x", 81)
+
+
+@pytest.mark.parametrize("write", ["{:02}", "{:2}", "{}", "from 0"])
+def test_numbers_of_large_boards(write: str):
+    """Padded with a zero or a space, and numbers from 0 to 15 beside dots."""
+    row, column = np.indices((16, 16))
+    board = (4 * (row % 4) + row // 4 + column) % 16 + 1
+    board[np.random.default_rng(0).random((16, 16)) < 0.5] = 0
+
+    def cell(digit: int) -> str:
+        if write == "from 0":
+            return str(digit - 1) if digit else "."
+        return write.format(digit)
+
+    text = "\n".join(" ".join(map(cell, digits)) for digits in board.tolist())
+    for size in (256, None):
+        (found,) = SUDOKU.read(text, "x", size)
+        np.testing.assert_array_equal(found.tokens.reshape(16, 16) - 1, board)
+
+
 def test_a_board_of_ten_is_no_named_one():
     """Names are dropped only where they are consecutive in both directions."""
     board = np.roll(np.arange(100).reshape(10, 10) % 10 + 1, 3, axis=1)

@@ -164,6 +164,14 @@ WALLED = QUESTION.replace("### #", "#####")
 HEADER = "source,question,answer,rating\n"
 
 
+def test_mazes_each_followed_by_its_answer(table: Table, tmp_path: Path):
+    mazes = zip(table.questions[:3], table.answers[:3], strict=True)
+    (tmp_path / "x.txt").write_text("".join(f"{maze_text.format_maze(b)}\n" for maze in mazes for b in maze))
+    found = maze_text.read_table(tmp_path / "x.txt")
+    np.testing.assert_array_equal(found.questions, table.questions[:3])
+    np.testing.assert_array_equal(found.answers, table.answers[:3])
+
+
 @pytest.mark.parametrize("name", ["mazes.csv", "mazes.csv.gz"])
 def test_csv_round_trip(tmp_path: Path, name: str):
     mazes = list(generate_many(7, 5, seed=0))

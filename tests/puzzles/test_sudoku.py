@@ -192,7 +192,10 @@ ANOTHER_ANSWER = "3412123421434321"
         ("a,b,c,d\n", "found no cells"),
         ("source,question,answer,rating\n", "found no puzzles"),
         (f"source,question,answer,rating\nx,{QUESTION},{ANSWER}\n", "row 2: found 3 columns, expected 4"),
-        (f"source,question,answer,rating\nx,{QUESTION},{ANSWER},hard\n", "row 2: rating: found 'hard'"),
+        (
+            f"source,question,answer,rating\nx,{QUESTION},{ANSWER},1\nx,{QUESTION},{ANSWER},hard\n",
+            "row 3: rating: found 'hard'",
+        ),
         (f"source,question,answer,rating\nx,{QUESTION},{ANSWER},{'9' * 5_000}\n", "row 2: rating: found '99999"),
         (
             f"source,question,answer,rating\nx,{QUESTION[:-1]},{ANSWER},1\n",
@@ -294,6 +297,8 @@ def test_tables_of_any_columns(tmp_path: Path):
         "questions": "sudoku\n" + "\n".join(questions),
         "lines": "\n".join(questions),
         "pairs": "".join(f"{q} {a}\n" for q, a in both),
+        "each followed by its answer": "".join(f"{q}\n{a}\n" for q, a in both),
+        "words": "puzzle,solution,difficulty\n" + "".join(f"{q},{a},Easy\n" for q, a in both),
         "JSON lines": "".join(f'{{"puzzle": "{q}", "solution": "{a}", "rating": 1.6}}\n' for q, a in both),
     }
     for name, text in tables.items():

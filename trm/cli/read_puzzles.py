@@ -52,16 +52,12 @@ def read_questions(puzzle: str, model: TrainedModel, columns: Mapping[str, str] 
         return model.read(read_text(puzzle), puzzle, columns)
     if os.path.isdir(puzzle):
         raise InputError(f"{puzzle}: found a folder, expected a puzzle or a file of them")
-    if (
-        re.search(r"[/\\]\w|\.[a-zA-Z]\w*$", puzzle)
-        and "\n" not in puzzle
-        and not puzzle.lstrip().startswith(("[", "{"))
-    ):
-        # A puzzle has neither a path's slash nor a suffix like .txt.
-        raise InputError(f"{puzzle}: no such file, and not a puzzle")
     try:
         return model.read(puzzle, "puzzle", columns)
     except InputError as error:
+        like_a_path = re.search(r"[/\\]\w|\.[a-zA-Z]\w*$", puzzle) and not puzzle.lstrip().startswith(("[", "{", "<"))
+        if like_a_path and "\n" not in puzzle:
+            raise InputError(f"{puzzle}: no such file, and not a puzzle") from error
         if any(c.isalpha() for c in puzzle) and "\n" not in puzzle and len(puzzle) < 200:
             raise InputError(f"{error} (and there is no file {puzzle!r})") from error
         raise

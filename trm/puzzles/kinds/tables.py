@@ -50,11 +50,11 @@ def select(
 
 
 def parse_ratings(texts: Sequence[str] | None, places: Sequence[str]) -> Integer[np.ndarray, " puzzles"]:
-    """Return ratings, rounded to whole numbers; 0 where there is none.
+    """Return ratings, rounded to whole numbers; 0 where there is none, and where all are words, such as `easy`.
 
     Raises InputError, naming the place, for text that is not a number and for one that is too large.
     """
-    if texts is None:
+    if texts is None or not any(character.isdigit() for text in texts for character in text):
         return np.zeros(len(places), np.int64)
     numbers = np.zeros(len(texts))
     try:

@@ -154,8 +154,10 @@ def _read_table(path: str | Path, columns: Mapping[str, str] | None) -> tuple[Ta
         # No cell of a maze has the code zero.
         answers = look_up([answer or "\0" * length for answer in given], length, _ASCII_CODES | {"\0": 0})
         if n * n == length and n >= SMALLEST and questions is not None and answers is not None:
-            boards = questions.reshape(-1, n, n), answers.reshape(-1, n, n)
-            return Table(*boards, parse_ratings(rows.ratings, rows.places)), rows.places
+            # Without a column of answers, each maze may be followed by its own.
+            if rows.answers is not None or not (questions == PATH).any():
+                boards = questions.reshape(-1, n, n), answers.reshape(-1, n, n)
+                return Table(*boards, parse_ratings(rows.ratings, rows.places)), rows.places
     found = read_mazes(read_text(path), str(path), None, columns)
     n = len(found[0].question)
     for maze in found:

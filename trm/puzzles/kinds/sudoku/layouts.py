@@ -127,6 +127,9 @@ def _cut(lines: Sequence[Line], n: int, stride: int) -> Board:
     texts = [line.text.rstrip().replace("\t", " ") for line in lines]
     filled = [text for text in texts if text]
     indents = {len(text) - len(text.lstrip()) for text in filled}
+    if min(map(len, texts)) < max(map(len, texts)) <= n and n >= 9 and not any(text[:1] in ("", " ") for text in texts):
+        # Some row begins with a blank.
+        raise NoReading(f"line {lines[0].number}: found rows without a space before them, expected those of blanks")
     framed = len(indents) == 1 and all(text.lstrip().startswith("|") for text in filled)
     for indent in {0, min(indents, default=0)} if not framed else indents:
         rows = [_chunks(text[indent + framed :], n) for text in texts]

@@ -69,7 +69,7 @@ def is_cell(token: str, n: int) -> bool:
 def plain_cell(token: str) -> str:
     """Return a cell as one character or number, `.` for a blank."""
     blank = not token or token.lower() in _NOTHING or token[0] == "u" or (len(token) > 2 and token.isdecimal())
-    return "." if blank else token
+    return "." if blank else token.lstrip("0") or "0"
 
 
 def _are_candidates(token: str) -> bool:

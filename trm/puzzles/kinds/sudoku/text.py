@@ -118,6 +118,8 @@ def _read_rows(rows: Rows) -> Table | None:
     answers = look_up([answer or "." * length for answer in given], length, codes)
     if questions is None or answers is None:
         return None
+    if rows.answers is None and (questions > 0).all(axis=1).any():
+        return None  # Perhaps each puzzle is followed by its solution.
     places = [f"{rows.path}: row {number}" for number in rows.numbers] if missing.any() else rows.places
     boards = questions.reshape(-1, n, n), answers.reshape(-1, n, n)
     return _checked(Table(*boards, parse_ratings(rows.ratings, rows.places)), missing, places)
@@ -152,7 +154,7 @@ def _encode(board: WrittenBoard, where: str) -> Board:
 
 
 def _large_codes(cells: list[str], n: int) -> dict[str, int]:
-    """Return the digit of each cell as written: numbers, 1 to G, hexadecimal from 0 to F, or A to P."""
+    """Return the digit of each cell as written: numbers from 1 or 0, 1 to G, hexadecimal from 0 to F, or A to P."""
     written = {cell.upper() for cell in cells} - set(BLANKS) - {"X"}
     numbers = {str(digit): digit for digit in range(1, n + 1)}
     letters = {letter: digit for digit, letter in enumerate(LETTERS, start=10) if digit <= n}
@@ -162,6 +164,9 @@ def _large_codes(cells: list[str], n: int) -> dict[str, int]:
     if n == 16 and "G" not in written and not any(len(cell) > 1 for cell in cells) and _is_digit_0(cells, n):
         # Hexadecimal: every digit is one more than its character.
         return blanks | {"0": 1} | {c: int(c, 16) + 1 for c in "123456789ABCDEFabcdef"}
+    if n == 16 and "16" not in written and len({*cells} & set(BLANKS)) > 1 and _is_digit_0(cells, n):
+        # Numbers from 0, beside another sign for blanks.
+        return blanks | {str(digit - 1): digit for digit in range(1, n + 1)}
     return blanks | numbers | letters | {letter.lower(): digit for letter, digit in letters.items()}
 
 
