@@ -91,6 +91,11 @@ PROGRAMS = {
     "XML rows": "<sudoku>" + lines(lambda i: f"<row>{zeros(i)}</row>") + "</sudoku>",
     "DOS": "\r\n".join(ROWS) + "\r\n\x1a",
     "quoted rows": lines(lambda i: f'"{ROWS[i]}"'),
+    # Remarks before a document
+    "CSV below a remark": f"# mine, and its solution\nsolution,puzzle\n{SOLUTION},{WIKIPEDIA}\n",
+    "JSON below a remark": "// mine\n" + json.dumps({"solution": {"0": SOLUTION}, "puzzle": {"0": WIKIPEDIA}}),
+    "JSON in a code block": "Mine:\n```json\n" + json.dumps({"board": DIGITS, "solution": SOLUTION}) + "\n```\n",
+    "XML below a title": f"Puzzle 1\n<sudoku><values>{WIKIPEDIA}</values><solution>{SOLUTION}</solution></sudoku>\n",
     # Signs
     "squares": lines(lambda i: "".join(cell + "\ufe0f\u20e3" if cell else "⬛" for cell in EMPTY[i])),
     "circles": lines(lambda i: "".join(chr(0x2460 + int(cell) - 1) if cell else "○" for cell in EMPTY[i])),
@@ -150,6 +155,24 @@ def test_rows_that_lack_a_cell(write: Callable[[Rows], str]):
     for size in (81, None):
         with pytest.raises(InputError, match="9 rows of 8 cells"):
             SUDOKU.read(write([row[:8] for row in ROWS]), "x", size)
+
+
+@pytest.mark.parametrize("name", ["1 ", "1. ", "- ", "* ", "2) "])
+def test_a_name_is_no_cell_of_a_board_that_lacks_one(name: str):
+    for size in (81, None):
+        with pytest.raises(InputError, match=r"^x: "):
+            SUDOKU.read(f"{name}{WIKIPEDIA[:-1]}\n", "x", size)
+
+
+def test_eight_rows_of_floats():
+    """Points and zeros of numbers are no cells."""
+    with pytest.raises(InputError, match="8 rows of 9"):
+        SUDOKU.read("\n".join(" ".join(f"{cell}.0" for cell in row) for row in DIGITS[:8]), "x", 81)
+
+
+def test_fields_that_lost_the_delimiters_before_them():
+    with pytest.raises(InputError, match=r"^x: "):
+        SUDOKU.read("\n".join("\t".join(row).strip() for row in EMPTY), "x", 81)
 
 
 def test_rows_that_lost_the_spaces_before_them():

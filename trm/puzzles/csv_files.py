@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.puzzles.text.columns import Looks, find_layout
+from trm.puzzles.text.columns import Looks, find_layout, without_remarks
 from trm.puzzles.text.decode import normalise, open_text
 from trm.storage.files import atomic_write
 
@@ -78,6 +78,7 @@ def read_rows(path: str | Path, looks: Looks, columns: Mapping[str, str] | None 
     try:
         with open_text(path) as file:
             start = list(itertools.islice(file, _SAMPLE))
+            start = start if columns else without_remarks(start)
             layout = find_layout([normalise(line).rstrip("\n") for line in start], looks, columns, str(path))
             if layout is None:
                 return None

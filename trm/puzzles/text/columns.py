@@ -30,6 +30,15 @@ class Layout(NamedTuple):
     rating: int | None
 
 
+_REMARK = re.compile(r"\s*(#|//|%|;)\s*\w*[A-Za-z]{2}")
+
+
+def without_remarks(lines: Sequence[str]) -> list[str]:
+    """Return the lines of a text, those of comments before the first other one empty."""
+    first = next((i for i, line in enumerate(lines) if line.strip() and not _REMARK.match(line)), 0)
+    return [""] * first + [*lines[first:]]
+
+
 def role_of(name: str) -> str | None:
     """Return the role of a column or key by its name; None where the name does not show it."""
     plain = _plain(name)
@@ -77,7 +86,7 @@ def _with_delimiter(
     kinds = [looks(field) for field in first]
     # One column below a heading may be the rows of a grid.
     alike = any(len(row) == len(first) and (len(first) > 1 or looks(row[0])) for row in body[:1]) or ANSWER in names
-    titled = len(first) > 3 and not any(first[1:])  # A spreadsheet's title.
+    titled = len(first) > 3 and not "".join(first[1:]).strip()  # A spreadsheet's title.
     if not any(kinds) and QUESTION in names and (alike or not body) and not titled:
         places = {role: _best(first, names, role) for role in NAMES}
         return Layout(delimiter, first, len(first), places[QUESTION] or 0, places[ANSWER], places[RATING])

@@ -123,7 +123,7 @@ _TABLE = _one_sign_for_many()
 
 def normalise(text: str) -> str:
     """Normalise variants of digits, spaces, dots, dashes, quotes and line ends to the plain ASCII character."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").rstrip("\x1a\0")
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x1a", "").rstrip("\0")
     if text.isascii():
         return text
     text = text.translate(_TABLE)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from trm.errors import InputError
-from trm.puzzles.text.columns import Looks, find_layout
+from trm.puzzles.text.columns import Looks, find_layout, without_remarks
 from trm.puzzles.text.decode import normalise
 from trm.puzzles.text.nested import Piece, read_nested
 
@@ -57,7 +57,7 @@ def read_entries(
 
 
 def _read_table(text: str, where: str, looks: Looks, chosen: Mapping[str, str] | None) -> list[Piece] | None:
-    lines = text.split("\n")
+    lines = text.split("\n") if chosen else without_remarks(text.split("\n"))
     layout = find_layout(lines[:_SAMPLE], looks, chosen, where)
     if layout is None or (layout.header is None and layout.width == 1):
         return None

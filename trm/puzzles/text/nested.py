@@ -20,11 +20,18 @@ class Piece(NamedTuple):
     rating: str = ""
 
 
+_DOCUMENT = re.compile(r"^(<[!?a-zA-Z][^\n]*>|[\[{][\s\[{\"\d])", re.MULTILINE)
+"""The first line of an XML, HTML or JSON document."""
+
+
 def read_nested(text: str, where: str) -> list[Piece] | None:
     """Return the texts in a file of nested values; None for another file."""
     stripped = text.strip()
     if re.search(r"^\s*\[[A-Za-z ]+\]\s*$", stripped, re.MULTILINE):
         return None  # Headings, not lists.
+    if stripped[:1] not in ("<", "[", "{", '"') and (start := _DOCUMENT.search(stripped)):
+        document = stripped[start.start() :].rstrip("` \n")  # Behind a title, or a line of a comment.
+        stripped = document if document.startswith("<") or _read_json(document) is not None else stripped
     is_json = False
     if stripped.startswith("<"):
         values = read_markup(stripped, where)

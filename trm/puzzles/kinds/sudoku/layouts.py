@@ -190,6 +190,7 @@ def short_fields(lines: list[Line], n: int) -> Found:
     """Read rows of fields whose last delimiters an editor or program cut."""
     rows: list[list[str]] = []
     numbers = []
+    cut = False
     for block in _blocks(lines):
         _refuse_other_blanks(block)
         for line in block:
@@ -201,10 +202,13 @@ def short_fields(lines: list[Line], n: int) -> Found:
             fields = [field.strip() or "." for field in line.text.split(delimiter or ",")]
             if len(fields) > n or not all(is_cell(field, n) for field in fields):
                 raise NoReading(f"line {line.number}: found {len(fields)} fields, expected {n}")
+            cut |= len(fields) < n
             rows.append(fields + ["."] * (n - len(fields)))
             numbers.append(line.number)
     if len(rows) % n:
         raise NoReading(f"found {len(rows)} rows, expected {n}")
+    if cut and n >= 9 and not any(row[0] in BLANKS for row in rows):
+        raise NoReading(f"line {numbers[0]}: found rows of which none begins with an empty field, expected some")
     return [(numbers[i], tuple(cell for row in rows[i : i + n] for cell in row)) for i in range(0, len(rows), n)]
 
 
@@ -215,7 +219,8 @@ def wrapped(lines: list[Line], n: int) -> Found:
         for empty, group in itertools.groupby(block, key=lambda line: line.kind == "empty"):
             part = [] if empty else list(group)
             cells = [cell for line in part for row in line.boards for cell in row]
-            if len(cells) == n * n:
+            # A line of as many cells would be a board by itself, if they were in groups of one length.
+            if len(cells) == n * n and len(part) > 1:
                 boards.append((part[0].number, tuple(cells)))
             elif cells:
                 raise NoReading(f"line {part[0].number}: found {len(cells)} cells, expected {n * n}")

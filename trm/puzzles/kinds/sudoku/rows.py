@@ -23,6 +23,10 @@ _WORD = re.compile(r"[A-Za-z]{3,}")
 _SPLIT = re.compile(r"[\s,;|:/#\"'\[\](){}<>=]+")
 _NOTHING = ("null", "none", "nil", "nan", "na")
 
+_FLOAT = re.compile(r"(?<=[\s,;|\[]\d)\.0(?![\w.])|(?<=^\d)\.0(?![\w.])", re.MULTILINE)
+_FLOATS = 4
+"""Numbers such as 5.0 in a text from which on they are cells."""
+
 Kind = Literal["empty", "note", "rule", "perhaps a rule", "row", "boards", "short", "bad"]
 
 
@@ -44,10 +48,14 @@ def cells_of(n: int) -> str:
 
 
 def unframed(text: str) -> str:
-    """Return a text with box-drawing characters as `|`, `+` and `=`."""
+    """Return a text with box-drawing characters as `|`, `+` and `=`, and whole numbers without a decimal point."""
     if "&" in text:
         text = re.sub(r"\\\\|\\hline", "", text).replace("&", "|")  # A table of LaTeX.
-    text = re.sub(r"(?<=\|)\.$", "", text, flags=re.MULTILINE)  # The package sudoku of LaTeX ends rows with a dot.
+    text = re.sub(
+        r"(?<=\|)\.[ \t]*$", "", text, flags=re.MULTILINE
+    )  # The package sudoku of LaTeX ends rows with a dot.
+    if len(_FLOAT.findall(text)) >= _FLOATS:
+        text = _FLOAT.sub("", text)
     return text if text.isascii() else text.translate(_FRAME)
 
 
@@ -95,6 +103,8 @@ def tight_row(line: str, count: int, n: int) -> list[str] | None:
     if len(tokens) == count and all(is_cell(token, n) for token in tokens):
         return _plain_cells(tokens, n)
     compact = "".join(tokens)
+    if count > n and len({len(token) for token in tokens}) > 1:
+        return None  # A number, a dash or a star before the cells of a board.
     return list(compact) if len(compact) == count and set(compact) <= set(cells_of(n)) else None
 
 
@@ -116,14 +126,20 @@ def whole_boards(line: str, n: int) -> list[list[str]]:
         return boards
     if row := tight_row(line, size, n):
         return [row]
-    found, run = [], ""
-    # Groups of cells, such as rows, fill boards one after the other; other text starts a new board.
+    found: list[list[str]] = []
+    run, width, widths = "", 0, set()
+    # Groups of cells of one length, such as rows, fill boards one after the other; other text starts a new board.
     for token in tokens:
-        run = run + token if set(token) <= cells and len(run) + len(token) <= size else ""
+        if not set(token) <= cells or len(run) + len(token) > size:
+            run = ""
+            continue
+        run = run + token if len(token) == width else token
+        width = len(token)
         if len(run) == size:
             found.append(list(run))
+            widths.add(width)
             run = ""
-    if len(run) >= n:
+    if len(run) >= n or (run and width in widths):
         found = []  # Boards of another size.
     if not found and len(line) == size and set(line) <= cells | {" "} and not line.isspace():
         found.append(list(line.replace(" ", ".")))
