@@ -295,12 +295,17 @@ def test_the_numbers_of_numpy_in_a_pickle(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["all_config.yaml", "config.yaml", "step_3.yaml", "hparams.yaml", "anything.yml", "../all_config.yaml"]
+    "name",
+    [
+        *("all_config.yaml", "config.yaml", "step_3.yaml", "hparams.yaml", "anything.yml", "../all_config.yaml"),
+        *("Config.YAML", "config.json", ".hydra/config.yaml"),
+    ],
 )
 def test_settings_under_any_name(name: str, tmp_path: Path):
     path = write(tmp_path / "run" / "step_3.safetensors", TENSORS)
     (path.parent / "another.yaml").write_text("a: [1, 2]")
-    (path.parent / name).write_text(yaml.dump(settings_of()))
+    (path.parent / name).parent.mkdir(exist_ok=True)
+    (path.parent / name).write_text((json.dumps if name.endswith("json") else yaml.dump)(settings_of()))
     model = trm.load(path)
     assert (model.config.model.H_cycles, model.config.model.L_cycles) == (CONFIG.model.H_cycles, CONFIG.model.L_cycles)
     check_same(model.weights)

@@ -46,7 +46,7 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def settings_beside(name: str, path: Path) -> Path | None:
-    """Return the file with the settings of a checkpoint: one with a usual name, else any YAML file with settings.
+    """Return the file with the settings of a checkpoint: one with a usual name, else any YAML file, or `config.json`.
 
     `name` is the user's name of the checkpoint, possibly an hf:// address; `path` is its local file.
     """
@@ -68,11 +68,12 @@ def names_beside(path: Path) -> Path | None:
 
 
 def _other_settings(path: Path) -> Iterator[Path]:
-    for folder in (path.parent, path.resolve().parent.parent):
-        usual = folder / SETTINGS_FILE
-        others = sorted(file for ending in ("yaml", "yml") for file in folder.glob(f"*.{ending}"))
-        # The folder above may hold anything: only the original's file name counts there.
-        for file in others if folder == path.parent else [usual] if usual.is_file() else []:
-            with suppress(InputError):  # A YAML file of something else.
+    folder = path.parent
+    others = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".yaml", ".yml"))
+    # The folder above may hold anything: only the original's file name counts there.
+    others += [folder / "config.json", folder / ".hydra" / "config.yaml", path.resolve().parent.parent / SETTINGS_FILE]
+    for file in others:
+        if file.is_file():
+            with suppress(InputError):  # A file of something else.
                 read_settings(file)
                 yield file

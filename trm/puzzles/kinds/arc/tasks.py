@@ -107,7 +107,7 @@ def split_entries(values: Any, where: str, name: str | None) -> Iterator[Entry]:
         for named in values:
             yield from split_entries(named, where, name)
     elif isinstance(values, dict) and len(values) == 1 and _holds_tasks(*values.values()):
-        yield from split_entries(*values.values(), where, name)
+        yield from split_entries(next(iter(values.values())), where, name)
     elif isinstance(values, dict) and values:
         for key, task in values.items():
             yield Entry(where, key, task)
