@@ -157,6 +157,7 @@ def test_good_inputs_are_read(name: str, tmp_path: Path):
     assert {ending.kind for ending in endings} <= {"read", "InputError"}
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_few_inputs_of_every_reader(tmp_path: Path):
     """In a process of its own: the memory is limited for good."""
@@ -198,6 +199,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 def test_a_process_that_dies_leaves_its_input(tmp_path: Path):
     (tmp_path / "dying.py").write_text(DYING)
