@@ -111,6 +111,7 @@ def test_train_and_use(trained: Path, puzzle_dir: Path, tmp_path: Path, capsys: 
         assert expected in out
 
 
+@pytest.mark.slow
 def test_a_configuration_of_ones_own_stays_as_it_is(
     puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):
@@ -259,6 +260,7 @@ def init(**options):
 """
 
 
+@pytest.mark.slow
 def test_metrics_go_to_wandb(
     puzzle_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ):

@@ -317,6 +317,7 @@ def test_malformed_tasks_are_named(tmp_path: Path, text: str | None, message: st
         read_test_puzzles(tmp_path)
 
 
+@pytest.mark.slow
 def test_votes_on_several_sets_of_the_same_tasks(tmp_path: Path, capsys: pytest.CaptureFixture):
     """Each set calls its puzzles otherwise: right answers to both win every vote, and all of them count."""
     kaggle = GOLDEN / "arc_small" / "source" / "arc"

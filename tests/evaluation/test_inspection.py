@@ -102,7 +102,9 @@ def test_an_early_cycle_is_a_step_of_fewer_cycles():
     assert not got.exact[0, :, -1, -1].any()
 
 
-@pytest.mark.parametrize("name", RECURSIONS.names())
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "trm" else [pytest.mark.slow]) for name in RECURSIONS.names()]
+)
 def test_every_recursion_is_recorded(name: str):
     sizes = dict(unused_sizes(name)) | ({"H_layers": 1} if "H_layers" in RECURSIONS[name].settings else {})
     config = tiny_config(model={"recursion": name, **sizes})

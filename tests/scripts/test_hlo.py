@@ -91,6 +91,7 @@ def test_kernels_of_a_program():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.processes
 @pytest.mark.skipif(find_spec("jax_cuda12_plugin") is not None, reason="has a GPU compiler")
 def test_no_gpu_compiler():

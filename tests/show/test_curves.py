@@ -104,6 +104,7 @@ def test_validation_puzzles_come_before_the_test_set(tmp_path: Path):
     np.testing.assert_array_equal(drawn.mean, [0.125])
 
 
+@pytest.mark.slow
 def test_pictures_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     runs = [make_run(tmp_path / f"plain-seed-{i}", i, 0.5 + i / 10) for i in range(2)]

@@ -109,7 +109,7 @@ def simulate(own_steps: np.ndarray, halts: np.ndarray, slots: int, first: bool =
 # One compiled loop
 
 
-@pytest.mark.parametrize("slots", [1, 4, 50])
+@pytest.mark.parametrize("slots", [pytest.param(1, marks=pytest.mark.slow), 4, 50])
 def test_slots_and_order_change_nothing(weights: Weights, inputs: np.ndarray, slots: int):
     expected = cut_at_halting(weights, inputs)
     assert len(set(expected.steps.tolist())) >= 3
@@ -188,6 +188,7 @@ def test_noise_by_hand(weights: Weights, inputs: np.ndarray):
     assert len(np.unique(found.q_halt_logits)) == 3 * PUZZLES
 
 
+@pytest.mark.slow
 def test_noise_belongs_to_the_puzzle(weights: Weights, inputs: np.ndarray):
     """Neither place, nor company, nor number of slots, nor of other rollouts matters."""
     options: dict[str, Any] = {"noise": 0.5, "rollouts": 3}

@@ -100,6 +100,7 @@ def test_attempts_are_views_undone(model: TrainedModel):
     assert solved[0] == min(a.solved_after or 99 for a in found[0].attempts)
 
 
+@pytest.mark.slow
 def test_random_starts(model: TrainedModel):
     questions = np.stack([model.parse(puzzle) for puzzle in PUZZLES]).astype(np.int32)
     plain = trace_puzzles(model, questions, views=2, steps=4, seed=1)
