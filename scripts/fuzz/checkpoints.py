@@ -34,6 +34,7 @@ _METADATA = build.metadata_of(20, 4)
 _KNOWN = {name: getattr(_CONFIG.model, name) for name in ("num_heads", "positions", "H_cycles", "L_cycles")} | {
     "puzzle_emb_len": _CONFIG.model.prefix_len
 }
+"""Keys of the model that names and shapes of tensors do not determine."""
 
 
 @cache
@@ -110,7 +111,7 @@ def _as_torch(value: Any) -> Any:
 
 
 def read_torch_file(path: Path) -> object:
-    """Read the weights; what the file does not say of the model is known."""
+    """Read the weights. Keys of the model that the file lacks have the values in `_KNOWN`."""
     return open_weights(path.rename(path.with_suffix(".pt")), known=_KNOWN)
 
 
