@@ -1,7 +1,7 @@
 """`python scripts/measure_attempts.py MODEL FILE`: puzzles solved against attempts, network passes and seconds.
 
 Attempts differ by symmetries (views), by noise on the first latents (starts), by noise at every step, or by several of
-these. The rules end the attempts at a puzzle; answers in the file are not used.
+these, and by guesses. The rules end the attempts at a puzzle; answers in the file are not used.
 """
 
 import time
@@ -18,7 +18,7 @@ from trm.parallel.mesh import make_mesh
 from trm.show.console import print_lines
 from trm.solving import attempts as attempts_module
 from trm.solving.attempts import AttemptSolver
-from trm.solving.options import NoiseAt, NoiseOn, SolverOptions
+from trm.solving.options import NoiseAt, NoiseOn, SolverOptions, choose_guesses
 from trm.solving.trained_model import SLOTS, load
 from trm.solving.views import make_views, most_views
 
@@ -29,6 +29,7 @@ def main(
     name: Annotated[str, typer.Option(help="Name of the puzzles in the record.", show_default="that of the file")] = "",
     puzzles: Annotated[int, typer.Option(help="The first so many puzzles.", min=1)] = 64,
     attempts: Annotated[int, typer.Option(help="Attempts at a puzzle, at most.", min=1)] = 64,
+    guesses: Annotated[int | None, typer.Option(help="Cells that an attempt guesses.", min=0)] = None,
     views: Annotated[bool, typer.Option(help="Whether attempts see other symmetries.")] = True,
     noise: Annotated[float, typer.Option(help="Noise on the latents; 0: only at the start, without views.")] = 0.0,
     noise_on: Annotated[NoiseOn, typer.Option(help="Latents that get it.")] = "both",
@@ -40,10 +41,10 @@ def main(
     recorder = Recorder("attempts", json_out, hardware(mesh))
     questions = np.stack([q.tokens for q in model.read(file.read_text(encoding="utf-8"), str(file))[:puzzles]])
     symmetries = most_views(model.metadata, attempts) if views else make_views(model.metadata, 1)
-    options = SolverOptions(noise=noise, noise_on=noise_on, noise_at=noise_at) if noise else SolverOptions()
+    options = SolverOptions(noise=noise, noise_on=noise_on, noise_at=noise_at, guesses=guesses)
     identifiers = np.zeros(len(questions), np.int32)
 
-    solver = AttemptSolver(model.weights, model.config, mesh, options, SLOTS, symmetries, model.kind.solved, attempts)
+    solver = AttemptSolver(model.weights, model.config, mesh, options, SLOTS, symmetries, model.kind, attempts)
     # Programs are compiled before the clock starts: for these puzzles alone, and for slots that are all full.
     for times in (1, -(-SLOTS // len(questions))):
         next(solver.rounds(np.tile(questions, (times, 1)), np.tile(identifiers, times)))
@@ -54,7 +55,7 @@ def main(
         solved = int(found.obeys.sum())
         low, high = wilson_interval(solved / count, count)
         seconds, processor_seconds = time.perf_counter() - begin, time.process_time() - processor
-        how: dict[str, Any] = {"views": views, "noise": noise}
+        how: dict[str, Any] = {"views": views, "noise": noise, "guesses": choose_guesses(guesses, model.kind)}
         if noise or not views:
             how |= {"noise": noise or attempts_module.START_NOISE, "noise_on": noise_on, "noise_at": noise_at}
         recorder.add(

@@ -144,6 +144,8 @@ def _differ_by(group: Sequence[Record]) -> str:
         latents = "" if case["noise_on"] == "both" else f" on {case['noise_on']}"
         when = {"start": "at the start", "steps": "at every step", "both": "at the start and at every step"}
         names.append(f"noise {case['noise']:g}{latents} {when[case['noise_at']]}")
+    if guesses := case.get("guesses"):
+        names.append(f"{guesses} guesses")
     return ", ".join(names)
 
 
@@ -177,7 +179,7 @@ TABLES = {
         ),
         row=lambda record: [
             record.case[name] if name in record.case else ""
-            for name in ("model", "puzzles", "views", "noise", "noise_on", "noise_at")
+            for name in ("model", "puzzles", "views", "noise", "noise_on", "noise_at", "guesses")
         ],
     ),
     "parity": Table(

@@ -12,10 +12,13 @@ from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.maze.build import metadata_of as maze_metadata
+from trm.puzzles.kinds.sudoku.kind import Sudoku
 from trm.solving import attempts as module
 from trm.solving.attempts import Attempted, AttemptSolver
-from trm.solving.options import SolverOptions, choose_attempts
+from trm.solving.guesses import Guesses
+from trm.solving.options import SolverOptions, choose_attempts, choose_guesses
 from trm.solving.reason import reason
 from trm.solving.solve import noise_keys, solve
 from trm.solving.views import Views, make_views, most_views
@@ -49,14 +52,36 @@ def no_rules(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
     return np.zeros(len(answers), bool)
 
 
+class Judged(PuzzleKind):
+    """A kind without digits, with rules of a test."""
+
+    def __init__(self, judge: Any):
+        self.judge = judge
+
+    def solved(self, questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return self.judge(questions, answers)
+
+
+class JudgedDigits(Judged):
+    """The same with digits."""
+
+    has_digits = True
+
+
 def run(
-    weights: Weights, inputs: np.ndarray, views: Views, judge: Any = rules, devices: int = 1, **more: Any
+    weights: Weights,
+    inputs: np.ndarray,
+    views: Views,
+    judge: Any = rules,
+    devices: int = 1,
+    kind: type[Judged] = Judged,
+    **more: Any,
 ) -> list[tuple[int, Attempted]]:
     """Return each round's limit and a copy of what was found by its end."""
     options = SolverOptions(**more.pop("options", {}))
     identifiers = np.zeros(len(inputs), np.int32)
     slots, attempts = more.pop("slots", 8), more.pop("attempts")
-    solver = AttemptSolver(weights, CONFIG, make_mesh(devices), options, slots, views, judge, attempts)
+    solver = AttemptSolver(weights, CONFIG, make_mesh(devices), options, slots, views, kind(judge), attempts)
     rounds = solver.rounds(inputs, identifiers, **more)
     return [(r.limit, Attempted(**{name: array.copy() for name, array in vars(r.found).items()})) for r in rounds]
 
@@ -197,6 +222,89 @@ def test_seconds_end_the_attempts(weights: Weights, inputs: np.ndarray, views: V
     assert rounds[-1][1].attempts.max() < 10**4
     assert calls[-1][1] == rounds[-1][1].steps.sum()
     assert [steps for _, steps in calls] == sorted(steps for _, steps in calls)
+
+
+def test_guesses_of_the_third_round(
+    weights: Weights, inputs: np.ndarray, views: Views, every_step: tuple[np.ndarray, np.ndarray]
+):
+    """Attempts 8 to 19 see cells of the last answers of attempts 0 to 7 as given; found by a plain loop."""
+
+    def watch(judge: Any = no_rules, **more: Any) -> tuple[list[np.ndarray], Attempted]:
+        judged: list[np.ndarray] = []
+
+        def judge_too(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+            judged.append(answers)
+            return judge(questions, answers)
+
+        rounds = run(weights, inputs, views, judge_too, kind=JudgedDigits, attempts=20, **more)
+        return judged, rounds[-1][1]
+
+    options: dict[str, Any] = {"adaptive": False, "seed": 5}
+    by_step = every_step[0]
+    guesses = Guesses(JudgedDigits(no_rules), inputs, 3, seed=5)
+    for v in range(8):
+        guesses.keep(np.arange(PUZZLES), np.full(PUZZLES, v), by_step[-1, :, v])
+    expected, counts = [], []
+    for v in range(8, 20):
+        seen, guessed = zip(*[guesses.give(puzzle, v, 8) for puzzle in range(PUZZLES)], strict=True)
+        which = np.full(PUZZLES, v)
+        outputs = reason(weights, jnp.asarray(views.apply_each(np.stack(seen), which)), steps=STEPS).outputs
+        expected.append(views.undo_each(np.asarray(outputs.predictions[-1]), which))
+        counts.append(guessed)
+    assert (np.stack(counts) > 0).mean() > 0.5
+    assert (np.stack(expected) != by_step[-1, :, 8:20].swapaxes(0, 1)).any()
+    judged, _ = watch(slots=256, options=options)
+    np.testing.assert_array_equal(judged[-1], np.concatenate(expected))
+
+    # A right answer that only these attempts find says how many cells were guessed, on any slots and devices.
+    new = (np.stack(expected)[:, :, None, None] != by_step.swapaxes(0, 1)[None, :, :, :8]).any(axis=-1).all(axis=(2, 3))
+    v, lucky = np.argwhere(new & (np.stack(counts) == 3))[0]
+
+    def only_lucky(questions: np.ndarray, answers: np.ndarray) -> np.ndarray:
+        return (answers == expected[v][lucky]).all(axis=1) & (questions == inputs[lucky]).all(axis=1)
+
+    for slots, devices in ((256, 1), (1, 1), (8, 4)):
+        _, found = watch(only_lucky, slots=slots, devices=devices, options=options)
+        assert found.obeys.tolist() == [puzzle == lucky for puzzle in range(PUZZLES)]
+        assert found.guesses[lucky] == 3
+    # Without guesses the attempts differ by views alone.
+    judged, found = watch(slots=256, options=options | {"guesses": 0})
+    np.testing.assert_array_equal(judged[-1], by_step[-1, :, 8:20].swapaxes(0, 1).reshape(judged[-1].shape))
+    assert not found.guesses.any()
+
+
+def test_a_guess_contradicts_nothing(inputs: np.ndarray):
+    """Guesses are cells of one earlier answer, blank in the puzzle, and keep every rule; answers here are random."""
+    rng, numbers = np.random.default_rng(0), np.arange(PUZZLES)
+    guesses = Guesses(Sudoku(), inputs, 3, seed=0)
+    assert guesses.give(0, 8, 8)[1] == 0
+    answers = rng.integers(0, 6, (4, *inputs.shape))
+    for attempt, of_attempt in enumerate(answers):
+        guesses.keep(numbers, np.full(PUZZLES, attempt), of_attempt)
+    seen = 0
+    for puzzle in range(PUZZLES):
+        for attempt in range(8, 28):
+            given, count = guesses.give(puzzle, attempt, before=3)
+            changed = given != inputs[puzzle]
+            assert changed.sum() == count <= 3
+            assert (inputs[puzzle][changed] == 1).all()
+            # The fourth answer is of the same round.
+            assert any((of_attempt[puzzle][changed] == given[changed]).all() for of_attempt in answers[:3])
+            wrong = Sudoku().wrong_cells(inputs[puzzle][None], given[None])[0]
+            assert not wrong[given != 1].any()
+            np.testing.assert_array_equal(guesses.give(puzzle, attempt, before=3)[0], given)
+            seen += count
+    assert seen > PUZZLES * 20
+
+
+def test_where_there_are_guesses():
+    assert choose_guesses(None, Sudoku()) == 3
+    assert choose_guesses(0, Sudoku()) == 0
+    assert choose_guesses(None, Judged(no_rules)) == choose_guesses(0, Judged(no_rules)) == 0
+    with pytest.raises(InputError, match="guesses: found 2, expected 0: puzzles of kind other have no digits"):
+        choose_guesses(2, Judged(no_rules))
+    with pytest.raises(InputError, match="guesses: found 2 together with views, expected one of them"):
+        choose_attempts(None, None, 8, 1, None, True, guesses=2)
 
 
 def test_views_that_there_are(splits: dict[str, PuzzleSet]):

@@ -43,6 +43,19 @@ def test_bundled_weights_solve_puzzles(name: str, capsys: pytest.CaptureFixture,
     assert f"## `{name}`" in card
 
 
+@pytest.mark.slow
+def test_guesses_solve_famous_puzzles(capsys: pytest.CaptureFixture, tmp_path: Path):
+    """Golden Nugget and Fata Morgana, two of the hardest known: symmetries alone do not solve them in 64 attempts."""
+    boards = [
+        ".......39.....1..5..3.5.8....8.9...6.7...2...1..4.......9.8..5..2....6..4..7.....",
+        "........3..1..56...9..4..7......9.5.7.......8.5.4.2....8..2..9...35..1..6........",
+    ]
+    (tmp_path / "puzzles.txt").write_text("\n".join(boards))
+    code, out, err = run_trm(capsys, "solve", "sudoku", tmp_path / "puzzles.txt", "--format", "json", "--attempts", 512)
+    assert code == 0, err
+    assert [row["guesses"] for row in json.loads(out)] == [3, 3]
+
+
 def test_names_of_weights(capsys: pytest.CaptureFixture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert trm.load_weights("sudoku-6x6")[1].metadata.seq_len == 36
     code, out, _ = run_trm(capsys, "info", "sudoku-6x6")

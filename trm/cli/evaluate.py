@@ -19,6 +19,7 @@ from trm.cli.options import (
     Distributed,
     EvaluatedSet,
     EvaluatedSplit,
+    GuessCount,
     IdentifiersOf,
     Noise,
     NoiseTime,
@@ -80,6 +81,7 @@ def evaluate_command(
     attempts: Annotated[
         int | None, typer.Option(help="Most attempts at a puzzle, until its answer obeys the rules.", min=1)
     ] = None,
+    guesses: GuessCount = None,
     views: ViewCount = None,
     rollouts: Rollouts = 1,
     noise: Noise = 0.0,
@@ -112,6 +114,7 @@ def evaluate_command(
         "steps": steps,
         "halt": halt,
         "attempts": attempts,
+        "guesses": guesses,
         "views": views,
         "rollouts": rollouts,
         "noise": noise,

@@ -7,7 +7,7 @@ import typer
 
 from trm.errors import InputError
 from trm.show.console import print_warning
-from trm.solving.options import ATTEMPTS, NoiseAt, NoiseOn
+from trm.solving.options import ATTEMPTS, GUESSES, NoiseAt, NoiseOn
 from trm.solving.selection import SelectionMethod
 from trm.storage.bundled import ENDING, weights_names
 from trm.storage.hub import SCHEME
@@ -117,6 +117,15 @@ Attempts = Annotated[
     ),
 ]
 Seconds = Annotated[float | None, typer.Option(help="Time limit of all attempts after the first, in seconds.", min=0)]
+GuessCount = Annotated[
+    int | None,
+    typer.Option(
+        "--guesses",
+        help="Cells of a Sudoku that an attempt from the ninth on takes from an earlier answer as given.",
+        show_default=str(GUESSES),
+        min=0,
+    ),
+]
 Rollouts = Annotated[int, typer.Option(help="Candidates for each view, with different noise.", min=1)]
 Noise = Annotated[float, typer.Option(help="Standard deviation of the noise on the latents.", min=0)]
 NoisyLatents = Annotated[NoiseOn, typer.Option("--noise-on", help="Latents that get the noise.")]

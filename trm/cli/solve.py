@@ -16,6 +16,7 @@ from trm.cli.options import (
     CheckpointFile,
     Columns,
     Devices,
+    GuessCount,
     Noise,
     NoiseTime,
     NoisyLatents,
@@ -61,6 +62,7 @@ def solve_command(
     halt: Annotated[bool, typer.Option("--halt/--no-halt", help="Let the halting head stop a puzzle early.")] = True,
     attempts: Attempts = None,
     seconds: Seconds = None,
+    guesses: GuessCount = None,
     views: ViewCount = None,
     rollouts: Rollouts = 1,
     noise: Noise = 0.0,
@@ -77,17 +79,17 @@ def solve_command(
 ) -> int:
     """Solve Sudokus and mazes as text, or ARC tasks that the model was trained on as JSON.
 
-    A puzzle whose answer breaks the rules is attempted again, through symmetries and with noise, until --attempts or
-    --seconds are used up. The exit code is 1, after all answers, if one of them still breaks the rules, and 2 if a
-    puzzle cannot have an answer.
+    A puzzle whose answer breaks the rules is attempted again, through symmetries, with guesses and with noise, until
+    --attempts or --seconds are used up. The exit code is 1, after all answers, if one of them still breaks the rules,
+    and 2 if a puzzle cannot have an answer.
 
     Example: `trm solve runs/quickstart/weights.safetensors 3654.24...5..32.4..4..232....4.....5`
     """
     if watch:
         # --watch shows every step of a single candidate.
         unused = {"--format": output != "text", "--no-halt": not halt, "--views": views, "--rollouts": rollouts > 1}
-        unused |= {"--attempts": attempts, "--seconds": seconds, "--noise": noise, "--select": select}
-        unused |= {"--devices": devices}
+        unused |= {"--attempts": attempts, "--seconds": seconds, "--guesses": guesses is not None, "--noise": noise}
+        unused |= {"--select": select, "--devices": devices}
         if given := [name for name, found in unused.items() if found]:
             raise InputError(f"--watch: found together with {given[0]}, expected none of {', '.join(unused)}")
     keep_programs()
@@ -98,7 +100,7 @@ def solve_command(
     if kind.solved_from == "tasks":
         if watch:
             raise InputError("--watch: found a model of ARC, expected one of Sudokus or mazes")
-        choose_attempts(attempts, seconds, views, rollouts, select, has_rules=False)
+        choose_attempts(attempts, seconds, views, rollouts, select, has_rules=False, guesses=guesses)
         warn_of_no_effect(select, seed, rollouts, noise)
         options = make_options(
             steps=steps,
@@ -118,7 +120,7 @@ def solve_command(
     if kind.solved_from == "nothing":
         known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")
-    if choose_attempts(attempts, seconds, views, rollouts, select, has_rules=True) is None:
+    if choose_attempts(attempts, seconds, views, rollouts, select, has_rules=True, guesses=guesses) is None:
         warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
     read = read_questions(puzzle, model, parse_columns(columns))
     if check:
@@ -134,6 +136,7 @@ def solve_command(
             questions,
             attempts=attempts,
             seconds=seconds,
+            guesses=guesses,
             views=views,
             rollouts=rollouts,
             noise=noise,
@@ -187,7 +190,8 @@ def _draw(model: TrainedModel, answers: Sequence[Answer], titles: list[str]) -> 
         verdict = "obeys the rules" if answer.valid else "breaks the rules: the network did not solve it"
         print_lines(
             f"{answer.text}\n{verdict}; confidence {answer.confidence:.3f}, "
-            f"{_count(answer.attempts, 'attempt')}, {_count(answer.steps, 'supervision step')}\n"
+            f"{_count(answer.attempts, 'attempt')}, {_count(answer.steps, 'supervision step')}"
+            + (f", {_count(answer.guesses, 'cell')} guessed\n" if answer.guesses else "\n")
         )
 
 
@@ -205,6 +209,7 @@ def _write(model: TrainedModel, answers: Sequence[Answer], output: Output) -> No
             "halted": answer.halted,
             "steps": answer.steps,
             "attempts": answer.attempts,
+            "guesses": answer.guesses,
         }
         for answer in answers
     ]

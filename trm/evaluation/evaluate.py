@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trm.configuration.schema import Config
+from trm.errors import InputError
 from trm.evaluation.data import Directories, check_fits, open_data
 from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
 from trm.evaluation.report import Predictions, Report
@@ -30,6 +31,7 @@ def evaluate(
     steps: int | None = None,
     halt: bool | None = None,
     attempts: int | None = None,
+    guesses: int | None = None,
     views: int | None = None,
     rollouts: int = 1,
     noise: float = 0.0,
@@ -73,13 +75,16 @@ def evaluate(
         noise_on=noise_on,
         noise_at=noise_at,
         select=select,
+        guesses=guesses,
         seed=seed,
     )
+    if guesses is not None and attempts is None:
+        raise InputError(f"guesses: found {guesses} without attempts, expected attempts too")
     size = batch_size or min(model.config.train.global_batch_size, puzzles.examples)
     if attempts is not None or halt or views or rollouts > 1 or noise or select:
         model = model.in_fast_dtype()
     if attempts is not None:
-        most = choose_attempts(attempts, None, views, rollouts, select, model.has_rules)
+        most = choose_attempts(attempts, None, views, rollouts, select, model.has_rules, guesses)
         slots = _round_up(size, mesh.size)
         return evaluate_attempts(
             model.weights, model.config, puzzles, options, slots, mesh, most or attempts, on_answers

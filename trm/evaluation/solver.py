@@ -98,7 +98,7 @@ def evaluate_attempts(
     """
     kind = kind_of(puzzles.metadata)
     views = most_views(puzzles.metadata, attempts, options.seed)
-    solver = AttemptSolver(weights, config, mesh, options, slots, views, kind.solved, attempts)
+    solver = AttemptSolver(weights, config, mesh, options, slots, views, kind, attempts)
     limits = round_limits(attempts)
     reports = {}
     for name, arrays in puzzles.sets.items():

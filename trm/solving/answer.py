@@ -29,6 +29,8 @@ class Answer:
     """Supervision steps of all candidates."""
     attempts: int
     """Candidates that were started."""
+    guesses: int = 0
+    """Cells that the attempt that gave the answer took from an earlier one."""
 
 
 def make_answers(
@@ -40,6 +42,7 @@ def make_answers(
     halted: Bool[np.ndarray, " puzzles"],
     steps: Integer[np.ndarray, " puzzles"],
     attempts: Integer[np.ndarray, " puzzles"],
+    guesses: Integer[np.ndarray, " puzzles"] | None = None,
 ) -> list[Answer]:
     """Return the answers of a solver one by one; `valid` is None for kinds without rules, which have no text either."""
     return [
@@ -52,6 +55,7 @@ def make_answers(
             halted=bool(halted[i]),
             steps=int(steps[i]),
             attempts=int(attempts[i]),
+            guesses=0 if guesses is None else int(guesses[i]),
         )
         for i in range(len(questions))
     ]

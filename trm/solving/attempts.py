@@ -1,9 +1,10 @@
 """Attempts: reason about a puzzle again until its answer obeys the rules. Entry: `AttemptSolver`.
 
 Attempt 0 sees the puzzle as it is, without noise. Each further attempt sees the puzzle through another symmetry or,
-when there are no more, begins from latents with noise. Every answer is checked by the rules after every supervision
-step. The first answer that obeys them wins, and the other attempts at the puzzle leave their slots at once. Labels are
-not used.
+when there are no more, begins from latents with noise. In a puzzle with digits, attempts from the third round on also
+take some cells of an earlier answer as given (`trm.solving.guesses`). Every answer is checked by the rules of the
+puzzle as it was asked, after every supervision step. The first answer that obeys them wins, and the other attempts at
+the puzzle leave their slots at once. Labels are not used.
 
 The attempts of a puzzle run side by side, in growing rounds: the first attempt at all puzzles; then, at unsolved
 puzzles, the attempts up to 8, up to 64, and so on. A stalled attempt does not recover with more steps; a new attempt
@@ -25,15 +26,19 @@ from trm.configuration.schema import Config
 from trm.model.recursions import Latents
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place, place_whole
+from trm.puzzles.kinds.kind import PuzzleKind
+from trm.solving.guesses import Guesses
 from trm.solving.one_step import Sequences, compile_step
-from trm.solving.options import ATTEMPTS, SolverOptions
+from trm.solving.options import ATTEMPTS, SolverOptions, choose_guesses
 from trm.solving.reason import check_inputs, confidence
 from trm.solving.slots import Noisy
-from trm.solving.solve import Rules, noise_keys, noisy_latents
+from trm.solving.solve import noise_keys, noisy_latents
 from trm.solving.views import Views
 
 GROWTH = 8
 """Factor by which the attempts at a puzzle grow from round to round."""
+FIRST_GUESSING = GROWTH
+"""Number of the first attempt with guesses: that of the third round."""
 START_NOISE = 1.0
 """Standard deviation of the noise on the first latents of attempts beyond the number of symmetries."""
 
@@ -52,6 +57,8 @@ class Attempted:
     """Attempts that were started."""
     steps: Integer[np.ndarray, " puzzles"]
     """Supervision steps of all attempts."""
+    guesses: Integer[np.ndarray, " puzzles"]
+    """Cells that the attempt that gave the answer took from an earlier one."""
 
     @property
     def confidence(self) -> Float[np.ndarray, " puzzles"]:
@@ -63,7 +70,9 @@ class Attempted:
         """Return the state before the first round."""
         numbers = np.zeros(puzzles, np.int64)
         answers, no = np.zeros((puzzles, seq_len), np.int32), np.zeros(puzzles, bool)
-        return cls(answers, no, np.full(puzzles, -np.inf, np.float32), no.copy(), numbers, numbers.copy())
+        return cls(
+            answers, no, np.full(puzzles, -np.inf, np.float32), no.copy(), numbers, numbers.copy(), numbers.copy()
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +95,7 @@ class AttemptSolver:
         options: SolverOptions,
         slots: int,
         views: Views,
-        rules: Rules,
+        kind: PuzzleKind,
         attempts: int = ATTEMPTS,
     ):
         """Place the weights on the devices and prepare the step.
@@ -95,11 +104,14 @@ class AttemptSolver:
         devices together refine at a time.
 
         `views` are the symmetries of attempts 0, 1 and so on; the first is the identity. Later attempts have noise on
-        the first latents; with `options.noise` all attempts but the first have that noise. Raises InputError for noise
-        on latents that the recursion does not have.
+        the first latents; with `options.noise` all attempts but the first have that noise. `kind` has the rules.
+
+        Raises InputError for noise on latents that the recursion does not have, and for guesses in puzzles of a kind
+        without digits.
         """
         self._weights, self._mesh, self._options, self._slots = place(weights, mesh, REPLICATED), mesh, options, slots
-        self._views, self._rules, self._attempts = views, rules, attempts
+        self._views, self._kind, self._attempts = views, kind, attempts
+        self._guesses = choose_guesses(options.guesses, kind)
         self._max_steps = options.max_steps or config.halting.halt_max_steps
         self._start_noise, self._step_noise = _noise_of_attempts(options, attempts, len(views.cells))
         names: tuple[str, ...] = ()
@@ -124,7 +136,8 @@ class AttemptSolver:
         """
         check_inputs(self._weights, inputs, puzzle_identifiers)
         deadline = None if seconds is None else time.monotonic() + seconds
-        puzzles = _Puzzles(inputs, puzzle_identifiers, Attempted.none(*inputs.shape))
+        guesses = Guesses(self._kind, inputs, self._guesses, self._options.seed)
+        puzzles = _Puzzles(inputs, puzzle_identifiers, Attempted.none(*inputs.shape), guesses)
         for begin, end in itertools.pairwise([0, *round_limits(self._attempts)]):
             if begin and (puzzles.found.obeys.all() or _is_over(deadline)):
                 return
@@ -140,7 +153,7 @@ class AttemptSolver:
         on_progress: Callable[[int, Attempted], None] | None,
     ) -> None:
         """Make the attempts `begin` to `end` at every puzzle that is not solved."""
-        inputs, puzzle_identifiers, found = puzzles
+        inputs, puzzle_identifiers, found, guesses = puzzles
         unsolved = np.flatnonzero(~found.obeys)
         waiting = itertools.product(range(begin, end), unsolved.tolist())
         keys = self._keys(inputs[unsolved], puzzle_identifiers[unsolved], np.arange(begin, end))
@@ -150,12 +163,15 @@ class AttemptSolver:
         latents = self._empty_latents(size, inputs.shape[1])
         empty = -1
         puzzle, attempt, steps = np.full(size, empty), np.full(size, begin), np.zeros(size, np.int32)
+        given, guessed = np.zeros((size, inputs.shape[1]), inputs.dtype), np.zeros(size, int)
+        before = begin if begin >= FIRST_GUESSING else 0
         while True:
             for slot in np.flatnonzero(puzzle == empty):
                 item = next((item for item in waiting if not found.obeys[item[1]]), None)
                 if item is None:
                     break
                 attempt[slot], puzzle[slot] = item
+                given[slot], guessed[slot] = guesses.give(item[1], item[0], before)
                 steps[slot] = 0
                 found.attempts[puzzle[slot]] += 1
             held = np.flatnonzero(puzzle != empty)
@@ -163,7 +179,7 @@ class AttemptSolver:
                 return
             view = attempt % len(self._views.cells)
             seen, identifiers = np.zeros((size, inputs.shape[1]), np.int32), np.zeros(size, np.int32)
-            seen[held] = self._views.apply_each(inputs[puzzle[held]], view[held])
+            seen[held] = self._views.apply_each(given[held], view[held])
             identifiers[held] = puzzle_identifiers[puzzle[held]]
             noise = self._start_noise[attempt], self._step_noise[attempt]
             arrays = seen, identifiers, keys[place_of[puzzle], attempt - begin], steps, *noise
@@ -176,7 +192,8 @@ class AttemptSolver:
             is_over = _is_over(deadline)
             ended = halted | (steps[held] >= self._max_steps) | is_over
             answers = self._views.undo_each(tokens, view[held])
-            self._judge(puzzles, puzzle[held], attempt[held], answers, q_halt_logits, halted, ended)
+            self._judge(puzzles, puzzle[held], attempt[held], guessed[held], answers, q_halt_logits, halted, ended)
+            guesses.keep(puzzle[held][ended], attempt[held][ended], answers[ended])
             puzzle[held[ended | found.obeys[puzzle[held]]]] = empty
             if on_progress:
                 on_progress(end, found)
@@ -188,6 +205,7 @@ class AttemptSolver:
         puzzles: "_Puzzles",
         puzzle: Integer[np.ndarray, " sequences"],
         attempt: Integer[np.ndarray, " sequences"],
+        guessed: Integer[np.ndarray, " sequences"],
         answers: Integer[np.ndarray, "sequences seq_len"],
         q_halt_logits: Float[np.ndarray, " sequences"],
         halted: Bool[np.ndarray, " sequences"],
@@ -195,12 +213,13 @@ class AttemptSolver:
     ) -> None:
         """Take for each puzzle the first answer that obeys the rules; until there is one, the most confident."""
         found = puzzles.found
-        obeys = self._rules(puzzles.inputs[puzzle], answers)
+        obeys = self._kind.solved(puzzles.inputs[puzzle], answers)
         for i in np.lexsort([attempt, puzzle]):
             at = puzzle[i]
             if not found.obeys[at] and (obeys[i] or (ended[i] and q_halt_logits[i] > found.q_halt_logits[at])):
                 found.answers[at], found.obeys[at] = answers[i], obeys[i]
                 found.q_halt_logits[at], found.halted[at] = q_halt_logits[i], halted[i]
+                found.guesses[at] = guessed[i]
 
     def _keys(
         self,
@@ -225,6 +244,7 @@ class _Puzzles(NamedTuple):
     inputs: Integer[np.ndarray, "puzzles seq_len"]
     puzzle_identifiers: Integer[np.ndarray, " puzzles"]
     found: Attempted
+    guesses: Guesses
 
 
 def round_limits(attempts: int) -> list[int]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Num
 
 from trm.errors import InputError
+from trm.puzzles.kinds.kind import PuzzleKind
 from trm.solving.selection import SelectionMethod
 
 NoiseOn = Literal["z_H", "z_L", "both"]
@@ -35,11 +36,14 @@ class SolverOptions:
     number of slots, because the candidates do not all start together."""
     selection: SelectionMethod = "confident"
     """Method of selecting one answer among the candidates."""
+    guesses: int | None = None
+    """Cells that an attempt from the third round on takes from an earlier answer as given, in puzzles with digits;
+    None: `GUESSES` there."""
     seed: int = 0
-    """Seed of the noise."""
+    """Seed of the noise, the views and the guesses."""
 
     def __post_init__(self):
-        for name, smallest in (("max_steps", 1), ("rollouts", 1), ("noise", 0), ("seed", 0)):
+        for name, smallest in (("max_steps", 1), ("rollouts", 1), ("noise", 0), ("guesses", 0), ("seed", 0)):
             found = getattr(self, name)
             if found is not None and not smallest <= found < 2**31:
                 raise InputError(f"{name}: found {found}, expected {smallest} or more, less than 2**31")
@@ -70,6 +74,7 @@ class SolveOptions(TypedDict, total=False):
 
     attempts: int | None
     seconds: float | None
+    guesses: int | None
     views: int | None
     rollouts: int
     noise: float
@@ -86,6 +91,8 @@ class SolveOptions(TypedDict, total=False):
 
 ATTEMPTS = 64
 """Default of the largest number of attempts at a puzzle."""
+GUESSES = 3
+"""Default of the cells that an attempt guesses, in puzzles with digits."""
 
 
 def choose_attempts(
@@ -95,6 +102,7 @@ def choose_attempts(
     rollouts: int,
     select: SelectionMethod | None,
     has_rules: bool,
+    guesses: int | None = None,
 ) -> int | None:
     """Return the largest number of attempts at a puzzle until the rules hold; None: its candidates are fixed.
 
@@ -102,16 +110,23 @@ def choose_attempts(
     """
     given = {"views": views is not None, "rollouts": rollouts > 1, "select": select not in (None, "rules")}
     fixed = [name for name, found in given.items() if found]
-    for name, found in (("attempts", attempts), ("seconds", seconds)):
+    for name, found in (("attempts", attempts), ("seconds", seconds), ("guesses", guesses)):
         if found is None:
             continue
         if not has_rules:
             raise InputError(f"{name}: found {found}, expected none: the rules of the puzzles are not known")
         if fixed:
             raise InputError(f"{name}: found {found} together with {fixed[0]}, expected one of them")
-        if not found > 0:
+        if not found > 0 and name != "guesses":
             raise InputError(f"{name}: found {found}, expected more than 0")
     return None if fixed or not has_rules else attempts or ATTEMPTS
+
+
+def choose_guesses(guesses: int | None, kind: PuzzleKind) -> int:
+    """Return the cells that an attempt guesses; raise InputError for guesses in puzzles of a kind without digits."""
+    if guesses and not kind.has_digits:
+        raise InputError(f"guesses: found {guesses}, expected 0: puzzles of kind {kind.name} have no digits")
+    return (GUESSES if guesses is None else guesses) if kind.has_digits else 0
 
 
 def make_options(
@@ -124,6 +139,7 @@ def make_options(
     noise_on: NoiseOn = "z_H",
     noise_at: NoiseAt = "steps",
     select: SelectionMethod | None = None,
+    guesses: int | None = None,
     seed: int = 0,
 ) -> SolverOptions:
     """Return the solver's options for a user's arguments.
@@ -143,5 +159,6 @@ def make_options(
         rollouts=rollouts,
         stop_at_first=select == "first" and halt and views * rollouts > 1,
         selection=select or "confident",
+        guesses=guesses,
         seed=seed,
     )

@@ -80,6 +80,7 @@ class TrainedModel:
         *,
         attempts: int | None = None,
         seconds: float | None = None,
+        guesses: int | None = None,
         views: int | None = None,
         rollouts: int = 1,
         noise: float = 0.0,
@@ -99,7 +100,9 @@ class TrainedModel:
         (puzzles, side, side). Returns one `Answer` for a single puzzle, else a list of them.
 
         Where the kind of puzzle has rules, a puzzle whose answer breaks them is attempted again, through another
-        symmetry or with noise, until the rules hold, for at most `attempts` attempts (default: 64) or `seconds`.
+        symmetry or with noise, until the rules hold, for at most `attempts` attempts (default: 64) or `seconds`. In
+        puzzles with digits, an attempt from the third round on takes `guesses` cells of an earlier answer as given
+        (default: 3).
         `on_progress` is called after every supervision step, as by `AttemptSolver.rounds`.
 
         With `views`, `rollouts` or `select` the candidates are fixed instead: `views` under symmetries, each with
@@ -113,7 +116,7 @@ class TrainedModel:
         Raises InputError, naming the puzzle, for text or tokens that are not a puzzle of the model's kind and size, and
         for options that contradict each other.
         """
-        attempts = choose_attempts(attempts, seconds, views, rollouts, select, self.has_rules)
+        attempts = choose_attempts(attempts, seconds, views, rollouts, select, self.has_rules, guesses)
         options = make_options(
             steps=steps,
             halt=halt,
@@ -123,6 +126,7 @@ class TrainedModel:
             noise_on=noise_on,
             noise_at=noise_at,
             select=select,
+            guesses=guesses,
             seed=seed,
         )
         questions, single = questions_of(puzzles, self.metadata, self.weights, self.name)
@@ -226,11 +230,19 @@ class TrainedModel:
     ) -> list[Answer]:
         views = most_views(self.metadata, attempts, options.seed)
         weights, slots = self._place(mesh), SLOTS * mesh.size
-        solver = AttemptSolver(weights, self._fast.config, mesh, options, slots, views, self.kind.solved, attempts)
+        solver = AttemptSolver(weights, self._fast.config, mesh, options, slots, views, self.kind, attempts)
         *_, last = solver.rounds(questions, identifiers, seconds, on_progress)
         end = last.found
         return make_answers(
-            self.kind, questions, end.answers, end.obeys, end.confidence, end.halted, end.steps, end.attempts
+            self.kind,
+            questions,
+            end.answers,
+            end.obeys,
+            end.confidence,
+            end.halted,
+            end.steps,
+            end.attempts,
+            end.guesses,
         )
 
     def _place(self, mesh: Mesh) -> Weights:
