@@ -1,5 +1,6 @@
 """Live pages in headless Chromium: type or draw a puzzle, and the network in the page solves it."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from conftest import DESK, PHONE
 import trm
 from trm.puzzles.kinds.maze.generate import generate_many
 from trm.puzzles.kinds.maze.rules import GOAL, PATH, START, WALL
+from trm.puzzles.kinds.sudoku.generate import generate_many as generate_sudokus
 from trm.show.html.live import make_live_page
 from trm.solving.attempt_traces import trace_puzzles
 from trm.solving.trained_model import TrainedModel
@@ -94,6 +96,32 @@ def test_attempts_through_views_answer_the_puzzle_itself(open_page: Callable, su
             # The view is undone, whichever it was.
             assert sudoku.kind.solved(sudoku.parse(SUDOKU)[None], np.array([[int(c) + 1 for c in cells]]))[0]
     assert page.locator("#step").get_attribute("max") == "3"
+
+
+@pytest.mark.parametrize("attempts", [1, 3])
+def test_guesses_until_it_is_solved(open_page: Callable, sudoku: TrainedModel, sudoku_page: str, attempts: int):
+    """One step does not solve it; with right guesses it does. The guesses stand in the answer and are marked."""
+    boards = [board.question.ravel() + 1 for board in generate_sudokus(6, 50, seed=3)]
+    traced = trace_puzzles(sudoku, np.stack(boards).astype(np.int32), steps=1)
+    hard = next(b for b, found in zip(boards, traced, strict=True) if not found.attempts[0].solved_after)
+    page = open_page(sudoku_page, **DESK)
+    page.locator("#clear").click()
+    page.locator("#editor td").first.click()
+    page.keyboard.type(sudoku.kind.format(hard))
+    page.locator("#steps").fill("1")
+    page.locator("#symmetries").uncheck()
+    assert think(page).startswith("The network did not solve it: ")
+    assert page.locator("#puzzles td.guessed").count() == 0
+    page.locator("#attempts").fill(str(attempts))
+    page.locator("#guesses").check()
+    verdict = think(page)
+    assert "after step 1" in verdict
+    tries = int(re.findall(r"(\d+) tries", verdict)[0])
+    assert attempts < tries <= 64
+    assert page.locator("#puzzles td.guessed").count() == 3 * attempts
+    winner = "#puzzles figure.winner" if attempts > 1 else "#puzzles"
+    answer = [int(text) + 1 for text in texts(page, f"{winner} table.board")]
+    assert sudoku.kind.solved(hard[None], np.array(answer)[None])[0]
 
 
 def test_noise_gives_another_start(open_page: Callable, sudoku_page: str):

@@ -148,7 +148,7 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
 
     # As some editors begin a file.
     (tmp_path / "puzzles.txt").write_text(f"\ufeff{puzzle}\n\n{puzzle[::-1]}\n")
-    code, plain, _ = run_trm(capsys, "solve", weights, tmp_path / "puzzles.txt", "--format", "plain")
+    code, plain, _ = run_trm(capsys, "solve", weights, tmp_path / "puzzles.txt", "--format", "plain", "--attempts", 9)
     assert code == 1
     answers = plain.splitlines()
     assert [line[16:] for line in answers] == ["\tbreaks the rules"] * 2
@@ -157,7 +157,7 @@ def test_solve(trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture, mon
     os.close(write)
     with os.fdopen(read) as stdin:
         monkeypatch.setattr(sys, "stdin", stdin)
-        code, out, _ = run_trm(capsys, "solve", weights, "-", "--format", "plain")
+        code, out, _ = run_trm(capsys, "solve", weights, "-", "--format", "plain", "--attempts", 9)
     assert out.splitlines() == answers[:1]
     for stdin, says in (
         (None, "found it closed"),
@@ -178,17 +178,17 @@ def test_solve_in_other_formats(trained: Path, tmp_path: Path, capsys: pytest.Ca
     (row,) = json.loads(out)
     assert row["puzzle"] == puzzle
     assert len(row["answer"]) == 16
-    assert row["attempts"] == 64
-    assert 64 <= row["steps"] <= 256
+    assert row["attempts"] == 512
+    assert 512 <= row["steps"] <= 2048
     code, out, err = run_trm(capsys, "solve", weights, table, "--format", "csv", "--no-halt", "--attempts", 2)
     assert code == 1
     header, *rows = out.splitlines()
-    assert header == "puzzle,answer,obeys_rules,confidence,halted,steps,attempts"
-    assert [line.rsplit(",", 3)[1:] for line in rows] == [["False", "8", "2"]] * 3
+    assert header == "puzzle,answer,obeys_rules,confidence,halted,steps,attempts,guesses"
+    assert [line.rsplit(",", 4)[1:] for line in rows] == [["False", "8", "2", "0"]] * 3
     assert len(err.splitlines()) == 3
     # Nothing but questions.
     (tmp_path / "questions.CSV").write_text(f"number,question\n1,{puzzle}\n2,{puzzle}\n")
-    code, out, _ = run_trm(capsys, "solve", weights, tmp_path / "questions.CSV", "--format", "plain")
+    code, out, _ = run_trm(capsys, "solve", weights, tmp_path / "questions.CSV", "--format", "plain", "--attempts", 9)
     assert code == 1
     assert len(out.splitlines()) == 2
     # Twelve candidates, of six steps each.

@@ -56,14 +56,16 @@ def test_a_solved_puzzle(capsys: pytest.CaptureFixture):
 def test_guesses_where_there_are_none(capsys: pytest.CaptureFixture, tmp_path: Path):
     board = "\n".join(["S......G.", *["........."] * 8])
     expected = "guesses: found 2, expected 0: puzzles of kind maze have no digits"
-    check_mistake(capsys, ["solve", "maze", board, "--guesses", 2], expected)
+    check_mistake(capsys, ["solve", "maze", board, "--guesses", "2"], expected)
     expected = "guesses: found 2 together with views, expected one of them"
-    check_mistake(capsys, ["solve", "sudoku-6x6", RIGHT, "--guesses", 2, "--views", 2], expected)
-    check_mistake(capsys, ["solve", "sudoku-6x6", RIGHT, "--guesses", 2, "--watch"], "--watch: found together with --g")
+    check_mistake(capsys, ["solve", "sudoku-6x6", RIGHT, "--guesses", "2", "--views", "2"], expected)
+    check_mistake(
+        capsys, ["solve", "sudoku-6x6", RIGHT, "--guesses", "2", "--watch"], "--watch: found together with --g"
+    )
     expected = "guesses: found 2 without attempts, expected attempts too"
     data = ["data", "sudoku", tmp_path / "set", "--size", 6, "--generate", 1, "--generate-test", 1, "--processes", 1]
     assert run_trm(capsys, *data)[0] == 0
-    check_mistake(capsys, ["evaluate", "sudoku-6x6", "--data", tmp_path / "set", "--guesses", 2], expected)
+    check_mistake(capsys, ["evaluate", "sudoku-6x6", "--data", str(tmp_path / "set"), "--guesses", "2"], expected)
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,24 @@ def test_views_are_undone_and_an_end_is_found(server: PageServer, model: Trained
     assert model.kind.solved(np.array([question]), tokens[-1:].astype(int))[0]
 
 
+def test_guesses_are_given(server: PageServer, model: TrainedModel):
+    """The attempt sees them; the rules judge the puzzle without them."""
+    question = model.parse(PUZZLE).astype(np.int32)
+    guessed = question.copy()
+    cell = int(np.flatnonzero(question == 1)[0])
+    guessed[cell] = 6 if question[0] != 6 else 5
+    body = {"puzzle": question.tolist(), "steps": 1, "views": [0, 0], "guesses": [[], [[cell, int(guessed[cell])]]]}
+    _, text = ask(server, body | {"stop": "never"})
+    attempts = json.loads(text.splitlines()[0])["attempts"]
+    for attempt, seen in zip(attempts, (question, guessed), strict=True):
+        (traced,) = trace_puzzles(model, seen[None], steps=1)
+        tokens = np.frombuffer(base64.b64decode(attempt["tokens"]), "<u2").reshape(2, 36)
+        np.testing.assert_array_equal(tokens, traced.attempts[0].predictions[0])
+        wrong = np.frombuffer(base64.b64decode(attempt["wrong"]), np.uint8).reshape(2, 36)
+        np.testing.assert_array_equal(wrong, model.kind.wrong_cells(np.stack([question] * 2), tokens.astype(int)))
+    assert attempts[0]["tokens"] != attempts[1]["tokens"]
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -97,6 +115,11 @@ def test_views_are_undone_and_an_end_is_found(server: PageServer, model: Trained
         ({"puzzle": PUZZLE, "views": [0] * 17}, "views: found [0, 0"),
         ({"puzzle": PUZZLE, "views": [16]}, "views[0]: found 16, expected 0 to 15"),
         ({"puzzle": PUZZLE, "stop": "never ever"}, "stop: found 'never ever'"),
+        ({"puzzle": PUZZLE, "guesses": [[], []]}, "guesses: found [[], []], expected 1 lists of [cell, token]"),
+        ({"puzzle": PUZZLE, "guesses": [[[4, 9]]]}, "guesses: found [4, 9], expected a cell and the token of a digit"),
+        ({"puzzle": PUZZLE, "guesses": [[[36, 2]]]}, "guesses: found [36, 2], expected a cell"),
+        ({"puzzle": PUZZLE, "guesses": [[[4]]]}, "guesses: found [4], expected a cell"),
+        ({"puzzle": PUZZLE, "guesses": [[[0, 2]]]}, "guesses: found [0, 2], expected a blank cell"),
         ([PUZZLE], "request: found list, expected an object"),
         (b"{", "request: Expecting property name"),
         (b"[" * 60_000, "request: "),

@@ -12,8 +12,10 @@ from trm.errors import InputError
 from trm.model.weights import Weights
 from trm.parallel.mesh import make_mesh
 from trm.puzzles.arrays import PuzzleSet
+from trm.puzzles.kinds.arc.kind import Arc
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.maze.build import metadata_of as maze_metadata
+from trm.puzzles.kinds.maze.kind import Maze
 from trm.puzzles.kinds.sudoku.kind import Sudoku
 from trm.solving import attempts as module
 from trm.solving.attempts import Attempted, AttemptSolver
@@ -304,7 +306,7 @@ def test_where_there_are_guesses():
     with pytest.raises(InputError, match="guesses: found 2, expected 0: puzzles of kind other have no digits"):
         choose_guesses(2, Judged(no_rules))
     with pytest.raises(InputError, match="guesses: found 2 together with views, expected one of them"):
-        choose_attempts(None, None, 8, 1, None, True, guesses=2)
+        choose_attempts(None, None, 8, 1, None, Sudoku(), guesses=2)
 
 
 def test_views_that_there_are(splits: dict[str, PuzzleSet]):
@@ -321,17 +323,17 @@ def test_views_that_there_are(splits: dict[str, PuzzleSet]):
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ((None, None, None, 1, None, True), 64),
-        ((5, None, None, 1, None, True), 5),
-        ((None, 2.0, None, 1, "rules", True), 64),
-        ((None, None, 8, 1, None, True), None),
-        ((None, None, None, 3, None, True), None),
-        ((None, None, None, 1, "mode", True), None),
-        ((None, None, None, 1, None, False), None),
-        ((5, None, 8, 1, None, True), "attempts: found 5 together with views, expected one of them"),
-        ((None, 1.0, None, 3, None, True), "seconds: found 1.0 together with rollouts, expected one of them"),
-        ((5, None, None, 1, None, False), "attempts: found 5, expected none: the rules of the puzzles are not known"),
-        ((0, None, None, 1, None, True), "attempts: found 0, expected more than 0"),
+        ((None, None, None, 1, None, Sudoku()), 512),
+        ((5, None, None, 1, None, Sudoku()), 5),
+        ((None, 2.0, None, 1, "rules", Maze()), 64),
+        ((None, None, 8, 1, None, Sudoku()), None),
+        ((None, None, None, 3, None, Sudoku()), None),
+        ((None, None, None, 1, "mode", Sudoku()), None),
+        ((None, None, None, 1, None, Arc()), None),
+        ((5, None, 8, 1, None, Sudoku()), "attempts: found 5 together with views, expected one of them"),
+        ((None, 1.0, None, 3, None, Sudoku()), "seconds: found 1.0 together with rollouts, expected one of them"),
+        ((5, None, None, 1, None, Arc()), "attempts: found 5, expected none: the rules of the puzzles are not known"),
+        ((0, None, None, 1, None, Sudoku()), "attempts: found 0, expected more than 0"),
     ],
 )
 def test_when_there_are_attempts(given: tuple, expected: int | str | None):

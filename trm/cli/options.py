@@ -7,7 +7,7 @@ import typer
 
 from trm.errors import InputError
 from trm.show.console import print_warning
-from trm.solving.options import ATTEMPTS, GUESSES, NoiseAt, NoiseOn
+from trm.solving.options import ATTEMPTS, ATTEMPTS_WITH_GUESSES, GUESSES, NoiseAt, NoiseOn
 from trm.solving.selection import SelectionMethod
 from trm.storage.bundled import ENDING, weights_names
 from trm.storage.hub import SCHEME
@@ -112,7 +112,7 @@ Attempts = Annotated[
     int | None,
     typer.Option(
         help="Most attempts at a puzzle, until its answer obeys the rules.",
-        show_default=f"{ATTEMPTS}; none with --views, --rollouts or --select",
+        show_default=f"{ATTEMPTS_WITH_GUESSES}; {ATTEMPTS} of a maze; none with --views, --rollouts or --select",
         min=1,
     ),
 ]

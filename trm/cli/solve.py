@@ -100,7 +100,7 @@ def solve_command(
     if kind.solved_from == "tasks":
         if watch:
             raise InputError("--watch: found a model of ARC, expected one of Sudokus or mazes")
-        choose_attempts(attempts, seconds, views, rollouts, select, has_rules=False, guesses=guesses)
+        choose_attempts(attempts, seconds, views, rollouts, select, kind, guesses)
         warn_of_no_effect(select, seed, rollouts, noise)
         options = make_options(
             steps=steps,
@@ -120,7 +120,7 @@ def solve_command(
     if kind.solved_from == "nothing":
         known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")
-    if choose_attempts(attempts, seconds, views, rollouts, select, has_rules=True, guesses=guesses) is None:
+    if choose_attempts(attempts, seconds, views, rollouts, select, kind, guesses) is None:
         warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
     read = read_questions(puzzle, model, parse_columns(columns))
     if check:

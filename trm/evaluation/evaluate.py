@@ -84,7 +84,7 @@ def evaluate(
     if attempts is not None or halt or views or rollouts > 1 or noise or select:
         model = model.in_fast_dtype()
     if attempts is not None:
-        most = choose_attempts(attempts, None, views, rollouts, select, model.has_rules, guesses)
+        most = choose_attempts(attempts, None, views, rollouts, select, model.kind, guesses)
         slots = _round_up(size, mesh.size)
         return evaluate_attempts(
             model.weights, model.config, puzzles, options, slots, mesh, most or attempts, on_answers

@@ -15,6 +15,7 @@ from beartype.door import is_bearable
 from jaxtyping import Integer
 
 from trm.errors import InputError
+from trm.model.digits import BLANK
 from trm.puzzles.kinds.arc.grids import Grid, parse_grid
 from trm.puzzles.kinds.arc.tasks import Pair, Task, parse_tasks
 from trm.puzzles.ranges import check_range
@@ -60,7 +61,8 @@ class Boards:
         stop = values.get("stop", "halt")
         if stop not in ("halt", "rules", "never"):
             raise InputError(f"stop: found {stop!r:.60}, expected 'halt', 'rules' or 'never'")
-        made = stream_attempts(self.model, question, views, steps, float(noise), seed)
+        seen = self._read_guesses(values.get("guesses"), question, len(views))
+        made = stream_attempts(self.model, question, views, steps, float(noise), seed, seen)
         return Job(made, len(views), stop)
 
     def _read_question(self, puzzle: Any) -> Integer[np.ndarray, " seq_len"]:
@@ -76,6 +78,27 @@ class Boards:
         if problem is not None and problem.hopeless:
             raise InputError(f"puzzle: {problem.text}")
         return question
+
+    def _read_guesses(
+        self, guesses: Any, question: Integer[np.ndarray, " seq_len"], views: int
+    ) -> Integer[np.ndarray, "views seq_len"]:
+        """Return the puzzle as each attempt sees it: with its guesses as given."""
+        seen = np.repeat(question[None], views, axis=0)
+        if guesses is None:
+            return seen
+        if not is_bearable(guesses, list[list[list[int]]]) or len(guesses) != views:
+            raise InputError(
+                f"guesses: found {guesses!r:.60}, expected {views} lists of [cell, token], one for each view"
+            )
+        for attempt, pairs in enumerate(guesses):
+            for pair in pairs:
+                cell, token = pair if len(pair) == 2 else (-1, -1)
+                if not (0 <= cell < question.size and BLANK < token < self.model.metadata.vocab_size):
+                    raise InputError(f"guesses: found {pair!r:.60}, expected a cell and the token of a digit")
+                if not self.model.kind.has_digits or question[cell] != BLANK:
+                    raise InputError(f"guesses: found {pair!r:.60}, expected a blank cell of a puzzle with digits")
+                seen[attempt, cell] = token
+        return seen
 
 
 @dataclasses.dataclass(frozen=True)

@@ -91,6 +91,8 @@ class SolveOptions(TypedDict, total=False):
 
 ATTEMPTS = 64
 """Default of the largest number of attempts at a puzzle."""
+ATTEMPTS_WITH_GUESSES = 512
+"""The same for puzzles with digits: with guesses many attempts are worth their time."""
 GUESSES = 3
 """Default of the cells that an attempt guesses, in puzzles with digits."""
 
@@ -101,13 +103,14 @@ def choose_attempts(
     views: int | None,
     rollouts: int,
     select: SelectionMethod | None,
-    has_rules: bool,
+    kind: PuzzleKind,
     guesses: int | None = None,
 ) -> int | None:
     """Return the largest number of attempts at a puzzle until the rules hold; None: its candidates are fixed.
 
-    Raises InputError for arguments that contradict each other.
+    They are fixed too for a kind without rules. Raises InputError for arguments that contradict each other.
     """
+    has_rules = kind.solved_from == "text"
     given = {"views": views is not None, "rollouts": rollouts > 1, "select": select not in (None, "rules")}
     fixed = [name for name, found in given.items() if found]
     for name, found in (("attempts", attempts), ("seconds", seconds), ("guesses", guesses)):
@@ -119,7 +122,9 @@ def choose_attempts(
             raise InputError(f"{name}: found {found} together with {fixed[0]}, expected one of them")
         if not found > 0 and name != "guesses":
             raise InputError(f"{name}: found {found}, expected more than 0")
-    return None if fixed or not has_rules else attempts or ATTEMPTS
+    if fixed or not has_rules:
+        return None
+    return attempts or (ATTEMPTS_WITH_GUESSES if kind.has_digits else ATTEMPTS)
 
 
 def choose_guesses(guesses: int | None, kind: PuzzleKind) -> int:

@@ -100,10 +100,10 @@ class TrainedModel:
         (puzzles, side, side). Returns one `Answer` for a single puzzle, else a list of them.
 
         Where the kind of puzzle has rules, a puzzle whose answer breaks them is attempted again, through another
-        symmetry or with noise, until the rules hold, for at most `attempts` attempts (default: 64) or `seconds`. In
-        puzzles with digits, an attempt from the third round on takes `guesses` cells of an earlier answer as given
-        (default: 3).
-        `on_progress` is called after every supervision step, as by `AttemptSolver.rounds`.
+        symmetry or with noise, until the rules hold, for at most `attempts` attempts (default: 512 in puzzles with
+        digits, else 64) or `seconds`. In puzzles with digits, an attempt from the third round on takes `guesses` cells
+        of an earlier answer as given (default: 3). `on_progress` is called after every supervision step, as by
+        `AttemptSolver.rounds`.
 
         With `views`, `rollouts` or `select` the candidates are fixed instead: `views` under symmetries, each with
         `rollouts` draws of noise; `select` is the method of selecting one answer (default: the most confident).
@@ -116,7 +116,7 @@ class TrainedModel:
         Raises InputError, naming the puzzle, for text or tokens that are not a puzzle of the model's kind and size, and
         for options that contradict each other.
         """
-        attempts = choose_attempts(attempts, seconds, views, rollouts, select, self.has_rules, guesses)
+        attempts = choose_attempts(attempts, seconds, views, rollouts, select, self.kind, guesses)
         options = make_options(
             steps=steps,
             halt=halt,

@@ -128,8 +128,22 @@ const makeBoards = (data, { complain, numberIn }) => {
       return {
         name: "Reasoning", question, truth: null, judged: true, noise, sent: { puzzle: question },
         views: Array.from({ length: count }, (_, i) => (symmetric ? i % views.length : 0)),
-        way: (view) => [view ? "symmetry" : "as it is", noise && "with noise"].filter(Boolean).join(", "),
+        way: (view, guesses = []) => [view ? "symmetry" : "as it is", noise && "with noise", guesses.length && `${guesses.length} guessed`]
+          .filter(Boolean).join(", "),
       };
+    },
+    /** Asks again, with cells of earlier answers as given: cells that break no rule. */
+    guess: (asked, earlier) => {
+      const any = (count) => Math.floor(count * Math.random());
+      const guesses = asked.views.map(() => {
+        const { tokens, wrong } = earlier[any(earlier.length)];
+        const open = [...tokens.keys()].filter((cell) => asked.question[cell] === blank && tokens[cell] > blank && !wrong[cell]);
+        return Array.from({ length: Math.min(data.guesses, open.length) }, () => {
+          const [cell] = open.splice(any(open.length), 1);
+          return [cell, tokens[cell]];
+        });
+      });
+      return { ...asked, guesses, views: asked.views.map(() => (byId("symmetries").checked ? any(views.length) : 0)) };
     },
     /** Chooses the winner: the attempt that obeys the rules first, or the most confident one if none does. */
     choose: (puzzle) => {

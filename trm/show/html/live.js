@@ -30,11 +30,11 @@ const startLive = (data, player, makeAsker) => {
     const think = async (job) => {
       abort = new AbortController();
       try {
-        const { sent, steps, stop, noise, seed, views } = job;
+        const { sent, steps, stop, noise, seed, views, guesses } = job;
         // The token is in the page's own address.
         const response = await fetch(`think${location.search}`, {
           method: "POST", headers: { "Content-Type": "application/json" }, signal: abort.signal,
-          body: JSON.stringify({ ...sent, steps, stop, noise, seed, views }),
+          body: JSON.stringify({ ...sent, steps, stop, noise, seed, views, guesses }),
         });
         if (!response.ok) return receive({ error: (await response.text()).trim().replace(/^error: /, ""), run: job.run });
         const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -64,8 +64,9 @@ const startLive = (data, player, makeAsker) => {
   };
   const solver = data.network ? openWorker() : openServer();
 
-  // One job: a puzzle and its supervision steps.
-  let run = 0, puzzle = null, thinking = false, most = 0, seconds = 0;
+  // One job: a puzzle and its supervision steps. An unsolved puzzle is thought about again with guesses: some cells of an earlier
+  // answer as given.
+  let run = 0, puzzle = null, thinking = false, most = 0, seconds = 0, tried = 0, earlier = [];
   const setThinking = (is) => {
     thinking = is;
     byId("think").textContent = is ? "Stop" : "Think";
@@ -73,18 +74,24 @@ const startLive = (data, player, makeAsker) => {
   };
   const begin = () => {
     complain("");
+    tried = 0;
+    earlier = [];
     const asked = asker.ask(numberIn("attempts"));
-    if (!asked) return;
-    const { name, question, truth, noise, views } = asked;
-    most = numberIn("steps");
+    if (asked) start(asked);
+  };
+  const start = (asked) => {
+    const { name, question, truth, noise, views, guesses } = asked;
+    if (!tried) most = numberIn("steps");
+    tried += views.length;
     run += 1;
     seconds = 0;
     const frames = most * cycles * cellCount;
     puzzle = {
       name, question, truth, winner: 0, steps: 0, cycles,
-      attempts: views.map((view) => ({
+      asked, attempts: views.map((view, i) => ({
         tokens: new Uint16Array(frames), confidence: new Uint8Array(frames), wrong: new Uint8Array(frames), q_halt: [],
-        solved: asked.judged ? [] : null, way: asked.way(view), halting_step: null, solved_after: null,
+        solved: asked.judged ? [] : null, halting_step: null, solved_after: null,
+        way: asked.way(view, guesses?.[i]), guessed: new Set(guesses?.[i].map(([cell]) => cell)),
       })),
     };
     byId("puzzles").hidden = false;
@@ -92,22 +99,32 @@ const startLive = (data, player, makeAsker) => {
     byId("verdict").textContent = "Started.";
     setThinking(true);
     solver.think({
-      run, question, sent: asked.sent, steps: most, stop: byId("stop").value, noise, seed: run, views,
+      run, question, sent: asked.sent, steps: most, stop: byId("stop").value, noise, seed: run, views, guesses,
       attempts: views.map((view, i) => ({ ...data.views?.[view], noise, seed: 1000 * run + i })),
     });
-    if (innerWidth < 62 * 16) byId("puzzles").scrollIntoView({ behavior: "smooth" });
+    if (innerWidth < 62 * 16 && !guesses) byId("puzzles").scrollIntoView({ behavior: "smooth" });
+  };
+  // Begins again with guesses, where the person wants it and there are answers to guess from.
+  const startAgain = () => {
+    if (!byId("guesses")?.checked || tried >= data.most_tries || puzzle.attempts.some((attempt) => attempt.solved_after)) return false;
+    const last = (puzzle.steps * cycles - 1) * cellCount;
+    earlier.push(...puzzle.attempts.map(({ tokens, wrong }) =>
+      ({ tokens: tokens.slice(last, last + cellCount), wrong: wrong.slice(last, last + cellCount) })));
+    start(asker.guess(puzzle.asked, earlier));
+    return true;
   };
   const end = (text) => { setThinking(false); byId("verdict").textContent = text; };
   const describeEnd = () => {
     const halted = puzzle.attempts.filter((attempt) => attempt.halting_step).length, many = puzzle.attempts.length;
     const stopped = !halted ? "q_halt never stops it"
       : many === 1 ? `q_halt stops it after step ${puzzle.attempts[0].halting_step}` : `q_halt stops ${halted} of ${many}`;
-    return `${asker.judge(puzzle)}; ${stopped}. ${(seconds / puzzle.steps).toPrecision(2)} s per step.`;
+    const tries = tried > many ? ` ${tried} tries.` : "";
+    return `${asker.judge(puzzle)}; ${stopped}.${tries} ${(seconds / puzzle.steps).toPrecision(2)} s per step.`;
   };
   const receive = (message) => {
     if (message.run !== run || !thinking) return;
     if (message.error) { end(""); complain(message.error); return; }
-    if (message.end) return end(describeEnd());
+    if (message.end) return startAgain() || end(describeEnd());
     const { step } = message, length = cycles * cellCount, at = (step - 1) * length;
     seconds += message.seconds;
     message.attempts.forEach((found, i) => {
@@ -125,7 +142,8 @@ const startLive = (data, player, makeAsker) => {
     puzzle.steps = step;
     asker.choose(puzzle);
     player.grow(step);
-    byId("verdict").textContent = `Step ${step} of at most ${most}, ${message.seconds.toPrecision(2)} s.`;
+    const guessing = tried > puzzle.attempts.length ? `Try ${tried}, with guesses: step` : "Step";
+    byId("verdict").textContent = `${guessing} ${step} of at most ${most}, ${message.seconds.toPrecision(2)} s.`;
   };
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();

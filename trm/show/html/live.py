@@ -17,11 +17,14 @@ from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.puzzles.kinds.sudoku.rules import TOKEN_OF_DIGIT_0
 from trm.show.html.embedded import KINDS, embed_network
 from trm.show.html.page import make_page, read
+from trm.solving.options import GUESSES
 from trm.solving.trained_model import TrainedModel
 from trm.solving.views import most_views
 
 MOST_ATTEMPTS = 16
 MOST_STEPS = 128
+MOST_TRIES = 64
+"""Attempts on a live page at one puzzle, with guesses."""
 STEPS = 16
 """Default for the maximum number of supervision steps."""
 EXAMPLES = 8
@@ -33,6 +36,9 @@ _HELP = {
     "sudoku": "Choose a cell and type, or paste a Sudoku, row by row.",
     "maze": "Choose wall, free, start or goal and draw, or paste a maze, row by row.",
 }
+_GUESSES = (
+    '<label for="guesses">If it is not solved, guess cells and think again</label><input id="guesses" type="checkbox">'
+)
 
 
 def make_live_page(
@@ -69,6 +75,8 @@ def make_live_page(
         "attempts": attempts,
         "most_steps": MOST_STEPS,
         "most_attempts": MOST_ATTEMPTS,
+        "most_tries": MOST_TRIES,
+        "guesses": GUESSES,
         "network": None,
     }
     if embed:
@@ -76,9 +84,13 @@ def make_live_page(
     where = "in this page; nothing leaves it" if embed else "on the machine that serves this page"
     has_letters = kind == "sudoku" and metadata.vocab_size > 11
     help_line = _HELP[kind] + (" Letters from a on are 10 and more." if has_letters else "")
-    ask = (
-        read("live.html").replace("{{help}}", help_line).replace("{{brushes}}", "Brush" if kind == "maze" else "Digit")
-    )
+    ask = read("live.html")
+    for name, text in (
+        ("help", help_line),
+        ("brushes", "Digit" if model.kind.has_digits else "Brush"),
+        ("guesses", _GUESSES if model.kind.has_digits else ""),
+    ):
+        ask = ask.replace("{{" + name + "}}", text)
     return make_page(
         title,
         f"The network runs {where}.",

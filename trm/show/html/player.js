@@ -201,16 +201,17 @@ const startPlayer = (data) => {
       for (const { td, index, edges } of cells) {
         const token = tokens[index];
         const given = token === puzzle.question[index] && !picture.open.includes(token);
+        const guessed = attempt.guessed?.has(index);
         const changed = token !== previous[index];
         const wrong = frame >= 0 && attempt.wrong[frame * size + index] === 1;
         const p = frame < 0 ? 0 : attempt.confidence[frame * size + index] / 255;
         changes += changed; wrongs += wrong;
         if (!given) { sure += p; free += 1; }
-        td.className = [picture.classes[token] || "", edges, given && "given", changed && "changed", wrong && "wrong"]
-          .filter(Boolean).join(" ");
+        td.className = [picture.classes[token] || "", edges, given && "given", guessed && "guessed", changed && "changed",
+          wrong && "wrong"].filter(Boolean).join(" ");
         td.style.setProperty("--p", frame < 0 && picture.classes.length ? 1 : p.toFixed(3));
         td.firstChild.textContent = picture.characters[token] ?? "?";
-        const words = [picture.names[token] ?? "?", given && "given", wrong && "wrong", changed && "changed"];
+        const words = [picture.names[token] ?? "?", given && "given", guessed && "guessed", wrong && "wrong", changed && "changed"];
         td.setAttribute("aria-label", words.filter(Boolean).join(", "));
         td.title = frame < 0 ? "" : `${picture.names[token] ?? "?"}: ${(100 * p).toFixed(1)} %`;
       }

@@ -52,9 +52,11 @@
 
   const think = async (job) => {
     wanted = job.run;
-    const attempts = job.attempts.map(({ cells, tokens, noise, seed }) => ({
-      cells, tokens, question: cells.map((cell) => tokens[job.question[cell]]), state: network.begin(noise, normalFrom(seed)),
-    }));
+    const attempts = job.attempts.map(({ cells, tokens, noise, seed }, i) => {
+      const given = [...job.question];
+      for (const [cell, token] of job.guesses?.[i] ?? []) given[cell] = token;
+      return { cells, tokens, question: cells.map((cell) => tokens[given[cell]]), state: network.begin(noise, normalFrom(seed)) };
+    });
     const done = attempts.map(() => false);
     for (let step = 1; step <= job.steps && !done.every(Boolean); step++) {
       const begun = performance.now(), found = [];
