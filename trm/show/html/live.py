@@ -23,7 +23,7 @@ from trm.solving.views import most_views
 
 MOST_ATTEMPTS = 16
 MOST_STEPS = 128
-MOST_TRIES = 64
+MOST_TRIES = 512
 """Attempts on a live page at one puzzle, with guesses."""
 STEPS = 16
 """Default for the maximum number of supervision steps."""
