@@ -1,7 +1,7 @@
 """`python scripts/measure_attempts.py MODEL FILE`: puzzles solved against attempts, network passes and seconds.
 
-Attempts differ by symmetries (views), by noise on the first latents (starts), by noise at every step, or by several of
-these, and by guesses. The rules end the attempts at a puzzle; answers in the file are not used.
+Attempts differ by symmetries (views), by noise on the first latents (starts), by noise at every step, by guesses, or by
+several of these. The rules end the attempts at a puzzle; answers in the file are not used.
 """
 
 import time

@@ -178,7 +178,7 @@ TABLES = {
             Column("processor seconds per puzzle", _of_last(figure("processor_seconds_per_puzzle", "{:.2g}"))),
         ),
         row=lambda record: [
-            record.case[name] if name in record.case else ""
+            record.case.get(name, 0 if name == "guesses" else "")
             for name in ("model", "puzzles", "views", "noise", "noise_on", "noise_at", "guesses")
         ],
     ),

@@ -324,6 +324,7 @@ def test_views_that_there_are(splits: dict[str, PuzzleSet]):
     ("given", "expected"),
     [
         ((None, None, None, 1, None, Sudoku()), 512),
+        ((None, None, None, 1, None, Sudoku(), 0), 64),
         ((5, None, None, 1, None, Sudoku()), 5),
         ((None, 2.0, None, 1, "rules", Maze()), 64),
         ((None, None, 8, 1, None, Sudoku()), None),

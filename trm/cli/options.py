@@ -112,7 +112,7 @@ Attempts = Annotated[
     int | None,
     typer.Option(
         help="Most attempts at a puzzle, until its answer obeys the rules.",
-        show_default=f"{ATTEMPTS_WITH_GUESSES}; {ATTEMPTS} of a maze; none with --views, --rollouts or --select",
+        show_default=f"{ATTEMPTS_WITH_GUESSES}; {ATTEMPTS} of other kinds; none with --views, --rollouts or --select",
         min=1,
     ),
 ]
@@ -122,7 +122,7 @@ GuessCount = Annotated[
     typer.Option(
         "--guesses",
         help="Cells of a Sudoku that an attempt from the ninth on takes from an earlier answer as given.",
-        show_default=str(GUESSES),
+        show_default=f"{GUESSES}; in `trm evaluate` with --attempts",
         min=0,
     ),
 ]
@@ -140,7 +140,9 @@ Select = Annotated[
         show_default="rules; with --views or --rollouts confident",
     ),
 ]
-SolverSeed = Annotated[int | None, typer.Option("--seed", help="Seed of noise and views.", show_default="0", min=0)]
+SolverSeed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of noise, views and guesses.", show_default="0", min=0)
+]
 
 
 def refuse_existing(out: Path, overwrite: bool) -> None:

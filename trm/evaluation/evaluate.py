@@ -50,8 +50,9 @@ def evaluate(
 
     Every puzzle gets all supervision steps, and the report has the accuracy after each. With `halt`, or with options of
     the solver (those of `TrainedModel.solve`), the report is on the solver's answers, by the supervision steps that
-    they take; with `attempts`, on up to that many attempts at each puzzle, until the rules hold. `batch_size` puzzles
-    are computed at a time (default: as in training). `on_answers` receives the predictions of each batch.
+    they take; with `attempts`, on up to that many attempts at each puzzle, until the rules hold, with `guesses` (see
+    `TrainedModel.solve`). `batch_size` puzzles are computed at a time (default: as in training). `on_answers` receives
+    the predictions of each batch.
 
     Raises InputError for a puzzle set that the model cannot read and for options that contradict each other.
     """

@@ -11,7 +11,6 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from beartype.door import is_bearable
 from jaxtyping import Integer
 
 from trm.errors import InputError
@@ -61,8 +60,8 @@ class Boards:
         stop = values.get("stop", "halt")
         if stop not in ("halt", "rules", "never"):
             raise InputError(f"stop: found {stop!r:.60}, expected 'halt', 'rules' or 'never'")
-        seen = self._read_guesses(values.get("guesses"), question, len(views))
-        made = stream_attempts(self.model, question, views, steps, float(noise), seed, seen)
+        given = self._read_guesses(values.get("guesses"), question, len(views))
+        made = stream_attempts(self.model, question, views, steps, float(noise), seed, given)
         return Job(made, len(views), stop)
 
     def _read_question(self, puzzle: Any) -> Integer[np.ndarray, " seq_len"]:
@@ -70,7 +69,7 @@ class Boards:
         cells, tokens = model.metadata.seq_len, model.metadata.vocab_size
         if isinstance(puzzle, str):
             question = model.parse(puzzle)
-        elif is_bearable(puzzle, list[int]) and len(puzzle) == cells and all(0 < token < tokens for token in puzzle):
+        elif _are_integers(puzzle) and len(puzzle) == cells and all(0 < token < tokens for token in puzzle):
             question = np.array(puzzle)
         else:
             raise InputError(f"puzzle: found {puzzle!r:.60}, expected text, or {cells} tokens from 1 to {tokens - 1}")
@@ -83,22 +82,22 @@ class Boards:
         self, guesses: Any, question: Integer[np.ndarray, " seq_len"], views: int
     ) -> Integer[np.ndarray, "views seq_len"]:
         """Return the puzzle as each attempt sees it: with its guesses as given."""
-        seen = np.repeat(question[None], views, axis=0)
+        given = np.repeat(question[None], views, axis=0)
         if guesses is None:
-            return seen
-        if not is_bearable(guesses, list[list[list[int]]]) or len(guesses) != views:
+            return given
+        if type(guesses) is not list or len(guesses) != views or any(type(pairs) is not list for pairs in guesses):
             raise InputError(
-                f"guesses: found {guesses!r:.60}, expected {views} lists of [cell, token], one for each view"
+                f"guesses: found {guesses!r:.60}, expected for each view ({views}) a list of [cell, token]"
             )
+        digits = range(BLANK + 1, self.model.metadata.vocab_size)
         for attempt, pairs in enumerate(guesses):
             for pair in pairs:
-                cell, token = pair if len(pair) == 2 else (-1, -1)
-                if not (0 <= cell < question.size and BLANK < token < self.model.metadata.vocab_size):
+                if not (_are_integers(pair) and len(pair) == 2 and 0 <= pair[0] < question.size and pair[1] in digits):
                     raise InputError(f"guesses: found {pair!r:.60}, expected a cell and the token of a digit")
-                if not self.model.kind.has_digits or question[cell] != BLANK:
+                if not self.model.kind.has_digits or question[pair[0]] != BLANK:
                     raise InputError(f"guesses: found {pair!r:.60}, expected a blank cell of a puzzle with digits")
-                seen[attempt, cell] = token
-        return seen
+                given[attempt, pair[0]] = pair[1]
+        return given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,10 +185,15 @@ def think(job: Job) -> Iterator[dict[str, Any]]:
 def _read_views(values: dict[str, Any], most: int) -> list[int]:
     """Return the view of each attempt."""
     views = values.get("views", [0])
-    if not is_bearable(views, list[int]) or not 1 <= len(views) <= MOST_ATTEMPTS:
+    if not _are_integers(views) or not 1 <= len(views) <= MOST_ATTEMPTS:
         raise InputError(f"views: found {views!r:.60}, expected 1 to {MOST_ATTEMPTS} numbers of views")
     check_range("views", np.array(views), most)
     return views
+
+
+def _are_integers(found: Any) -> bool:
+    """Return whether a value is a list of integers; a type checker would look at one of them."""
+    return type(found) is list and all(type(number) is int for number in found)
 
 
 def _read_integer(values: dict[str, Any], key: str, default: int, least: int, most: int) -> int:

@@ -30,7 +30,7 @@ class Answer:
     attempts: int
     """Candidates that were started."""
     guesses: int = 0
-    """Cells that the attempt that gave the answer took from an earlier one."""
+    """Cells that the attempt that gave the answer took from an earlier answer."""
 
 
 def make_answers(

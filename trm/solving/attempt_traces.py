@@ -112,17 +112,17 @@ def stream_attempts(
     steps: int,
     noise: float = 0.0,
     seed: int = 0,
-    guessed: Integer[np.ndarray, "views seq_len"] | None = None,
+    given: Integer[np.ndarray, "views seq_len"] | None = None,
 ) -> Iterator[list[AttemptTrace]]:
     """Yield attempts at one puzzle after each supervision step: traces of that step alone.
 
     An attempt sees the puzzle through the view of its number in `views`, and begins from the initial latents with noise
-    of standard deviation `noise`. `guessed` is the puzzle with the guesses of each attempt as given. Raises InputError
+    of standard deviation `noise`. `given` is the puzzle as each attempt sees it, with its guesses. Raises InputError
     for tokens out of range.
     """
     symmetries = make_views(model.metadata, max(views) + 1)
     which = np.array(views)
-    inputs = np.repeat(question[None], len(views), axis=0) if guessed is None else guessed
+    inputs = np.repeat(question[None], len(views), axis=0) if given is None else given
     latents = _begin(model, inputs, np.full(len(views), noise), seed)
     seen = symmetries.apply_each(inputs, which).astype(np.int32)
     identifiers = np.zeros(len(seen), np.int32)

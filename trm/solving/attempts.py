@@ -58,7 +58,7 @@ class Attempted:
     steps: Integer[np.ndarray, " puzzles"]
     """Supervision steps of all attempts."""
     guesses: Integer[np.ndarray, " puzzles"]
-    """Cells that the attempt that gave the answer took from an earlier one."""
+    """Cells that the attempt that gave the answer took from an earlier answer."""
 
     @property
     def confidence(self) -> Float[np.ndarray, " puzzles"]:

@@ -1,13 +1,13 @@
 """Guesses: cells that an attempt takes from an earlier, wrong answer as given. Entry: `Guesses`.
 
-An attempt with wrong guesses fails, as the rules show. An attempt with right guesses has an easier puzzle: with three
-more given cells the network solves most of the hardest Sudokus in one attempt.
+An attempt with a wrong guess seldom ends in an answer that obeys the rules. An attempt with right guesses has an easier
+puzzle. The answer is judged as an answer to the puzzle as it was asked.
 """
 
 import zlib
 
 import numpy as np
-from jaxtyping import Integer, UInt16
+from jaxtyping import Integer
 
 from trm.model.digits import BLANK
 from trm.puzzles.kinds.kind import PuzzleKind
@@ -26,7 +26,7 @@ class Guesses:
     def __init__(self, kind: PuzzleKind, questions: Integer[np.ndarray, "puzzles seq_len"], cells: int, seed: int):
         """Begin without answers; `cells` is the number of guesses in an attempt."""
         self._kind, self._questions, self._cells, self._seed = kind, questions, cells, seed
-        self._sources: list[dict[int, UInt16[np.ndarray, " seq_len"]]] = [{} for _ in questions]
+        self._sources: list[dict[int, Integer[np.ndarray, " seq_len"]]] = [{} for _ in questions]
 
     def keep(
         self,
@@ -34,16 +34,16 @@ class Guesses:
         attempt: Integer[np.ndarray, " attempts"],
         answers: Integer[np.ndarray, "attempts seq_len"],
     ) -> None:
-        """Keep the wrong answers of attempts, by the numbers of puzzle and attempt."""
+        """Keep the answers of attempts that ended, by the numbers of puzzle and attempt."""
         kept = (attempt < SOURCES) & (self._cells > 0)
         puzzle, attempt, answers = puzzle[kept], attempt[kept], answers[kept]
         if not len(puzzle):
             return
         questions = self._questions[puzzle]
-        answers = np.where(questions > BLANK, questions, answers)
+        answers = np.where(questions == BLANK, answers, questions)
         wrong = self._kind.wrong_cells(questions, answers)
-        # Cells that contradict no other of the answer contradict neither a clue nor each other.
-        offered = np.where((questions <= BLANK) & (answers > BLANK) & ~wrong, answers, 0).astype(np.uint16)
+        # Cells that `wrong_cells` does not mark contradict neither a clue nor each other.
+        offered = np.where((questions == BLANK) & (answers > BLANK) & ~wrong, answers, 0).astype(questions.dtype)
         for i, (at, number) in enumerate(zip(puzzle.tolist(), attempt.tolist(), strict=True)):
             self._sources[at][number] = offered[i]
 

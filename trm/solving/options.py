@@ -92,7 +92,7 @@ class SolveOptions(TypedDict, total=False):
 ATTEMPTS = 64
 """Default of the largest number of attempts at a puzzle."""
 ATTEMPTS_WITH_GUESSES = 512
-"""The same for puzzles with digits: with guesses many attempts are worth their time."""
+"""The same with guesses, which make many attempts worth their time."""
 GUESSES = 3
 """Default of the cells that an attempt guesses, in puzzles with digits."""
 
@@ -124,7 +124,7 @@ def choose_attempts(
             raise InputError(f"{name}: found {found}, expected more than 0")
     if fixed or not has_rules:
         return None
-    return attempts or (ATTEMPTS_WITH_GUESSES if kind.has_digits else ATTEMPTS)
+    return attempts or (ATTEMPTS_WITH_GUESSES if choose_guesses(guesses, kind) else ATTEMPTS)
 
 
 def choose_guesses(guesses: int | None, kind: PuzzleKind) -> int:

@@ -110,8 +110,8 @@ class TrainedModel:
 
         `noise` is a standard deviation, on the latents `noise_on`, at every step or at the start (`noise_at`). A
         candidate has at most `steps` supervision steps (default: as trained); with `halt` the halting head may stop it
-        earlier. `seed` is that of views and noise. `identifiers` are numbers of puzzle embeddings (default: the blank
-        one). `devices` is the number of devices (default: all, at most one for each puzzle).
+        earlier. `seed` is that of views, guesses and noise. `identifiers` are numbers of puzzle embeddings (default:
+        the blank one). `devices` is the number of devices (default: all, at most one for each puzzle).
 
         Raises InputError, naming the puzzle, for text or tokens that are not a puzzle of the model's kind and size, and
         for options that contradict each other.

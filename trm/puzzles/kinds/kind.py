@@ -75,7 +75,7 @@ class PuzzleKind(abc.ABC):
     """Whether the loader may apply random symmetries to question and answer."""
     has_digits: ClassVar[bool] = False
     """Whether token 1 is a blank, which no answer has, and the tokens above it are digits that the rules treat
-    alike."""
+    alike. Attempts at such puzzles guess (`trm.solving.guesses`)."""
     expected: ClassVar[str] = "a solution of the question"
     """Description of a right answer, for messages about wrong ones."""
 

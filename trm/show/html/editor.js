@@ -154,7 +154,7 @@ const makeBoards = (data, { complain, numberIn }) => {
     judge: (puzzle) => {
       const solved = puzzle.attempts.filter((attempt) => attempt.solved_after).length, many = puzzle.attempts.length;
       const after = puzzle.attempts[puzzle.winner].solved_after;
-      if (!solved) return `The network did not solve it: ${many === 1 ? "its answers break the rules, more attempts may help" : "all answers break the rules"}`;
+      if (!solved) return `The network did not solve it: ${many === 1 ? "its answers break the rules" + (puzzle.attempts[0].guessed.size ? "" : ", more attempts may help") : "all answers break the rules"}`;
       return many === 1 ? `The answer obeys the rules after step ${after}`
         : `${solved} of ${many} attempts obey the rules, the first after step ${after}`;
     },

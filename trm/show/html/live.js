@@ -66,7 +66,7 @@ const startLive = (data, player, makeAsker) => {
 
   // One job: a puzzle and its supervision steps. An unsolved puzzle is thought about again with guesses: some cells of an earlier
   // answer as given.
-  let run = 0, puzzle = null, thinking = false, most = 0, seconds = 0, tried = 0, earlier = [];
+  let run = 0, puzzle = null, thinking = false, most = 0, seconds = 0, made = 0, earlier = [], previous = null;
   const setThinking = (is) => {
     thinking = is;
     byId("think").textContent = is ? "Stop" : "Think";
@@ -74,15 +74,16 @@ const startLive = (data, player, makeAsker) => {
   };
   const begin = () => {
     complain("");
-    tried = 0;
+    made = 0;
+    previous = null;
     earlier = [];
     const asked = asker.ask(numberIn("attempts"));
     if (asked) start(asked);
   };
   const start = (asked) => {
     const { name, question, truth, noise, views, guesses } = asked;
-    if (!tried) most = numberIn("steps");
-    tried += views.length;
+    if (!made) most = numberIn("steps");
+    made += views.length;
     run += 1;
     seconds = 0;
     const frames = most * cycles * cellCount;
@@ -106,10 +107,11 @@ const startLive = (data, player, makeAsker) => {
   };
   // Begins again with guesses, where the person wants it and there are answers to guess from.
   const startAgain = () => {
-    if (!byId("guesses")?.checked || tried >= data.most_tries || puzzle.attempts.some((attempt) => attempt.solved_after)) return false;
+    if (!byId("guesses")?.checked || made + puzzle.attempts.length > data.attempts_in_all || puzzle.attempts.some((attempt) => attempt.solved_after)) return false;
     const last = (puzzle.steps * cycles - 1) * cellCount;
     earlier.push(...puzzle.attempts.map(({ tokens, wrong }) =>
       ({ tokens: tokens.slice(last, last + cellCount), wrong: wrong.slice(last, last + cellCount) })));
+    previous = puzzle;
     start(asker.guess(puzzle.asked, earlier));
     return true;
   };
@@ -118,8 +120,8 @@ const startLive = (data, player, makeAsker) => {
     const halted = puzzle.attempts.filter((attempt) => attempt.halting_step).length, many = puzzle.attempts.length;
     const stopped = !halted ? "q_halt never stops it"
       : many === 1 ? `q_halt stops it after step ${puzzle.attempts[0].halting_step}` : `q_halt stops ${halted} of ${many}`;
-    const tries = tried > many ? ` ${tried} tries.` : "";
-    return `${asker.judge(puzzle)}; ${stopped}.${tries} ${(seconds / puzzle.steps).toPrecision(2)} s per step.`;
+    const all = made > many ? ` ${made} attempts in all.` : "";
+    return `${asker.judge(puzzle)}; ${stopped}.${all} ${(seconds / puzzle.steps).toPrecision(2)} s per step.`;
   };
   const receive = (message) => {
     if (message.run !== run || !thinking) return;
@@ -142,13 +144,15 @@ const startLive = (data, player, makeAsker) => {
     puzzle.steps = step;
     asker.choose(puzzle);
     player.grow(step);
-    const guessing = tried > puzzle.attempts.length ? `Try ${tried}, with guesses: step` : "Step";
+    const guessing = made > puzzle.attempts.length ? `Attempt ${made}, with guesses: step` : "Step";
     byId("verdict").textContent = `${guessing} ${step} of at most ${most}, ${message.seconds.toPrecision(2)} s.`;
   };
   byId("form").addEventListener("submit", (event) => {
     event.preventDefault();
     if (!thinking) return begin();
     solver.stop();
+    // Stopped before the first step of attempts with guesses: those before them are shown again.
+    if (!puzzle.steps && previous) player.open({ steps: (puzzle = previous).steps, cycles, puzzles: [puzzle], most });
     end(puzzle.steps ? `Stopped. ${describeEnd()}` : "Stopped.");
   });
 

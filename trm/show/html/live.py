@@ -23,8 +23,8 @@ from trm.solving.views import most_views
 
 MOST_ATTEMPTS = 16
 MOST_STEPS = 128
-MOST_TRIES = 512
-"""Attempts on a live page at one puzzle, with guesses."""
+ATTEMPTS_IN_ALL = 512
+"""Most attempts at one puzzle on a live page, with guesses."""
 STEPS = 16
 """Default for the maximum number of supervision steps."""
 EXAMPLES = 8
@@ -36,9 +36,7 @@ _HELP = {
     "sudoku": "Choose a cell and type, or paste a Sudoku, row by row.",
     "maze": "Choose wall, free, start or goal and draw, or paste a maze, row by row.",
 }
-_GUESSES = (
-    '<label for="guesses">If it is not solved, guess cells and think again</label><input id="guesses" type="checkbox">'
-)
+_GUESSES = '<label for="guesses">Attempt again with guesses until solved</label><input id="guesses" type="checkbox">'
 
 
 def make_live_page(
@@ -75,7 +73,7 @@ def make_live_page(
         "attempts": attempts,
         "most_steps": MOST_STEPS,
         "most_attempts": MOST_ATTEMPTS,
-        "most_tries": MOST_TRIES,
+        "attempts_in_all": ATTEMPTS_IN_ALL,
         "guesses": GUESSES,
         "network": None,
     }

@@ -201,7 +201,7 @@ const startPlayer = (data) => {
       for (const { td, index, edges } of cells) {
         const token = tokens[index];
         const given = token === puzzle.question[index] && !picture.open.includes(token);
-        const guessed = attempt.guessed?.has(index);
+        const guessed = frame >= 0 && attempt.guessed?.has(index);
         const changed = token !== previous[index];
         const wrong = frame >= 0 && attempt.wrong[frame * size + index] === 1;
         const p = frame < 0 ? 0 : attempt.confidence[frame * size + index] / 255;
