@@ -179,7 +179,7 @@ TABLES = {
         ),
         row=lambda record: [
             record.case.get(name, 0 if name == "guesses" else "")
-            for name in ("model", "puzzles", "views", "noise", "noise_on", "noise_at", "guesses")
+            for name in ("model", "puzzles", "count", "views", "noise", "noise_on", "noise_at", "guesses")
         ],
     ),
     "parity": Table(
