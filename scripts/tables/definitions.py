@@ -169,6 +169,7 @@ TABLES = {
         "attempts",
         (
             Column("puzzles", lambda group: f"{group[0].case['count']} of `{group[0].case['puzzles']}`"),
+            Column("model", _once(case("model"))),
             Column("attempts differ by", _differ_by),
             Column("1 attempt", _after(1)),
             Column("8", _after(8)),
@@ -178,7 +179,7 @@ TABLES = {
             Column("processor seconds per puzzle", _of_last(figure("processor_seconds_per_puzzle", "{:.2g}"))),
         ),
         row=lambda record: [
-            record.case.get(name, 0 if name == "guesses" else "")
+            record.case.get(name, "")
             for name in ("model", "puzzles", "count", "views", "noise", "noise_on", "noise_at", "guesses")
         ],
     ),

@@ -111,7 +111,8 @@ class AttemptSolver:
         """
         self._weights, self._mesh, self._options, self._slots = place(weights, mesh, REPLICATED), mesh, options, slots
         self._views, self._kind, self._attempts = views, kind, attempts
-        self._guesses = choose_guesses(options.guesses, kind)
+        guesses = choose_guesses(options.guesses, kind)
+        self._guesses = guesses if attempts > FIRST_GUESSING else 0
         self._max_steps = options.max_steps or config.halting.halt_max_steps
         self._start_noise, self._step_noise = _noise_of_attempts(options, attempts, len(views.cells))
         names: tuple[str, ...] = ()

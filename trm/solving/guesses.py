@@ -1,7 +1,7 @@
 """Guesses: cells that an attempt takes from an earlier, wrong answer as given. Entry: `Guesses`.
 
-An attempt with a wrong guess seldom ends in an answer that obeys the rules. An attempt with right guesses has an easier
-puzzle. The answer is judged as an answer to the puzzle as it was asked.
+With right guesses an attempt has an easier puzzle; an answer that keeps a wrong guess breaks the rules. The answer is
+judged as an answer to the puzzle as it was asked.
 """
 
 import zlib

@@ -7,9 +7,9 @@ import html
 import math
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 
 from trm.show.curves import GRID, INK, Panel
+from trm.show.html.page import fill
 
 
 def make_page(svg: bytes, panels: Sequence[Panel], title: str) -> str:
@@ -25,7 +25,4 @@ def make_page(svg: bytes, panels: Sequence[Panel], title: str) -> str:
         for panel in panels
         for line in panel.lines
     )
-    page = files("trm.show.html").joinpath("curves.html").read_text(encoding="utf-8")
-    parts = {"title": html.escape(title), "rows": rows, "drawing": drawing}
-    # In one pass: inserted text is not searched for placeholders.
-    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], page)
+    return fill("curves.html", {"title": html.escape(title), "rows": rows, "drawing": drawing})

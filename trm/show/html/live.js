@@ -107,7 +107,8 @@ const startLive = (data, player, makeAsker) => {
   };
   // Begins again with guesses, where the person wants it and there are answers to guess from.
   const startAgain = () => {
-    if (!byId("guesses")?.checked || made + puzzle.attempts.length > data.attempts_in_all || puzzle.attempts.some((attempt) => attempt.solved_after)) return false;
+    const solved = puzzle.attempts.some((attempt) => attempt.solved_after);
+    if (solved || !byId("guesses")?.checked || made + puzzle.attempts.length > data.attempts_in_all) return false;
     const last = (puzzle.steps * cycles - 1) * cellCount;
     earlier.push(...puzzle.attempts.map(({ tokens, wrong }) =>
       ({ tokens: tokens.slice(last, last + cellCount), wrong: wrong.slice(last, last + cellCount) })));

@@ -16,7 +16,7 @@ from trm.puzzles.kinds.maze import generate as maze_generator
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.puzzles.kinds.sudoku.rules import TOKEN_OF_DIGIT_0
 from trm.show.html.embedded import KINDS, embed_network
-from trm.show.html.page import make_page, read
+from trm.show.html.page import fill, make_page, read
 from trm.solving.options import GUESSES
 from trm.solving.trained_model import TrainedModel
 from trm.solving.views import most_views
@@ -82,20 +82,15 @@ def make_live_page(
     where = "in this page; nothing leaves it" if embed else "on the machine that serves this page"
     has_letters = kind == "sudoku" and metadata.vocab_size > 11
     help_line = _HELP[kind] + (" Letters from a on are 10 and more." if has_letters else "")
-    ask = read("live.html")
-    for name, text in (
-        ("help", help_line),
-        ("brushes", "Digit" if model.kind.has_digits else "Brush"),
-        ("guesses", _GUESSES if model.kind.has_digits else ""),
-    ):
-        ask = ask.replace("{{" + name + "}}", text)
+    digits = model.kind.has_digits
+    parts = {"help": help_line, "brushes": "Digit" if digits else "Brush", "guesses": _GUESSES if digits else ""}
     return make_page(
         title,
         f"The network runs {where}.",
         data,
         read("player.js", "rules.js", "live.js", "editor.js") + START.format(asker="makeBoards"),
         read("player.css", "live.css"),
-        ask,
+        fill("live.html", parts),
         " 'wasm-unsafe-eval'; worker-src blob:" if embed else "; connect-src 'self'",
     )
 

@@ -1,8 +1,9 @@
-"""Pages: `player.html` with parts inserted. Entry: `make_page`."""
+"""Pages: `player.html` and other files with parts inserted. Entry: `make_page`, `fill`."""
 
 import html
 import json
 import re
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
@@ -18,8 +19,12 @@ def make_page(title: str, intro: str, data: Any, script: str, style: str, ask: s
         "ask": ask,
         "policy": policy,
     }
-    # In one pass: inserted text is not searched for placeholders.
-    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], read("player.html"))
+    return fill("player.html", parts)
+
+
+def fill(name: str, parts: Mapping[str, str]) -> str:
+    """Return the text of a file with `{{part}}` replaced by the part of that name; parts are inserted as they are."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], read(name))
 
 
 def read(*names: str) -> str:
