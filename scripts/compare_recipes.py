@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 
 import numpy as np
 import typer
+from curves import RECIPE_COLORS, draw, recipe_panels
 from jax.sharding import Mesh
 from records import Recorder, hardware
 from rich.console import Console
@@ -80,20 +81,9 @@ class Recipe(NamedTuple):
     settings: Sequence[str]
     share: float
     """Steps, as a share of the plain recipe's."""
-    color: str
 
 
-RECIPES = (Recipe("plain", PLAIN, 1.0, "#7a7a7a"), Recipe("fast", FAST, 0.5, "#c2410c"))
-
-
-class Curve(NamedTuple):
-    """Exact accuracy on test puzzles over the steps of one run."""
-
-    board: str
-    recipe: str
-    seed: int
-    steps: list[int]
-    exact_accuracy: list[float]
+RECIPES = (Recipe("plain", PLAIN, 1.0), Recipe("fast", FAST, 0.5))
 
 
 def main(
@@ -111,24 +101,24 @@ def main(
     boards = [board for board in BOARDS if not sizes or board.size in sizes]
     mesh = make_mesh(1)
     recorder = Recorder("recipes", json_out, hardware(mesh))
-    curves = []
+    records = []
     for board in boards:
         data = build_puzzles(board, out)
         for seed in range(seeds):
             for recipe in RECIPES:
-                curve = run(board, recipe, seed, data, out, mesh)
-                curves.append(curve)
+                evaluations = run(board, recipe, seed, data, out, mesh)
+                steps, accuracy = evaluations[-1]
                 figures = {
-                    "steps": curve.steps[-1],
-                    "exact_accuracy": curve.exact_accuracy[-1],
-                    "evaluations": list(zip(curve.steps, curve.exact_accuracy, strict=True)),
+                    "steps": steps,
+                    "exact_accuracy": accuracy,
+                    "evaluations": evaluations,
                     "puzzles": TEST_PUZZLES,
                 }
                 about = {"board": board.name, "clues": board.clues, "recipe": recipe.name}
-                recorder.add(figures, config="quickstart", settings=recipe.settings, seed=seed, **about)
-                console.print(f"{curve.exact_accuracy[-1]:.1%} exact after {curve.steps[-1]} steps")
+                records.append(recorder.add(figures, config="quickstart", settings=recipe.settings, seed=seed, **about))
+                console.print(f"{accuracy:.1%} exact after {steps} steps")
     with atomic_write(out / "recipes.svg") as temporary:
-        temporary.write_text(draw(boards, curves), encoding="utf-8")
+        temporary.write_text(draw(recipe_panels(records), RECIPE_COLORS), encoding="utf-8")
 
 
 def build_puzzles(board: Board, out: Path) -> Path:
@@ -151,14 +141,13 @@ def build_puzzles(board: Board, out: Path) -> Path:
     return directory
 
 
-def run(board: Board, recipe: Recipe, seed: int, data: Path, out: Path, mesh: Mesh) -> Curve:
-    """Train one recipe with one seed; resume a run that was interrupted."""
+def run(board: Board, recipe: Recipe, seed: int, data: Path, out: Path, mesh: Mesh) -> list[tuple[int, float]]:
+    """Train one recipe with one seed, or the rest of it; return the exact accuracy after some of the steps."""
     folder = out / f"{board.name}-{recipe.name}-{seed}"
     console.print(f"{folder}: {round(board.plain_steps * recipe.share)} steps")
     train(configure(board, recipe, seed, data), folder, mesh, resume=True, console=Console(quiet=True))
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    evaluated = {line["step"]: line["all/exact_accuracy"] for line in lines if "all/exact_accuracy" in line}
-    return Curve(board.name, recipe.name, seed, list(evaluated), list(evaluated.values()))
+    return list({line["step"]: line["all/exact_accuracy"] for line in lines if "all/exact_accuracy" in line}.items())
 
 
 def configure(board: Board, recipe: Recipe, seed: int, data: Path) -> Config:
@@ -175,66 +164,6 @@ def configure(board: Board, recipe: Recipe, seed: int, data: Path) -> Config:
     }
     lines = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     return read_config(config_path("quickstart"), [*lines, *recipe.settings])
-
-
-# Drawing
-
-
-WIDTH, HEIGHT, MARGIN = 260, 200, 46
-
-
-def draw(boards: Sequence[Board], curves: Sequence[Curve]) -> str:
-    """Draw exact accuracy over steps as an SVG, a panel for each board and a line for each run."""
-    width, height = MARGIN + len(boards) * (WIDTH + MARGIN), HEIGHT + 2 * MARGIN
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'font-family="sans-serif" font-size="12" fill="#333">',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        *(
-            _text(MARGIN + 70 * i, 18, recipe.name, fill=recipe.color, font_weight="bold")
-            for i, recipe in enumerate(RECIPES)
-        ),
-    ]
-    for i, board in enumerate(boards):
-        left = MARGIN + i * (WIDTH + MARGIN)
-        of_board = [curve for curve in curves if curve.board == board.name]
-        parts += _panel(board, of_board, left, top=MARGIN)
-    return "\n".join([*parts, "</svg>\n"])
-
-
-def _panel(board: Board, curves: Sequence[Curve], left: float, top: float) -> list[str]:
-    def x(step: float) -> float:
-        return left + WIDTH * step / board.plain_steps
-
-    def y(accuracy: float) -> float:
-        return top + HEIGHT * (1 - accuracy)
-
-    parts = [_text(left + WIDTH / 2, top - 8, f"{board.name} Sudokus, exact accuracy", text_anchor="middle")]
-    for accuracy in (0, 0.25, 0.5, 0.75, 1):
-        parts.append(_line([(left, y(accuracy)), (left + WIDTH, y(accuracy))], stroke="#ddd"))
-        parts.append(_text(left - 4, y(accuracy) + 4, f"{accuracy:.0%}", text_anchor="end"))
-    for step in (0, board.plain_steps // 2, board.plain_steps):
-        parts.append(_text(x(step), top + HEIGHT + 16, str(step), text_anchor="middle"))
-    parts.append(_text(left + WIDTH / 2, top + HEIGHT + 34, "steps", text_anchor="middle"))
-    for curve in curves:
-        color = next(recipe.color for recipe in RECIPES if recipe.name == curve.recipe)
-        points = [(x(step), y(a)) for step, a in zip(curve.steps, curve.exact_accuracy, strict=True)]
-        parts.append(_line([(x(0), y(0)), *points], stroke=color, stroke_width="1.5"))
-        parts += [f'<circle cx="{px:.1f}" cy="{py:.1f}" r="2.5" fill="{color}"/>' for px, py in points]
-    return parts
-
-
-def _line(points: Sequence[tuple[float, float]], **attributes: str) -> str:
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    return f'<polyline points="{path}" fill="none" {_attributes(attributes)}/>'
-
-
-def _text(x: float, y: float, text: str, **attributes: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" {_attributes(attributes)}>{text}</text>'
-
-
-def _attributes(attributes: dict[str, str]) -> str:
-    return " ".join(f'{name.replace("_", "-")}="{value}"' for name, value in attributes.items())
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Attempts differ by symmetries (views), by noise on the first latents (starts), b
 several of these. The rules end the attempts at a puzzle; answers in the file are not used.
 """
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +13,7 @@ import numpy as np
 import typer
 from records import Recorder, hardware
 
+from trm.errors import InputError
 from trm.evaluation.report import wilson_interval
 from trm.model.flops import network_passes
 from trm.parallel.mesh import make_mesh
@@ -28,6 +30,7 @@ def main(
     file: Annotated[Path, typer.Argument(help="Puzzles, as `trm solve` reads them.")],
     name: Annotated[str, typer.Option(help="Name of the puzzles in the record.", show_default="that of the file")] = "",
     puzzles: Annotated[int, typer.Option(help="The first so many puzzles.", min=1)] = 64,
+    skip: Annotated[int, typer.Option(help="Puzzles of the file to leave out before them.", min=0)] = 0,
     attempts: Annotated[int, typer.Option(help="Attempts at a puzzle, at most.", min=1)] = 64,
     guesses: Annotated[int | None, typer.Option(help="Cells that an attempt guesses.", min=0)] = None,
     views: Annotated[bool, typer.Option(help="Whether attempts see other symmetries.")] = True,
@@ -39,7 +42,10 @@ def main(
     model = load(model_name).in_fast_dtype()
     mesh = make_mesh(1)
     recorder = Recorder("attempts", json_out, hardware(mesh))
-    questions = np.stack([q.tokens for q in model.read(file.read_text(encoding="utf-8"), str(file))[:puzzles]])
+    read = model.read(file.read_text(encoding="utf-8"), str(file))[skip:][:puzzles]
+    if not read:
+        raise InputError(f"{file}: found no puzzle after the first {skip}, expected more")
+    questions = np.stack([question.tokens for question in read])
     symmetries = most_views(model.metadata, attempts) if views else make_views(model.metadata, 1)
     options = SolverOptions(noise=noise, noise_on=noise_on, noise_at=noise_at, guesses=guesses)
     identifiers = np.zeros(len(questions), np.int32)
@@ -56,6 +62,8 @@ def main(
         low, high = wilson_interval(solved / count, count)
         seconds, processor_seconds = time.perf_counter() - begin, time.process_time() - processor
         how: dict[str, Any] = {"views": views, "noise": noise, "guesses": choose_guesses(guesses, model.kind)}
+        if skip:
+            how["skip"] = skip
         if noise or not views:
             how |= {"noise": noise or attempts_module.START_NOISE, "noise_on": noise_on, "noise_at": noise_at}
         recorder.add(
@@ -79,4 +87,8 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    try:
+        typer.run(main)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -6,7 +6,7 @@ Each recipe is a configuration with settings; each seed of it is a run, in turns
 runs of one recipe as of another. An interrupted run is resumed; a run that `--json` already holds is not trained again.
 Accuracy is that of puzzles held back from training (`data.validation`), if there are any; the test set is then read
 once, at the end. Seconds are those of the processor, of all cores together, so that other work on the machine changes
-them little; evaluations are not counted.
+them little; evaluations are not counted. `python scripts/curves.py` draws the records.
 """
 
 import dataclasses
@@ -149,6 +149,8 @@ def figures_of(lines: Sequence[Mapping[str, Any]], seconds: Mapping[int, float],
         "core_seconds_per_step": round((seconds[steps[-1]] - seconds[steps[0]]) / max(1, steps[-1] - steps[0]), 4),
         "exact_accuracy": max((score for *_, score in curve), default=math.nan),
     }
+    if config.data.validation:
+        figures["puzzles"] = config.data.validation
     test = [line["test/all/exact_accuracy"] for line in lines if "test/all/exact_accuracy" in line]
     return figures | ({"test_exact_accuracy": test[-1]} if test else {})
 

@@ -111,6 +111,17 @@ def _reached(group: Sequence[Record]) -> str:
     return ", ".join(f"{seconds[0]:,.0f}" if seconds else "not reached" for seconds in reached)
 
 
+def _accuracies(group: Sequence[Record]) -> str:
+    """List the accuracy of each run; where runs held back puzzles of their own, also that of all these together."""
+    listed = figure("exact_accuracy", "{:.1%}")(group)
+    counts = [record.figures.get("puzzles", 0) for record in group]
+    if not all(counts) or len(group) == 1:
+        return listed
+    solved = sum(record.figures["exact_accuracy"] * count for record, count in zip(group, counts, strict=True))
+    low, high = wilson_interval(solved / sum(counts), sum(counts))
+    return f"{listed}; together {solved / sum(counts):.0%} ({low:.0%} to {high:.0%})"
+
+
 def _solver(config: str) -> Table:
     columns = (
         Column("options", case("way")),
@@ -134,6 +145,13 @@ def _after(attempts: int) -> Cell:
         return f"{solved / count:.0%} ({low:.0%} to {high:.0%})"
 
     return cell
+
+
+def _puzzles(group: Sequence[Record]) -> str:
+    """Say how many puzzles of which file were attempted, and which where they are not the first."""
+    case = group[0].case
+    skip, count = case.get("skip", 0), case["count"]
+    return f"{f'{skip + 1} to {skip + count}' if skip else count} of `{case['puzzles']}`"
 
 
 def _differ_by(group: Sequence[Record]) -> str:
@@ -168,7 +186,7 @@ TABLES = {
     "attempts": Table(
         "attempts",
         (
-            Column("puzzles", lambda group: f"{group[0].case['count']} of `{group[0].case['puzzles']}`"),
+            Column("puzzles", _puzzles),
             Column("model", _once(case("model"))),
             Column("attempts differ by", _differ_by),
             Column("1 attempt", _after(1)),
@@ -180,7 +198,7 @@ TABLES = {
         ),
         row=lambda record: [
             record.case.get(name, "")
-            for name in ("model", "puzzles", "count", "views", "noise", "noise_on", "noise_at", "guesses")
+            for name in ("model", "puzzles", "count", "skip", "views", "noise", "noise_on", "noise_at", "guesses")
         ],
     ),
     "parity": Table(
@@ -468,8 +486,9 @@ TABLES = {
             Column("steps", _once(figure("steps", "{:,}"))),
             Column("core-seconds per step", figure("core_seconds_per_step", "{:.2f}")),
             Column("core-seconds, compilation included", figure("core_seconds", "{:,.0f}")),
-            Column("exact accuracy", figure("exact_accuracy", "{:.1%}")),
+            Column("exact accuracy", _accuracies),
             Column("core-seconds to 98 %", _reached),
+            Column("on the test set", figure("test_exact_accuracy", "{:.1%}")),
         ),
         row=lambda record: [record.case["data"], record.case["recipe"]],
     ),

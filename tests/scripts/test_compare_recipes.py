@@ -5,6 +5,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import compare_recipes
+import curves
 import pytest
 from records import read_records
 
@@ -42,7 +43,7 @@ def test_compare_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert record.figures["exact_accuracy"] == recorded[-1][1]
     drawing = ElementTree.fromstring((tmp_path / "out" / "recipes.svg").read_text())
     lines = [line for line in drawing.iter("{http://www.w3.org/2000/svg}polyline") if "stroke-width" in line.attrib]
-    assert [line.attrib["stroke"] for line in lines] == [recipe.color for recipe in recipes]
+    assert [line.attrib["stroke"] for line in lines] == list(curves.RECIPE_COLORS.values())
 
 
 def test_unknown_size(tmp_path: Path):

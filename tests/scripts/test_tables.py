@@ -111,6 +111,37 @@ def test_records_of_a_line():
     assert [line[:3] for line in found[2:]] == [["devices", "1, 2", "500, 250"], ["devices", "1", "125"]]
 
 
+def test_runs_that_held_back_puzzles_are_counted_together():
+    def run(seed: int, accuracy: float, **figures: Any) -> Record:
+        figures |= {"exact_accuracy": accuracy, "steps": 1, "core_seconds_per_step": 1, "core_seconds": 1}
+        return record(
+            None, benchmark="search", seed=seed, case={"data": "x", "recipe": "y"}, figures=figures | {"curve": []}
+        )
+
+    def accuracy(*runs: Record) -> str:
+        titles, _, line = rows(render(TABLES["search"], runs))
+        return line[titles.index("exact accuracy")]
+
+    assert accuracy(run(0, 0.25), run(1, 0.75)) == "25.0%, 75.0%"
+    assert accuracy(run(0, 0.25, puzzles=96)) == "25.0%"
+    # 24 + 72 of 192 puzzles.
+    held_back = run(0, 0.25, puzzles=96), run(1, 0.75, puzzles=96)
+    assert accuracy(*held_back) == "25.0%, 75.0%; together 50% (43% to 57%)"
+
+
+def test_attempts_at_later_puzzles_have_a_line_of_their_own():
+    def attempts(solved: int, **how: Any) -> Record:
+        case = {"model": "m", "puzzles": "p", "count": 10, "attempts": 1, "views": True, "noise": 0.0} | how
+        figures = {"solved": solved, "passes_per_puzzle": 8.0, "processor_seconds_per_puzzle": 0.1}
+        return record(None, benchmark="attempts", case=case, figures=figures)
+
+    found = rows(render(TABLES["attempts"], [attempts(3), attempts(4, skip=10)]))
+    assert [(line[0], line[3]) for line in found[2:]] == [
+        ("10 of `p`", "30% (11% to 60%)"),
+        ("11 to 20 of `p`", "40% (17% to 69%)"),
+    ]
+
+
 def test_computed_is_not_called_measured():
     table = render(TABLES["step"], [record(1.0, hardware=GPU | {"described": True})])
     assert "Computed for A GPU, 2026-01-02" in table
