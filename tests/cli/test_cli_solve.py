@@ -77,6 +77,11 @@ def test_guesses_where_there_are_none(capsys: pytest.CaptureFixture, tmp_path: P
         (["--select", "first", "--seed", 1], ["--select first: has no effect", "--seed 1: has no effect"]),
         (["--seed", 1, "--noise", 0.1], []),
         (["--seed", 1, "--views", 2, "--select", "mode"], []),
+        (["--guesses", 2], []),
+        (["--guesses", 0, "--attempts", 8], []),
+        (["--guesses", 2, "--attempts", 9], []),
+        (["--guesses", 2, "--attempts", 8], ["--guesses 2: has no effect on the first 8 attempts"]),
+        (["--seed", 1, "--attempts", 1], ["--seed 1: has no effect"]),
     ],
 )
 def test_options_without_effect(options: list, warnings: list[str], capsys: pytest.CaptureFixture):

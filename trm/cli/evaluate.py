@@ -129,7 +129,7 @@ def evaluate_command(
         agree("command", [checkpoints, str(data), split, str(trained_on), raw, settings, *map(bool, outputs), options])
         decide_on_first(outputs.check)
         if is_first():
-            warn_of_no_effect(select, seed, (views or 1) * rollouts * (attempts or 1), noise)
+            warn_of_no_effect(select, seed, (views or 1) * rollouts * (attempts or 1), noise, guesses, attempts)
         _evaluate(checkpoints, data, split, trained_on, raw, settings or [], options, outputs)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from trm.errors import InputError
 from trm.show.console import print_warning
-from trm.solving.options import ATTEMPTS, ATTEMPTS_WITH_GUESSES, GUESSES, NoiseAt, NoiseOn
+from trm.solving.options import ATTEMPTS, ATTEMPTS_WITH_GUESSES, FIRST_GUESSING, GUESSES, NoiseAt, NoiseOn
 from trm.solving.selection import SelectionMethod
 from trm.storage.bundled import ENDING, weights_names
 from trm.storage.hub import SCHEME
@@ -151,9 +151,21 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
 
 
-def warn_of_no_effect(select: SelectionMethod | None, seed: int | None, candidates: int, noise: float) -> None:
-    """Print a warning for `--select` and `--seed` where they change nothing."""
+def warn_of_no_effect(
+    select: SelectionMethod | None,
+    seed: int | None,
+    candidates: int,
+    noise: float,
+    guesses: int | None = None,
+    attempts: int | None = None,
+) -> None:
+    """Print a warning for `--select`, `--seed` and `--guesses` where they change nothing."""
     if select and select != "rules" and candidates == 1:
         print_warning(f"--select {select}: has no effect on a single candidate, expected it with --views or --rollouts")
     if seed is not None and candidates == 1 and not noise:
         print_warning(f"--seed {seed}: has no effect, expected it with --views or --noise")
+    if guesses and attempts and attempts <= FIRST_GUESSING:
+        print_warning(
+            f"--guesses {guesses}: has no effect on the first {FIRST_GUESSING} attempts, expected more than --attempts "
+            f"{attempts}"
+        )

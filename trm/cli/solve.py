@@ -120,8 +120,9 @@ def solve_command(
     if kind.solved_from == "nothing":
         known = ", ".join(name for name in KINDS.names() if KINDS[name].solved_from != "nothing")
         raise InputError(f"{checkpoint}: found a model of {kind.name}, expected one of {known}, or of your own kind")
-    if choose_attempts(attempts, seconds, views, rollouts, select, kind, guesses) is None:
-        warn_of_no_effect(select, seed, (views or 1) * rollouts, noise)
+    limit = choose_attempts(attempts, seconds, views, rollouts, select, kind, guesses)
+    candidates = (views or 1) * rollouts if limit is None else limit
+    warn_of_no_effect(select, seed, candidates, noise, guesses, limit)
     read = read_questions(puzzle, model, parse_columns(columns))
     if check:
         check_questions(read, kind)

@@ -29,16 +29,12 @@ from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place, place_whole
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.solving.guesses import Guesses
 from trm.solving.one_step import Sequences, compile_step
-from trm.solving.options import ATTEMPTS, SolverOptions, choose_guesses
+from trm.solving.options import ATTEMPTS, FIRST_GUESSING, GROWTH, SolverOptions, choose_guesses
 from trm.solving.reason import check_inputs, confidence
 from trm.solving.slots import Noisy
 from trm.solving.solve import noise_keys, noisy_latents
 from trm.solving.views import Views
 
-GROWTH = 8
-"""Factor by which the attempts at a puzzle grow from round to round."""
-FIRST_GUESSING = GROWTH
-"""Number of the first attempt with guesses: that of the third round."""
 START_NOISE = 1.0
 """Standard deviation of the noise on the first latents of attempts beyond the number of symmetries."""
 

@@ -93,6 +93,10 @@ ATTEMPTS = 64
 """Default of the largest number of attempts at a puzzle."""
 ATTEMPTS_WITH_GUESSES = 512
 """The same with guesses, which make many attempts worth their time."""
+GROWTH = 8
+"""Factor by which the attempts at a puzzle grow from round to round."""
+FIRST_GUESSING = GROWTH
+"""Number of the first attempt with guesses, from 0: that of the third round."""
 GUESSES = 3
 """Default of the cells that an attempt guesses, in puzzles with digits."""
 
