@@ -4,8 +4,10 @@
 """
 
 import ast
-import sys
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "trm" / "README.md"
@@ -50,8 +52,13 @@ def _line(path: Path, depth: int, name: str = "") -> str:
     return f"{'  ' * depth}{name or path.name}".ljust(28) + sentence
 
 
-if __name__ == "__main__":
-    if sys.argv[1:] == ["--write"]:
+def main(to_readme: Annotated[bool, typer.Option("--write", help="Put it into trm/README.md.")] = False) -> None:
+    """Print the map of the package."""
+    if to_readme:
         README.write_text(write(house_map()), encoding="utf-8")
     else:
         print(house_map(), end="")
+
+
+if __name__ == "__main__":
+    typer.run(main)

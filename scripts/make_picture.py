@@ -8,6 +8,7 @@ see the solved board.
 from pathlib import Path
 
 import numpy as np
+import typer
 
 import trm
 from trm.puzzles.csv_files import bundled_csv
@@ -126,4 +127,4 @@ def _lines(places: list[int]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -4,9 +4,11 @@
 """
 
 import pkgutil
-import sys
 import warnings
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 import trm
 
@@ -31,8 +33,11 @@ def packages() -> list[str]:
     return [name for name in found if name not in ("trm.cli", "trm.__main__", "trm.configs")]
 
 
+def main(out: Annotated[Path, typer.Argument(help="Folder to write.")]) -> None:
+    """Write the API reference from the docstrings."""
+    make_reference(out)
+    print(f"{out}/index.html: the reference")
+
+
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    make_reference(Path(sys.argv[1]))
-    print(f"{sys.argv[1]}/index.html: the reference")
+    typer.run(main)

@@ -17,6 +17,7 @@ from trm.errors import InputError
 from trm.evaluation.report import wilson_interval
 from trm.model.flops import network_passes
 from trm.parallel.mesh import make_mesh
+from trm.puzzles.text.decode import read_text
 from trm.show.console import print_lines
 from trm.solving import attempts as attempts_module
 from trm.solving.attempts import AttemptSolver
@@ -42,7 +43,7 @@ def main(
     model = load(model_name).in_fast_dtype()
     mesh = make_mesh(1)
     recorder = Recorder("attempts", json_out, hardware(mesh))
-    read = model.read(file.read_text(encoding="utf-8"), str(file))[skip:][:puzzles]
+    read = model.read(read_text(file), str(file))[skip:][:puzzles]
     if not read:
         raise InputError(f"{file}: found no puzzle after the first {skip}, expected more")
     questions = np.stack([question.tokens for question in read])
@@ -51,9 +52,9 @@ def main(
     identifiers = np.zeros(len(questions), np.int32)
 
     solver = AttemptSolver(model.weights, model.config, mesh, options, SLOTS, symmetries, model.kind, attempts)
-    # Programs are compiled before the clock starts: for these puzzles alone, and for slots that are all full.
-    for times in (1, -(-SLOTS // len(questions))):
-        next(solver.rounds(np.tile(questions, (times, 1)), np.tile(identifiers, times)))
+    # Programs are compiled before the clock starts: one for each power of two up to the number of slots.
+    for slots in 2 ** np.arange(SLOTS.bit_length()):
+        next(solver.rounds(np.repeat(questions[:1], slots, axis=0), np.zeros(slots, np.int32)))
     passes = network_passes(model.config.model)
     begin, processor = time.perf_counter(), time.process_time()
     for after in solver.rounds(questions, identifiers):

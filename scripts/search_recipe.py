@@ -62,12 +62,18 @@ def main(
     mesh = make_mesh(1)
     recorder = Recorder("search", json_out, hardware(mesh))
     configs = {recipe.name: read_experiment(recipe.config, [*shared, *recipe.settings]) for recipe in parsed}
+    failed: list[str] = []
     for seed in range(first_seed, first_seed + seeds):
         for recipe in parsed:
             if json_out and has_record(json_out, recipe, shared, seed, data.name):
                 console.print(f"{recipe.name}, seed {seed}: recorded before")
                 continue
-            figures = run(configs[recipe.name], seed, out / f"{recipe.name}-{seed}")
+            try:
+                figures = run(configs[recipe.name], seed, out / f"{recipe.name}-{seed}")
+            except FloatingPointError as error:
+                console.print(f"{recipe.name}, seed {seed}: {error}")
+                failed.append(f"{recipe.name}-{seed}")
+                continue
             recorder.add(
                 figures,
                 config=recipe.config,
@@ -76,6 +82,9 @@ def main(
                 recipe=recipe.name,
                 data=data.name,
             )
+    if failed:
+        console.print(f"not finished: {', '.join(failed)}")
+        sys.exit(1)
 
 
 def parse_recipe(text: str) -> Recipe:
@@ -137,7 +146,7 @@ class Clock:
 
 
 def figures_of(lines: Sequence[Mapping[str, Any]], seconds: Mapping[int, float], config: Config) -> dict[str, Any]:
-    """Return the curve of a run, (step, core-seconds, exact accuracy) for each evaluation, and where it ends."""
+    """Return the curve of a run, (step, core-seconds, exact accuracy) for each evaluation, its end and its best."""
     key = "validation/all/exact_accuracy" if config.data.validation else "all/exact_accuracy"
     curve = [(line["step"], round(seconds[line["step"]], 1), line[key]) for line in lines if key in line]
     steps = sorted(seconds)
@@ -147,7 +156,8 @@ def figures_of(lines: Sequence[Mapping[str, Any]], seconds: Mapping[int, float],
         "core_seconds": round(seconds[steps[-1]], 1),
         "core_seconds_of_the_first_step": round(seconds[steps[0]], 1),
         "core_seconds_per_step": round((seconds[steps[-1]] - seconds[steps[0]]) / max(1, steps[-1] - steps[0]), 4),
-        "exact_accuracy": max((score for *_, score in curve), default=math.nan),
+        "exact_accuracy": curve[-1][2] if curve else math.nan,
+        "best_exact_accuracy": max((score for *_, score in curve), default=math.nan),
     }
     if config.data.validation:
         figures["puzzles"] = config.data.validation

@@ -41,6 +41,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "attention, learned positions": {"mixer": "attention", "positions": "learned", "gate": "norm"},
     "attention, no positions": {"mixer": "attention", "positions": "none", "L_layers": 2},
     "digits, mlp": {"mixer": "mlp", "positions": "none", "state": "digits"} | NO_PREFIX,
+    "digits, narrow mlp": {
+        "mixer": "mlp",
+        "positions": "none",
+        "state": "digits",
+        "expansion": 0.5,
+        "inner_multiple": 4,
+    }
+    | NO_PREFIX,
     "digits, attention": {"mixer": "attention", "positions": "rope_grid", "state": "digits"} | NO_PREFIX,
 }
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,8 +22,11 @@ from trm.model.reasoner import Outputs, Reasoner, count_parameters, reconfigure
 from trm.model.recursions import RECURSIONS, unused_sizes
 from trm.model.weights import abstract_weights
 from trm.original.settings import settings_from_config
+from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.metadata import Metadata
+from trm.puzzles.writing import write_puzzle_set
 from trm.supervision.loss import loss_and_metrics
+from trm.training.sets import open_sets
 from trm.training.state import abstract_state
 
 KEY = jax.random.key(0)
@@ -292,6 +296,26 @@ def test_puzzles_that_have_no_digits_are_refused():
         Reasoner(config.model, 3, 16, key=KEY)
     with pytest.raises(InputError, match=r"model\.positions: found 'rope_grid' for 15 cells, expected a square board"):
         Reasoner(config.model, 6, 15, key=KEY)
+
+
+def test_answers_of_unknown_puzzles_need_digits(tmp_path: Path):
+    """Of a set of another kind only its answers tell whether token 1 is a blank."""
+    rng = np.random.default_rng(0)
+    for least in (1, 2):
+        answers = rng.integers(least, 10, (16, 12))
+        answers[0, 0] = least
+        puzzles = PuzzleSet.from_arrays(answers[:, ::-1], answers, vocab_size=10)
+        path = tmp_path / str(least)
+        write_puzzle_set(path, {"train": puzzles, "test": puzzles})
+        config = tiny_config(data={"path": str(path)}, model=MLP)
+        if least == 1:
+            with pytest.raises(
+                InputError, match=r"model\.state: found 'digits' for .*, whose set all has token 1 in an"
+            ):
+                open_sets(config)
+            open_sets(tiny_config(data={"path": str(path)}))
+        else:
+            assert open_sets(config).train.examples == 16
 
 
 def test_the_original_has_no_such_model():

@@ -162,8 +162,11 @@ def test_what_would_never_be_trained_is_not_held_back(puzzle_dir: Path, tmp_path
         hold_back(read_puzzle_set(tmp_path / "set", "train"), 1, seed=0)
     puzzles = read_puzzle_set(puzzle_dir, "train")
     arrays = dataclasses.replace(puzzles.sets["all"], puzzle_identifiers=np.arange(80))
+    named = dataclasses.replace(puzzles, sets={"all": arrays})
     with pytest.raises(InputError, match=r"data\.validation: found 2 with .*: puzzle identifier \d+ would never"):
-        hold_back(dataclasses.replace(puzzles, sets={"all": arrays}), 2, seed=0)
+        hold_back(named, 2, seed=0)
+    # A model without puzzle embeddings does not look at them.
+    assert hold_back(named, 2, seed=0, has_embeddings=False)[1].examples == 2
 
 
 def test_names_are_matched():

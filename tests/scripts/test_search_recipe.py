@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import search_recipe
+from conftest import tiny_config
 from records import read_records
 from search_recipe import Clock
 
+from trm.configuration.schema import Config
 from trm.errors import InputError
 
 TINY = (
@@ -66,6 +69,35 @@ def test_the_clock_goes_on_where_an_interrupted_run_was(tmp_path: Path, monkeypa
     again({"step": 4, "train/lm_loss": 1.0})
     assert again.seconds == {1: 5.0, 2: 7.0, 3: 10.0, 4: 11.0}
     assert again.at(3) == 10.0
+
+
+def test_a_run_is_judged_by_its_end():
+    """The best evaluation would be chosen on the puzzles that it is measured on."""
+    lines = [{"step": step, "all/exact_accuracy": score} for step, score in ((1, 0.25), (2, 0.75), (3, 0.5))]
+    figures = search_recipe.figures_of(lines, {1: 2.0, 2: 3.0, 3: 4.0}, tiny_config())
+    assert figures["curve"] == [(1, 2.0, 0.25), (2, 3.0, 0.75), (3, 4.0, 0.5)]
+    assert (figures["exact_accuracy"], figures["best_exact_accuracy"]) == (0.5, 0.75)
+
+
+@pytest.mark.slow
+def test_a_recipe_that_diverges_does_not_end_the_search(
+    puzzle_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    train = search_recipe.train
+
+    def diverge(config: Config, *arguments: Any, **options: Any) -> Any:
+        if config.model.state == "cells":
+            raise FloatingPointError("step 1: lm_loss is nan")
+        return train(config, *arguments, **options)
+
+    monkeypatch.setattr(search_recipe, "train", diverge)
+    with pytest.raises(SystemExit) as ended:
+        search(puzzle_dir, tmp_path, TINY, f"digits{TINY[4:]} model.state=digits model.inner_multiple=8")
+    assert ended.value.code == 1
+    assert [record.case["recipe"] for record in read_records(tmp_path / "search.jsonl")] == ["digits"]
+    out = capsys.readouterr().out
+    assert "tiny, seed 0: step 1: lm_loss is nan" in out
+    assert "not finished: tiny-0" in out
 
 
 @pytest.mark.parametrize("text", ["", "name", "a/b quickstart"])

@@ -82,6 +82,15 @@ def test_views_are_undone_and_an_end_is_found(server: PageServer, model: Trained
     assert model.kind.solved(np.array([question]), tokens[-1:].astype(int))[0]
 
 
+def test_a_view_is_the_same_whatever_else_is_asked(server: PageServer):
+    found = []
+    for views in ([5], [0, 5, 15]):
+        _, text = ask(server, {"puzzle": PUZZLE, "steps": 1, "stop": "never", "views": views})
+        found.append(json.loads(text.splitlines()[0])["attempts"][views.index(5)])
+    assert found[0]["tokens"] == found[1]["tokens"]
+    assert found[0]["confidence"] == found[1]["confidence"]
+
+
 def test_guesses_are_given(server: PageServer, model: TrainedModel):
     """The attempt sees them; the rules judge the puzzle without them."""
     question = model.parse(PUZZLE).astype(np.int32)

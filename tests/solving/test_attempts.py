@@ -17,6 +17,7 @@ from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.maze.build import metadata_of as maze_metadata
 from trm.puzzles.kinds.maze.kind import Maze
 from trm.puzzles.kinds.sudoku.kind import Sudoku
+from trm.puzzles.kinds.symmetries import Symmetries
 from trm.solving import attempts as module
 from trm.solving.attempts import Attempted, AttemptSolver
 from trm.solving.guesses import Guesses
@@ -318,6 +319,24 @@ def test_views_that_there_are(splits: dict[str, PuzzleSet]):
     few = most_views(splits["test"].metadata, 70)
     np.testing.assert_array_equal(few.cells, many.cells[:70])
     np.testing.assert_array_equal(few.tokens, many.tokens[:70])
+
+
+class Mirrored(Judged):
+    """A kind with two symmetries: as it is, and from right to left."""
+
+    name = "mirrored"
+
+    def symmetries(self, rng: np.random.Generator, count: int, seq_len: int) -> Symmetries:
+        cells = np.where(rng.integers(2, size=(count, 1)), np.arange(seq_len)[::-1], np.arange(seq_len))
+        return Symmetries(cells, np.tile(np.arange(6), (count, 1)))
+
+
+def test_few_symmetries_are_seen_once_each(monkeypatch: pytest.MonkeyPatch):
+    """The attempts beyond them begin with noise, so that none repeats another."""
+    monkeypatch.setattr("trm.solving.views.kind_of", lambda metadata: Mirrored(no_rules))
+    found = most_views(maze_metadata(1, 5), 64)
+    np.testing.assert_array_equal(found.cells, [np.arange(25), np.arange(25)[::-1]])
+    np.testing.assert_array_equal(most_views(maze_metadata(1, 5), 1).cells, found.cells[:1])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
 from trm.errors import InputError
 from trm.evaluation.every_step import evaluate_every_step, make_evaluation_step
+from trm.evaluation.report import Report
 from trm.parallel.mesh import REPLICATED, make_mesh, place
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.reading import read_puzzle_set
@@ -83,6 +85,19 @@ def test_without_validation_the_test_set_chooses_and_says_so(
     assert code == 0
     assert "chosen on the test set" in out
     assert describe(tmp_path / "run" / "best.safetensors")[0].chosen_on == "test"
+
+
+def test_several_sets_count_by_their_puzzles():
+    """One puzzle of a small set does not decide half of the score, and a set without labels none of it."""
+
+    def report(examples: int, accuracy: float) -> Report:
+        return Report(examples, {"exact_accuracy": accuracy, "lm_loss": accuracy}, {}, [], [], [])
+
+    reports = {"small": report(1, 1.0), "large": report(99, 0.0), "unlabelled": report(0, math.nan)}
+    evaluation = evaluator.Evaluation("validation/", reports, {})
+    assert evaluation.score("exact_accuracy") == pytest.approx(0.01)
+    assert evaluation.score("lm_loss") == pytest.approx(-0.01), "a smaller loss is better"
+    assert math.isnan(evaluator.Evaluation("", {"unlabelled": report(0, math.nan)}, {}).score("exact_accuracy"))
 
 
 def test_a_signal_in_the_last_evaluation(

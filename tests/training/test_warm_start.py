@@ -126,6 +126,18 @@ def test_weights_of_another_model(trained: tuple[Path, Weights], model: dict, sa
         start_from(state, WarmStart(trained[0]), config)
 
 
+def test_another_recursion_of_the_same_arrays_is_told(trained: tuple[Path, Weights], tmp_path: Path):
+    metadata = write_set(tmp_path / "new", NEW)
+    config = tiny_config(data={"path": str(tmp_path / "new")}, model={"recursion": "equilibrium", "damping": 0.5})
+    notes: list[str] = []
+    state = start_from(make_state(config, metadata, make_mesh(1)), WarmStart(trained[0]), config, on_note=notes.append)
+    np.testing.assert_array_equal(state.model.lm_head, trained[1].model.lm_head)
+    assert notes == [
+        f"{trained[0]}: model.recursion: found 'trm'; this run trains the weights with 'equilibrium'",
+        f"{trained[0]}: model.damping: found 0.0; this run trains the weights with 0.5",
+    ]
+
+
 def test_names_of_another_set(trained: tuple[Path, Weights], tmp_path: Path):
     metadata = write_set(tmp_path / "new", NEW)
     config = tiny_config(data={"path": str(tmp_path / "new")})

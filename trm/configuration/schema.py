@@ -174,7 +174,8 @@ class TrainConfig:
     """Standard deviation of the latents of random starts."""
     anchors: Probability = 0.0
     """Share of sequences that training starts from their own answer with some cells wrong, so that answers become fixed
-    points of the latents. Source: Fixed-Point-Reasoner-Structures, 2026."""
+    points of the latents. Metrics of training count them, though most of their cells begin right; evaluations do not.
+    Source: Fixed-Point-Reasoner-Structures, 2026."""
     anchor_errors: Probability = 0.2
     """Share of an anchor's cells that get the token of another cell of the answer."""
     path_noise: NotNegative = 0.0

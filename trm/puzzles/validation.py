@@ -11,15 +11,15 @@ from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.streams import Purpose, random_stream
 
 
-def hold_back(train_set: PuzzleSet, groups: int, seed: int) -> tuple[PuzzleSet, PuzzleSet]:
+def hold_back(train_set: PuzzleSet, groups: int, seed: int, has_embeddings: bool = True) -> tuple[PuzzleSet, PuzzleSet]:
     """Return the training set without some groups, drawn at random, and the originals of these groups.
 
     Of a group that is held back, no augmentation stays in training, and validation uses only the original as stored,
     the first puzzle of the group. The choice depends on the seed alone. Two groups that are the same puzzle up to a
     symmetry are two groups. Tokens stay memory-mapped.
 
-    Raises InputError, naming `data.validation`, for more groups than there are, and for held-back groups with an
-    identifier that no training puzzle has, such as tasks of ARC.
+    Raises InputError, naming `data.validation`, for more groups than there are, and, where the model has puzzle
+    embeddings, for held-back groups with an identifier that no training puzzle has, such as tasks of ARC.
     """
     counts = [arrays.groups for arrays in train_set.sets.values()]
     total = sum(counts)
@@ -41,7 +41,7 @@ def hold_back(train_set: PuzzleSet, groups: int, seed: int) -> tuple[PuzzleSet, 
             held[name] = dataclasses.replace(originals, online_augmentation=False)
     trained = {int(i) for arrays in kept.values() for i in np.unique(arrays.puzzle_identifiers)}
     untrained = [int(i) for arrays in held.values() for i in np.unique(arrays.puzzle_identifiers) if i not in trained]
-    if untrained:
+    if untrained and has_embeddings:
         raise InputError(
             f"data.validation: found {groups} with {train_set.name}, expected 0: puzzle identifier {untrained[0]} "
             f"would never be trained"

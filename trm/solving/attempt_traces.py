@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Integer
 
+from trm.errors import InputError
 from trm.model.recursions import Latents
 from trm.parallel.environment import settled
 from trm.puzzles.kinds.kind import PuzzleKind
@@ -19,7 +20,7 @@ from trm.solving.attempts import START_NOISE
 from trm.solving.slots import begin_latents, latent_names
 from trm.solving.trace import Trace, trace, trace_by_step
 from trm.solving.trained_model import TrainedModel
-from trm.solving.views import Views, make_views
+from trm.solving.views import Views, make_views, most_views
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +119,11 @@ def stream_attempts(
 
     An attempt sees the puzzle through the view of its number in `views`, and begins from the initial latents with noise
     of standard deviation `noise`. `given` is the puzzle as each attempt sees it, with its guesses. Raises InputError
-    for tokens out of range.
+    for tokens out of range, and for numbers of views that there are not.
     """
-    symmetries = make_views(model.metadata, max(views) + 1)
+    symmetries = most_views(model.metadata, max(views) + 1)
+    if (most := len(symmetries.cells)) <= max(views):
+        raise InputError(f"views: found {max(views)}, expected 0 to {most - 1}")
     which = np.array(views)
     inputs = np.repeat(question[None], len(views), axis=0) if given is None else given
     latents = _begin(model, inputs, np.full(len(views), noise), seed)

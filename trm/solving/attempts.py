@@ -26,6 +26,7 @@ from trm.configuration.schema import Config
 from trm.model.recursions import Latents
 from trm.model.weights import Weights
 from trm.parallel.mesh import REPLICATED, SPLIT, fetch, place, place_whole
+from trm.parallel.processes import decide_on_first
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.solving.guesses import Guesses
 from trm.solving.one_step import Sequences, compile_step
@@ -270,4 +271,5 @@ def _round_up(sequences: int, devices: int) -> int:
 
 
 def _is_over(deadline: float | None) -> bool:
-    return deadline is not None and time.monotonic() >= deadline
+    """Tell whether the time is up, by the clock of process 0: all processes take the same steps."""
+    return deadline is not None and decide_on_first(lambda: time.monotonic() >= deadline)

@@ -55,7 +55,10 @@ def make_views(metadata: Metadata, views: int, seed: int = 0) -> Views:
 
 
 def most_views(metadata: Metadata, count: int, seed: int = 0) -> Views:
-    """Return `count` views, or all if there are fewer. A smaller count gives the first views of a larger one."""
+    """Return `count` different views, or all that are found if there are fewer.
+
+    A smaller count gives the first views of a larger one.
+    """
     if most := kind_of(metadata).most_views(metadata.seq_len):
         return make_views(metadata, min(count, most), seed)
     blocks = []
@@ -64,7 +67,10 @@ def most_views(metadata: Metadata, count: int, seed: int = 0) -> Views:
         of_block = int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
         drawn = make_views(metadata, _BLOCK + 1, of_block)
         blocks.append(Views(*(field[1:] for field in drawn)) if block else drawn)
-    return Views(*(np.concatenate(fields)[:count] for fields in zip(*blocks, strict=True)))
+    drawn = Views(*(np.concatenate(fields) for fields in zip(*blocks, strict=True)))
+    # A group of few symmetries gives the same view again and again; the second adds nothing to the first.
+    _, first = np.unique(np.concatenate([drawn.cells, drawn.tokens], axis=1), axis=0, return_index=True)
+    return Views(*(field[np.sort(first)[:count]] for field in drawn))
 
 
 def _rename(

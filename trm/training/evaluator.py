@@ -3,6 +3,7 @@
 Entry: `Evaluator`; calling it with weights returns an `Evaluation`.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -31,10 +32,13 @@ class Evaluation(NamedTuple):
     """pass@K, for ARC with its tasks; else empty."""
 
     def score(self, metric: str) -> float:
-        """Return a metric, larger is better; for several sets the mean, each counting once."""
+        """Return a metric, larger is better; of several sets together, NaN where no puzzle has labels."""
         score = self.passed.get(metric)
         if score is None:
-            score = float(np.mean([report.metrics[metric] for report in self.reports.values()]))
+            labelled = [report for report in self.reports.values() if report.examples]
+            weights = [report.examples for report in labelled]
+            values = [report.metrics[metric] for report in labelled]
+            score = float(np.average(values, weights=weights)) if labelled else math.nan
         return as_score(metric, score)
 
     def lines(self, step: int) -> Iterator[dict[str, Any]]:

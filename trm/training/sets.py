@@ -16,6 +16,7 @@ from trm.evaluation.data import check_fits
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identifiers import read_shared_identifiers
 from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES
+from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import Metadata
 from trm.puzzles.reading import read_puzzle_sets
 from trm.puzzles.validation import hold_back
@@ -53,7 +54,10 @@ def open_sets(config: Config) -> Sets:
         read_shared_identifiers(config.data.train_paths)
     validation = None
     if config.data.validation:
-        train_set, validation = hold_back(train_set, config.data.validation, config.train.seed)
+        train_set, validation = hold_back(
+            train_set, config.data.validation, config.train.seed, has_embeddings=bool(config.model.row_size)
+        )
+    _check_answers(config, train_set)
     test_set = read_puzzle_sets(config.data.test_paths, "test")
     check_fits(test_set, train_set.metadata)
     steps, examples = total_steps(config, train_set.metadata), train_set.metadata.examples_per_epoch
@@ -67,6 +71,20 @@ def open_sets(config: Config) -> Sets:
             f"train.best_metric: found 'pass@2', expected a puzzle set of ARC with a {TEST_PUZZLES}: {test_set.name}"
         )
     return Sets(train_set, validation, test_set)
+
+
+def _check_answers(config: Config, train_set: PuzzleSet) -> None:
+    """Raise InputError for the state "digits" where an answer holds a token that is no digit: it has no logit."""
+    # Known kinds say whether they have digits; of other puzzles, only their answers can tell.
+    if config.model.state != "digits" or kind_of(train_set.metadata).solved_from != "nothing":
+        return
+    for name, arrays in train_set.sets.items():
+        for token in {0, 1} - {train_set.metadata.ignore_label_id}:
+            if (arrays.labels == token).any():
+                raise InputError(
+                    f"model.state: found 'digits' for {train_set.name}, whose set {name} has token {token} in an "
+                    "answer, expected tokens from 2 on: 0 is padding, 1 a blank (or state 'cells')"
+                )
 
 
 def evaluation_steps(config: Config, metadata: Metadata, steps: int) -> list[int]:

@@ -49,8 +49,8 @@ def start_from(
 
     `identity`: fingerprints of the training set. `metadata`: of that set; with the configuration it replaces what a
     checkpoint of a PyTorch program does not give. `on_note` is called with lines on what was guessed or left out of
-    such a file. Cycles may differ. Raises InputError, naming the array or the key, when the weights are of another
-    model, and when puzzle embeddings would go to puzzles of other or unknown names.
+    such a file, and on another recursion or damping. Cycles may differ. Raises InputError, naming the array or the key,
+    when the weights are of another model, and when puzzle embeddings would go to puzzles of other or unknown names.
     """
     known = {name: getattr(config.model, name) for name in UNKNOWN}
     opened = open_weights(start.path, metadata=metadata, known=known)
@@ -66,6 +66,10 @@ def start_from(
             "same, or --init-data with the puzzle set of these weights, to take puzzle embeddings over by name"
         )
     _check_same(start.path, description.config.model, config.model)
+    for name in ("recursion", "damping"):
+        values = getattr(description.config.model, name), getattr(config.model, name)
+        if values[0] != values[1]:
+            on_note(f"{start.path}: model.{name}: found {values[0]!r}; this run trains the weights with {values[1]!r}")
     data = config.data.train_paths
     model = _put(_match(start.path, weights.model, state.model), state.model)
     table = _put(_rows(start, weights, state.puzzle_table.shape, data), state.puzzle_table)

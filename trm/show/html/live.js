@@ -112,7 +112,7 @@ const startLive = (data, player, makeAsker) => {
     const last = (puzzle.steps * cycles - 1) * cellCount;
     earlier.push(...puzzle.attempts.map(({ tokens, wrong }) =>
       ({ tokens: tokens.slice(last, last + cellCount), wrong: wrong.slice(last, last + cellCount) })));
-    previous = puzzle;
+    previous = { puzzle, made, seconds };
     start(asker.guess(puzzle.asked, earlier));
     return true;
   };
@@ -153,7 +153,10 @@ const startLive = (data, player, makeAsker) => {
     if (!thinking) return begin();
     solver.stop();
     // Stopped before the first step of attempts with guesses: those before them are shown again.
-    if (!puzzle.steps && previous) player.open({ steps: (puzzle = previous).steps, cycles, puzzles: [puzzle], most });
+    if (!puzzle.steps && previous) {
+      ({ puzzle, made, seconds } = previous);
+      player.open({ steps: puzzle.steps, cycles, puzzles: [puzzle], most });
+    }
     end(puzzle.steps ? `Stopped. ${describeEnd()}` : "Stopped.");
   });
 

@@ -49,7 +49,8 @@ const makeNetwork = (settings, weights, kernel) => {
   const qkvWidth = Math.max(0, ...[...matrices].filter(([name]) => name.endsWith("qkv")).map(([, m]) => m.shape[1]));
   const headSize = qkvWidth / 3 / heads;
   const wide = place(Math.max(rows * qkvWidth, ...inners));
-  const inner = place(Math.max(rows * qkvWidth, ...inners) / 2);
+  // Also what each digit reads of the others, which may be wider than a narrow SwiGLU.
+  const inner = place(Math.max(digits ? size : 0, Math.max(rows * qkvWidth, ...inners) / 2));
   const [h, update, x, injected] = [place(size), place(size), place(size), place(size)];
   const [query, keys, values, mixed] = qkvWidth ? Array.from({ length: 4 }, () => place(positions * headSize)) : [];
   const scores = qkvWidth ? place(positions * positions) : 0;
