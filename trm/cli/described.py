@@ -17,7 +17,9 @@ def print_described(description: Description, arrays: Mapping[str, tuple[str, tu
     rows = {"kind": description.kind, "step": description.step}
     if description.kind == "weights":
         rows["weights"] = describe_weights(description)
-    numbers = sum(int(np.prod(shape)) for _, shape in arrays.values())
+    # As everywhere, the parameters of a model are those that are trained, without the puzzle table.
+    apart = ("model.recursion.initial.", "puzzle_table") if description.kind == "weights" else ()
+    numbers = sum(int(np.prod(shape)) for name, (_, shape) in arrays.items() if not name.startswith(apart))
     rows |= {
         "parameters" if description.kind == "weights" else "numbers": f"{numbers:,}",
         "written by": ", ".join(f"{name} {version}" for name, version in description.versions.items()),

@@ -112,7 +112,7 @@ Attempts = Annotated[
     int | None,
     typer.Option(
         help="Most attempts at a puzzle, until its answer obeys the rules.",
-        show_default=f"{ATTEMPTS_WITH_GUESSES}; {ATTEMPTS} of other kinds; none with --views, --rollouts or --select",
+        show_default=f"{ATTEMPTS_WITH_GUESSES}; {ATTEMPTS} without guesses; none with --views, --rollouts or --select",
         min=1,
     ),
 ]

@@ -52,7 +52,7 @@ def train_command(
         Path | None,
         typer.Option(
             help="Puzzle set that --init was trained on: puzzle embeddings are matched by name.",
-            show_default="by number if there are as many, else their mean",
+            show_default="by number if the names are the same, else their mean",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print size, steps and memory; train nothing.")] = False,

@@ -141,7 +141,7 @@ def refuse_unknown_networks(settings: Mapping[str, Any]) -> None:
     # The original ignores position encodings that it does not know; derived programs know these.
     if positions != "rope" and re.search("rope|2d", str(positions)) and not settings.get("mlp_t"):
         raise InputError(
-            f"pos_encodings: found {positions!r}, expected rope, learned or none: model.positions has nothing else"
+            f"pos_encodings: found {positions!r}, expected rope, learned or none: others are not translated"
         )
 
 
