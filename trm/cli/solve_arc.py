@@ -108,12 +108,13 @@ def _write_csv(solved: list[SolvedTest]) -> None:
 
 
 def _draw(tasks: list[Task], solved: list[SolvedTest]) -> None:
-    questions = {task.name: [pair.input for pair in task.pairs if pair.is_test] for task in tasks}
-    for test in solved:
-        drawings = {"test input": _picture(questions[test.task][test.test])}
+    questions = [[pair.input for pair in task.pairs if pair.is_test] for task in tasks]
+    asked = [(question, len(of_task)) for of_task in questions for question in of_task]
+    for (question, count), test in zip(asked, solved, strict=True):
+        drawings = {"test input": _picture(question)}
         for i, candidate in enumerate(test.candidates[:ATTEMPTS], start=1):
             drawings[f"attempt {i}"] = _picture(candidate.grid)
-        print_lines(f"{test.task}: test input {test.test + 1} of {len(questions[test.task])}")
+        print_lines(f"{test.task}: test input {test.test + 1} of {count}")
         console.print(side_by_side(drawings, console.width), highlight=False)
         shares = ", ".join(
             f"{candidate.votes} of {test.votes} votes (confidence {candidate.confidence:.3f})"

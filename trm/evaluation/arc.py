@@ -10,7 +10,7 @@ from trm.errors import InputError
 from trm.evaluation.report import Predictions
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identifiers import read_shared_identifiers
-from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES, Task, read_test_puzzles
+from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES, Task, join_tasks, read_test_puzzles
 from trm.puzzles.kinds.arc.votes import Ranking, Votes, count_votes, merge, rank
 from trm.puzzles.kinds.registry import kind_of
 from trm.solving.reason import confidence
@@ -61,7 +61,7 @@ def voter_for(
     expected = puzzles.metadata.num_puzzle_identifiers
     if len(names) < expected:
         raise InputError(f"{puzzles.name}: identifiers.json: found {len(names)} names, expected {expected}")
-    tasks = [task for directory in directories for task in read_test_puzzles(directory)]
+    tasks = join_tasks(task for directory in directories for task in read_test_puzzles(directory))
     return Voter(names, tasks, puzzles.metadata.blank_identifier_id)
 
 

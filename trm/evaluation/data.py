@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identifiers import match_names, read_shared_identifiers
 from trm.puzzles.identity import fingerprint_names
-from trm.puzzles.metadata import Metadata
+from trm.puzzles.metadata import BLANK, Metadata
 from trm.puzzles.reading import read_puzzle_sets
 from trm.solving.trained_model import TrainedModel
 
@@ -119,7 +121,14 @@ def _names_of(
 
 def _match(puzzles: PuzzleSet, names: Sequence[str], own: Sequence[str], model: TrainedModel) -> PuzzleSet:
     """Give every puzzle the model's identifier of the same name."""
-    numbers = match_names(names, own, model.name)
+    expected = puzzles.metadata.num_puzzle_identifiers
+    if len(names) < expected:
+        raise InputError(f"{puzzles.name}: identifiers.json: found {len(names)} names, expected {expected}")
+    if len(names) <= len(own) and all(name in (BLANK, known) for name, known in zip(names, own, strict=False)):
+        # One of several sets that the model was trained on: a name may have a number in each of them.
+        numbers = np.arange(len(names))
+    else:
+        numbers = match_names(names, own, model.name)
     sets = {}
     for name, arrays in puzzles.sets.items():
         matched = numbers[arrays.puzzle_identifiers]

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from trm.errors import InputError
-from trm.puzzles.text.columns import Looks, find_layout, without_remarks
+from trm.puzzles.text.columns import Looks, below_titles, find_layout, without_remarks
 from trm.puzzles.text.decode import normalise, open_text
 from trm.storage.files import atomic_write
 
@@ -79,7 +79,11 @@ def read_rows(path: str | Path, looks: Looks, columns: Mapping[str, str] | None 
         with open_text(path) as file:
             start = list(itertools.islice(file, _SAMPLE))
             start = start if columns else without_remarks(start)
-            layout = find_layout([normalise(line).rstrip("\n") for line in start], looks, columns, str(path))
+            texts = [normalise(line).rstrip("\n") for line in start]
+            layout = find_layout(texts, looks, columns, str(path))
+            if layout is None and (below := below_titles(texts)) != texts:
+                layout = find_layout(below, looks, columns, str(path))
+                start = [line if text else "" for line, text in zip(start, below, strict=True)]
             if layout is None:
                 return None
             reader = csv.reader(itertools.chain(start, file), delimiter=layout.delimiter)

@@ -57,23 +57,24 @@ def solve_tasks(
     """
     identifiers: list[int] = []
     frames: list[np.ndarray] = []
-    sizes: list[tuple[str, int, int]] = []
+    sizes: list[int] = []
     for task, seen in zip(tasks, identifiers_of(tasks, names, views), strict=True):
         augmentations = [parse_name(names[identifier])[1] for identifier in seen]
-        for number, pair in enumerate(pair for pair in task.pairs if pair.is_test):
+        for pair in (pair for pair in task.pairs if pair.is_test):
             identifiers += seen
             frames += [to_frame(augmentation.apply(pair.input)) for augmentation in augmentations]
-            sizes.append((task.name, number, len(augmentations)))
+            sizes.append(len(augmentations))
     inputs, of_inputs = np.stack(frames).astype(np.int32), np.array(identifiers, np.int32)
     solutions = solve(weights, config, mesh, inputs, of_inputs, options, slots)
     # No identifier is blank: there is no padding here.
     confidences = confidence(solutions.q_halt_logits)
     votes = count_votes(of_inputs, inputs, solutions.answers, confidences, names, blank_identifier_id=-1)
-    rankings = rank(votes, tasks)
-    steps = np.split(solutions.total_steps, np.cumsum([views for _, _, views in sizes])[:-1])
+    # Each task by itself: several may have one name.
+    ranked = [(task, *of_test) for task in tasks for of_test in enumerate(rank(votes, [task])[task.name])]
+    steps = np.split(solutions.total_steps, np.cumsum(sizes)[:-1])
     return [
-        SolvedTest(task, test, rankings[task][test].candidates, int(spent.sum()))
-        for (task, test, _), spent in zip(sizes, steps, strict=True)
+        SolvedTest(task.name, test, ranking.candidates, int(spent.sum()))
+        for (task, test, ranking), spent in zip(ranked, steps, strict=True)
     ]
 
 

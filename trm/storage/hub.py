@@ -60,11 +60,18 @@ def path_beside(name: str | Path, beside: str) -> Path | None:
         return path if path.is_file() else None
     repository, file = _split(str(name))
     found = _at_revision(repository)
-    api = _import_package().HfApi(endpoint=_endpoint())
+    package = _import_package()
+    api = package.HfApi(endpoint=_endpoint())
     file = "/".join([*file.split("/")[:-1], beside])
     try:
         exists = api.file_exists(found.name, file, repo_type="model", revision=found.revision)
     except Exception as error:  # The exceptions of networks and their libraries have no common base.
+        cached = package.try_to_load_from_cache(found.name, file, revision=found.revision, repo_type="model")
+        if isinstance(cached, str):
+            return Path(cached)
+        if isinstance(error, package.errors.OfflineModeIsEnabled):
+            # Asked to do without the hub: what is not in the cache is not there.
+            return None
         raise InputError(f"{repository}: {file}: cannot ask the hub: {_first_line(error)}") from error
     return download(repository, file, "model") if exists else None
 

@@ -17,7 +17,7 @@ from trm.errors import InputError
 from trm.puzzles.arrays import PuzzleArrays
 from trm.puzzles.kinds.symmetries import Symmetries
 from trm.puzzles.kinds.text import encode_cells, strip_spaces
-from trm.puzzles.text.columns import find_layout
+from trm.puzzles.text.columns import below_titles, find_layout, without_remarks
 from trm.puzzles.text.decode import normalise
 
 Tokens = Integer[np.ndarray, "puzzles seq_len"]
@@ -116,13 +116,17 @@ class PuzzleKind(abc.ABC):
         `seq_len` is their number of cells, where it is known, `columns` a user's names of a table's columns. Raises
         InputError, beginning with a place in the text, for text that is not a question.
         """
-        lines = normalise(text).split("\n")
+        lines = without_remarks(normalise(text).split("\n"))
         layout = find_layout(lines, self._looks, columns, where)
+        if layout is None and (below := below_titles(lines)) != lines:
+            lines, layout = below, find_layout(below, self._looks, columns, where)
         if layout is not None and (layout.header is not None or columns):
             rows = csv.reader(lines, delimiter=layout.delimiter)
-            cells = [
-                (f"{where}: row {rows.line_num}", row[layout.question]) for row in rows if len(row) == layout.width
-            ]
+            filled = [(f"{where}: row {rows.line_num}", row) for row in rows if any(map(str.strip, row))]
+            for place, row in filled:
+                if len(row) != layout.width:
+                    raise InputError(f"{place}: found {len(row)} columns, expected {layout.width}")
+            cells = [(place, row[layout.question]) for place, row in filled]
             return [Question(place, self.parse(cell, place)) for place, cell in cells[layout.header is not None :]]
         # Where a space is a cell, a line of spaces is a row.
         numbered = [(i, line) for i, line in enumerate(lines, start=1) if (line if self.has_spaces else line.strip())]

@@ -1,6 +1,6 @@
 """Tables: the puzzles of one split before they become a puzzle set. Entry: `Table`, `select`, `describe_split`."""
 
-import re
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -56,17 +56,21 @@ def parse_ratings(texts: Sequence[str] | None, places: Sequence[str]) -> Integer
     """
     if texts is None or not any(character.isdigit() for text in texts for character in text):
         return np.zeros(len(places), np.int64)
-    numbers = np.zeros(len(texts))
-    try:
-        numbers = np.array([float(text) if text else 0.0 for text in texts])
-        fine = (np.abs(numbers) <= HIGHEST_RATING) & (numbers >= 0)
-    except ValueError:
-        fine = np.array([re.fullmatch(r"\s*(\d{1,12}(\.\d*)?|\.\d+)?\s*", text) is not None for text in texts])
+    numbers = np.array([_rating(text) for text in texts])
+    fine = (numbers >= 0) & (numbers <= HIGHEST_RATING)
     if not fine.all():
         first = int(fine.argmin())
         expected = f"a number up to {HIGHEST_RATING}"
         raise InputError(f"{places[first]}: rating: found {texts[first][:20]!r}, expected {expected}")
     return np.rint(numbers).astype(np.int64)
+
+
+def _rating(text: str) -> float:
+    """Return a rating, 0 for white space and NaN for what is no number."""
+    try:
+        return float(text) if text.strip() else 0.0
+    except ValueError:
+        return math.nan
 
 
 Index = Integer[np.ndarray, "..."]

@@ -39,6 +39,20 @@ def without_remarks(lines: Sequence[str]) -> list[str]:
     return [""] * first + [*lines[first:]]
 
 
+def below_titles(lines: Sequence[str]) -> list[str]:
+    """Return the lines of a table, those above its header empty: a title, or Excel's `sep=;`."""
+    for place, line in enumerate(lines[:_TITLES]):
+        for delimiter in ",\t;|":
+            roles = {role_of(field) for field in line.split(delimiter)}
+            if QUESTION in roles and roles & {ANSWER, RATING}:
+                return [""] * place + [*lines[place:]]
+    return [*lines]
+
+
+_TITLES = 10
+"""Lines among which the header of a table is looked for."""
+
+
 def role_of(name: str) -> str | None:
     """Return the role of a column or key by its name; None where the name does not show it."""
     plain = _plain(name)

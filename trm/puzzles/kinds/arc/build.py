@@ -17,7 +17,7 @@ from trm.puzzles.kinds.arc.choose import choose_augmentations
 from trm.puzzles.kinds.arc.draws import Draws
 from trm.puzzles.kinds.arc.grids import PAD, SEQ_LEN, VOCAB_SIZE
 from trm.puzzles.kinds.arc.identify import Group, identify, write_names
-from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES, Pair, Task
+from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES, Pair, Task, join_tasks
 from trm.puzzles.kinds.arc.write import SET, Job, lay_out, run_jobs
 from trm.puzzles.metadata import Metadata
 from trm.puzzles.writing import new_puzzle_set
@@ -70,7 +70,8 @@ def build(
     metadata = {}
     with new_puzzle_set(out, overwrite) as folder:
         write_names(folder / "identifiers.json", groups, identifiers_start)
-        tasks = {task.name: task.source for subset in subsets if subset.is_test for task in subset.tasks}
+        tested = join_tasks(task for subset in subsets if subset.is_test for task in subset.tasks)
+        tasks = {task.name: task.source for task in tested}
         (folder / TEST_PUZZLES).write_text(json.dumps(tasks), encoding="utf-8")
         jobs: list[Job] = []
         for split, members in splits.items():

@@ -89,18 +89,23 @@ def _entries(source: str, subset: str, allow_missing_solutions: bool, on_bad: On
         elif subset != match["subset"]:
             raise _unknown(source, subset)
         else:
-            yield from _read_kaggle(path, _solutions_of(path, match), allow_missing_solutions)
+            yield from _read_kaggle(path, _solutions_of(path, match), allow_missing_solutions, on_bad)
         return
     if not path.is_dir():
         challenges = _plain_or_gz(f"{source}_{subset}_challenges.json")
         if not challenges.exists() and subset not in (known := list_subsets(source)) and known != [ALL]:
             raise _unknown(source, subset)
-        yield from _read_kaggle(challenges, _plain_or_gz(f"{source}_{subset}_solutions.json"), allow_missing_solutions)
+        solutions = _plain_or_gz(f"{source}_{subset}_solutions.json")
+        yield from _read_kaggle(challenges, solutions, allow_missing_solutions, on_bad)
         return
-    for match, file in _kaggle_files(path):
-        if match["subset"] == subset:
-            yield from _read_kaggle(file, _solutions_of(file, match), allow_missing_solutions)
-            return
+    of_subset = [(match, file) for match, file in _kaggle_files(path) if match["subset"] == subset]
+    if len(prefixes := sorted({match["prefix"].rstrip("_-") for match, _ in of_subset})) > 1:
+        choice = " or ".join(str(path / prefix) for prefix in prefixes)
+        raise InputError(f"{source}: found files of several collections with subset {subset!r}, expected {choice}")
+    if of_subset:
+        match, file = of_subset[0]
+        yield from _read_kaggle(file, _solutions_of(file, match), allow_missing_solutions, on_bad)
+        return
     folders = [path / subset, path / "data" / subset]
     if subset == ALL:
         folders += [path / name for name in _COLLECTIONS] + [path]
@@ -147,23 +152,34 @@ def _read_folder(folder: Path, on_bad: OnBad | None) -> Iterator[Entry]:
     seen: dict[str, Path] = {}
     for path in paths:
         try:
-            for entry in _read_file(path):
-                if entry.name in seen:
-                    first = seen[entry.name]
-                    raise InputError(f"{path}: found task {entry.name!r} again, expected it once, as in {first}")
-                seen[entry.name] = path
-                yield entry
+            entries = list(_read_file(path))
         except InputError as error:
-            if on_bad is None:
-                raise
-            on_bad(error)
+            _leave_out(error, on_bad)
+            continue
+        for entry in entries:
+            if entry.name in seen:
+                first = seen[entry.name]
+                again = InputError(f"{path}: found task {entry.name!r} again, expected it once, as in {first}")
+                _leave_out(again, on_bad)
+                continue
+            seen[entry.name] = path
+            yield entry
+
+
+def _leave_out(error: InputError, on_bad: OnBad | None) -> None:
+    """Pass an error on; raise it where nothing may be left out."""
+    if on_bad is None:
+        raise error
+    on_bad(error)
 
 
 def _read_file(path: Path) -> Iterator[Entry]:
     yield from split_entries(parse_json_lines(unpack(path), str(path)), str(path), task_name(path))
 
 
-def _read_kaggle(path: Path, solutions_path: Path, allow_missing_solutions: bool) -> Iterator[Entry]:
+def _read_kaggle(
+    path: Path, solutions_path: Path, allow_missing_solutions: bool, on_bad: OnBad | None
+) -> Iterator[Entry]:
     challenges = read_json(path)
     if not isinstance(challenges, dict) or not challenges:
         raise InputError(f"{path}: found {challenges!r:.40}, expected an object with a task per name")
@@ -178,11 +194,14 @@ def _read_kaggle(path: Path, solutions_path: Path, allow_missing_solutions: bool
         outputs = solutions.get(name)
         if isinstance(tests, list) and all(isinstance(test, dict) for test in tests):
             if outputs is None and not allow_missing_solutions:
-                raise InputError(f"{solutions_path}: task {name}: missing")
+                _leave_out(InputError(f"{solutions_path}: task {name}: missing"), on_bad)
+                continue
             if outputs is not None:
                 if not isinstance(outputs, list) or len(outputs) != len(tests):
                     found = f"{len(outputs)} outputs" if isinstance(outputs, list) else repr(outputs)[:40]
-                    raise InputError(f"{solutions_path}: task {name}: found {found}, expected {len(tests)}")
+                    wrong = f"{solutions_path}: task {name}: found {found}, expected {len(tests)}"
+                    _leave_out(InputError(wrong), on_bad)
+                    continue
                 tests = [test | {"output": output} for test, output in zip(tests, outputs, strict=True)]
                 values = values | {"test": tests}
         yield Entry(str(path), name, values)

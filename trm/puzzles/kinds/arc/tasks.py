@@ -5,7 +5,7 @@ one to be solved, as in BARC and RE-ARC. `trm.puzzles.kinds.arc.sources` finds t
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,6 +156,24 @@ def parse_task(
         if not source.get(kind):
             raise InputError(f"{where}: {kind}: found no pairs, expected at least one")
     return Task(entry.name, pairs, source)
+
+
+def join_tasks(tasks: Iterable[Task]) -> list[Task]:
+    """Return one task of each name: a later one adds the test inputs that those before it do not have.
+
+    ARC-AGI-2 has tasks of ARC-AGI-1, some of them with other test inputs.
+    """
+    joined: dict[str, Task] = {}
+    for task in tasks:
+        first = joined.setdefault(task.name, task)
+        if first is task:
+            continue
+        known = {(pair.input.shape, pair.input.tobytes()) for pair in first.pairs if pair.is_test}
+        tests = [pair for pair in task.pairs if pair.is_test]
+        new = [i for i, pair in enumerate(tests) if (pair.input.shape, pair.input.tobytes()) not in known]
+        source = first.source | {"test": [*first.source["test"], *(task.source["test"][i] for i in new)]}
+        joined[task.name] = Task(task.name, [*first.pairs, *(tests[i] for i in new)], source)
+    return list(joined.values())
 
 
 def read_test_puzzles(directory: str | Path) -> list[Task]:

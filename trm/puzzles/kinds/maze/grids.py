@@ -163,7 +163,9 @@ def _read_rows(lines: Lines, side: int | None) -> list[tuple[int, Board]]:
     for n in (side,) if side else (len(lines) if len(lines) >= width - 1 else width, len(lines)):
         if len(lines) % n == 0 and n >= SMALLEST:
             for rows in (texts, *_narrower(texts, n)):
-                if max(map(len, rows)) <= n:
+                widths = set(map(len, rows))
+                # Ends that an editor has cut are of several lengths; rows of one length are as wide as the maze.
+                if max(widths) == n or (max(widths) < n and len(widths) > 1):
                     return [(lines[i][0], _board(rows[i : i + n], n)) for i in range(0, len(rows), n)]
     if side and len(lines) == width == side + 2 and (inner := _inside_frame(texts, side)):
         return [(lines[0][0], _board(inner, side))]

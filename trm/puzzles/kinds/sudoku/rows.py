@@ -119,7 +119,7 @@ def whole_boards(line: str, n: int) -> list[list[str]]:
     size, cells = n * n, set(cells_of(n))
     if len(line) == size and set(line) <= cells:
         return [list(line)]
-    if len(line.strip()) < size:
+    if len(line) < size:
         return []
     tokens = [token for token in _SPLIT.split(line) if token]
     if boards := [list(token) for token in tokens if len(token) == size and set(token) <= cells]:

@@ -27,13 +27,23 @@ def plain_sheet(text: str, side: int | None) -> str:
         if len(places) > _MANY:
             continue
         table = _fields([lines[i] for i in places], delimiter)
+        header = []
+        if delimiter == "|" and not any(table[0]) and _is_header(lines, places[0]):
+            header, places, table = places[:1], places[1:], table[1:]
         found = _without_names(table, side)
         if found is None:
             continue
         kept, rows = found
-        texts = dict.fromkeys(places, "") | {places[i]: ",".join(row) for i, row in zip(kept, rows, strict=True)}
+        texts = dict.fromkeys([*header, *places], "") | {
+            places[i]: ",".join(row) for i, row in zip(kept, rows, strict=True)
+        }
         return "\n".join(texts.get(i, line) for i, line in enumerate(lines))
     return text
+
+
+def _is_header(lines: list[str], place: int) -> bool:
+    """Return whether the only ruler of a text is below a line, as below the header of a table in Markdown."""
+    return [i for i, line in enumerate(lines) if _RULER.match(line)] == [place + 1]
 
 
 def _fields(lines: list[str], delimiter: str) -> Cells:

@@ -46,8 +46,8 @@ def read_sudokus(
     return [
         ReadSudoku(
             entry.where,
-            _encode(entry.question, entry.where),
-            None if entry.answer is None else _encode(entry.answer, f"{entry.where}: answer"),
+            _encode(entry.question, entry.where, entry.answer),
+            None if entry.answer is None else _encode(entry.answer, f"{entry.where}: answer", entry.question),
             entry.rating,
         )
         for entry in entries
@@ -143,34 +143,45 @@ def _checked(table: Table, missing: np.ndarray, places: Sequence[str]) -> Table:
     return table
 
 
-def _encode(board: WrittenBoard, where: str) -> Board:
+def _encode(board: WrittenBoard, where: str, other: WrittenBoard | None) -> Board:
+    """Return the digits of a board; the `other` of question and answer is written in the same way."""
     n = math.isqrt(len(board))
     cells = [plain_cell(cell) for cell in board]
-    codes = _large_codes(cells, n) if n > 9 else dict.fromkeys(BLANKS, 0) | {str(d): d for d in range(1, n + 1)}
+    boards = [cells] if other is None or len(other) != len(board) else [cells, [plain_cell(cell) for cell in other]]
+    codes = _large_codes(boards, n) if n > 9 else dict.fromkeys(BLANKS, 0) | {str(d): d for d in range(1, n + 1)}
     for position, cell in enumerate(cells):
         if cell not in codes:
             raise InputError(f"{where}: {name_cell(position, n)}: found {cell!r}, expected {expected_cells(n)}")
     return np.array([codes[cell] for cell in cells], np.int64).reshape(n, n)
 
 
-def _large_codes(cells: list[str], n: int) -> dict[str, int]:
-    """Return the digit of each cell as written: numbers from 1 or 0, 1 to G, hexadecimal from 0 to F, or A to P."""
-    written = {cell.upper() for cell in cells} - set(BLANKS) - {"X"}
+def _large_codes(boards: list[list[str]], n: int) -> dict[str, int]:
+    """Return the digit of each cell as written: numbers from 1 or 0, 1 to G, 0 to F, or A to P."""
+    cells = {cell.upper() for board in boards for cell in board}
+    written = cells - set(BLANKS) - {"X"}
     numbers = {str(digit): digit for digit in range(1, n + 1)}
     letters = {letter: digit for digit, letter in enumerate(LETTERS, start=10) if digit <= n}
     if written and all(cell.isalpha() for cell in written):
         letters = {letter: digit for digit, letter in enumerate(LETTERS, start=1) if digit <= n}
     blanks = dict.fromkeys(BLANKS, 0)
-    if n == 16 and "G" not in written and not any(len(cell) > 1 for cell in cells) and _is_digit_0(cells, n):
-        # Hexadecimal: every digit is one more than its character.
-        return blanks | {"0": 1} | {c: int(c, 16) + 1 for c in "123456789ABCDEFabcdef"}
-    if n == 16 and "16" not in written and len({*cells} & set(BLANKS)) > 1 and _is_digit_0(cells, n):
-        # Numbers from 0, beside another sign for blanks.
-        return blanks | {str(digit - 1): digit for digit in range(1, n + 1)}
+    if _is_digit_0(boards, n):
+        has_blanks = len(cells & set(BLANKS)) > 1
+        last = LETTERS[n - 10]
+        if last not in written and not any(len(cell) > 1 for cell in cells) and (n == 16 or has_blanks):
+            # From 0, hexadecimal for one: every digit is one more than its character.
+            from_0 = "0123456789" + LETTERS[: n - 10]
+            return (
+                blanks
+                | {c: digit for digit, c in enumerate(from_0, start=1)}
+                | {c.lower(): digit for digit, c in enumerate(from_0, start=1)}
+            )
+        if str(n) not in written and has_blanks:
+            # Numbers from 0, beside another sign for blanks.
+            return blanks | {str(digit - 1): digit for digit in range(1, n + 1)}
     return blanks | numbers | letters | {letter.lower(): digit for letter, digit in letters.items()}
 
 
-def _is_digit_0(cells: list[str], n: int) -> bool:
-    """Return whether 0 may be a digit: it is on the board, and nowhere twice in a row, column or box."""
-    zeros = np.array([cell == "0" for cell in cells])
-    return bool(zeros.any()) and bool((zeros[units(n)].sum(axis=1) <= 1).all())
+def _is_digit_0(boards: list[list[str]], n: int) -> bool:
+    """Return whether 0 may be a digit: it is on a board, and on none twice in a row, column or box."""
+    zeros = np.array([[cell == "0" for cell in board] for board in boards])
+    return bool(zeros.any()) and bool((zeros[:, units(n)].sum(axis=-1) <= 1).all())
