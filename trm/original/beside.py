@@ -30,7 +30,8 @@ def checkpoint_in(path: Path) -> Path:
     if not path.is_dir():
         return path
     files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-    steps = {int(match[1][:18]): file for file in files if (match := re.fullmatch(r"step_(\d+)(\.\w+)?", file.name))}
+    named = ((re.fullmatch(r"step_(\d+)(\.\w+)?", file.name), file) for file in files)
+    steps = {int(match[1][:18]): file for match, file in named if match and match[2] in (None, *ENDINGS)}
     if steps:
         return steps[max(steps)]
     found = [file for file in files if file.suffix in ENDINGS and not _NOT_WEIGHTS.search(file.stem)]

@@ -20,6 +20,7 @@ SETTLED: dict[str, tuple[Any, str]] = {
     "jax_enable_x64": (False, "numbers have 32 bits or fewer, as in files"),
     "jax_default_prng_impl": ("threefry2x32", "other random numbers would not continue those of a checkpoint"),
     "jax_threefry_partitionable": (True, "random numbers must not depend on the number of devices"),
+    "jax_random_seed_offset": (0, "the seed of a run decides its random numbers"),
     "jax_disable_jit": (False, "a training step is one compiled program"),
     "jax_transfer_guard": (None, "a run sets it itself around its steps"),
     "jax_transfer_guard_host_to_device": (None, "a run sets it itself around its steps"),
@@ -77,6 +78,8 @@ def settled() -> Iterator[list[str]]:
             jax.config.update(name, SETTLED[name][0])
             stack.callback(jax.config.update, name, value)
         for name in differing():
+            if name == "jax_random_seed_offset":
+                continue  # It has no value of its own in a thread.
             if name.startswith("jax_transfer_guard"):
                 stack.enter_context(jax.transfer_guard("allow"))
             else:
@@ -116,4 +119,6 @@ def _means(value: str, expected: Any) -> bool:
     """Return whether a variable has the expected value, in any spelling."""
     if isinstance(expected, bool):
         return value.lower() in (ON if expected else OFF)
+    if isinstance(expected, int):
+        return value == str(expected)
     return value == (expected or "") or (expected is None and value == "allow")

@@ -49,7 +49,7 @@ def pack(
     starts = puzzle_indices[puzzles]
     sizes = puzzle_indices[puzzles + 1] - starts
     before = np.cumsum(sizes) - sizes
-    used = int(np.searchsorted(before, batch_size))
+    used = count_packed(before, batch_size)
     counts = np.minimum(sizes[:used], batch_size - before[:used])
     if (sizes[:used] == 1).all():
         offsets = np.zeros(used, dtype=np.int64)
@@ -58,12 +58,17 @@ def pack(
     return Packed(np.repeat(starts[:used], counts) + offsets, np.repeat(puzzles[:used], counts)), used
 
 
+def count_packed(before: Integer[np.ndarray, " upcoming"], batch_size: int) -> int:
+    """Return how many puzzles a batch uses, by the number of examples before each."""
+    return int(np.searchsorted(before, batch_size))
+
+
 class TrainLoader:
     """Training batches of one process.
 
     `load(step)` (steps count from 0) is a function of the seed and the step alone: any process computes its own
-    slice, and a resumed run continues where the killed one stopped. Skipped steps are packed but not read; an earlier
-    step restarts from step 0.
+    slice, and a resumed run continues where the killed one stopped. Examples of skipped steps are only counted; an
+    earlier step restarts from step 0.
 
     With several sets in the split, each batch comes from one of them, in turns proportional to their examples per
     epoch.
@@ -91,20 +96,21 @@ class TrainLoader:
         if step < self._step:
             self._rewind()
         while self._step < step:
-            self._next()
-        arrays, packed = self._next()
+            self._next_stream().skip(self._batch_size)
+            self._step += 1
+        stream = self._next_stream()
+        # A new generator for each step: its choices do not depend on earlier draws.
+        choices = random_stream(self._seed, Purpose.EXAMPLES, self._step)
+        self._step += 1
+        arrays, packed = stream.arrays, stream.next(self._batch_size, lambda n, k: choices.permutation(n)[:k])
         rng = random_stream(self._seed, Purpose.AUGMENTATION, step)
         draws = self._kind.draw_augmentation(arrays, rng, self._batch_size)
         mine = self._slice
         return read_examples(self._puzzles, arrays, packed.examples[mine], packed.puzzles[mine], take(draws, mine))
 
-    def _next(self) -> tuple[PuzzleArrays, Packed]:
+    def _next_stream(self) -> "_GroupStream":
         # The set that lags furthest behind its share comes next.
-        stream = min(self._streams, key=lambda s: (s.batches + 1) / s.examples_per_epoch)
-        # A new generator for each step: its choices do not depend on earlier draws.
-        rng = random_stream(self._seed, Purpose.EXAMPLES, self._step)
-        self._step += 1
-        return stream.arrays, stream.next(self._batch_size, lambda n, k: rng.permutation(n)[:k])
+        return min(self._streams, key=lambda s: (s.batches + 1) / s.examples_per_epoch)
 
 
 class _GroupStream:
@@ -124,20 +130,37 @@ class _GroupStream:
         self.examples_per_epoch = arrays.examples / puzzles_per_group
 
     def next(self, batch_size: int, choose: Callable[[int, int], np.ndarray]) -> Packed:
+        """Return the next batch."""
+        upcoming = self._fill(batch_size)
+        packed, used = pack(upcoming, self._puzzle_indices, batch_size, choose)
+        self._use(upcoming, used)
+        return packed
+
+    def skip(self, batch_size: int) -> None:
+        """Pass over the next batch, without choosing its examples."""
+        upcoming = self._fill(batch_size)
+        sizes = self._sizes(upcoming)
+        self._use(upcoming, count_packed(np.cumsum(sizes) - sizes, batch_size))
+
+    def _fill(self, batch_size: int) -> Integer[np.ndarray, " upcoming"]:
+        """Return the upcoming puzzles, at least those of the next batch."""
         self.batches += 1
         drawn = [self._upcoming]
         while self._examples_upcoming < batch_size:
             drawn.append(self._draw_epoch())
             self._examples_upcoming += self._examples_of(drawn[-1])
-        upcoming = np.concatenate(drawn) if len(drawn) > 1 else self._upcoming
-        packed, used = pack(upcoming, self._puzzle_indices, batch_size, choose)
+        return np.concatenate(drawn) if len(drawn) > 1 else self._upcoming
+
+    def _use(self, upcoming: Integer[np.ndarray, " upcoming"], used: int) -> None:
         # A puzzle of which only some examples were packed is used up, too.
         self._upcoming = upcoming[used:]
         self._examples_upcoming -= self._examples_of(upcoming[:used])
-        return packed
+
+    def _sizes(self, puzzles: Integer[np.ndarray, " puzzles"]) -> Integer[np.ndarray, " puzzles"]:
+        return self._puzzle_indices[puzzles + 1] - self._puzzle_indices[puzzles]
 
     def _examples_of(self, puzzles: Integer[np.ndarray, " puzzles"]) -> int:
-        return int((self._puzzle_indices[puzzles + 1] - self._puzzle_indices[puzzles]).sum())
+        return int(self._sizes(puzzles).sum())
 
     def _draw_epoch(self) -> Integer[np.ndarray, " groups"]:
         rng = random_stream(self._seed, Purpose.GROUPS, self._number, self._epoch)

@@ -84,10 +84,11 @@ def writing(path: str | Path) -> Iterator[None]:
 
 def check_writable(path: str | Path) -> None:
     """Raise InputError when a file could not be written, before hours of work on its contents."""
-    path = _named(path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: cannot write: found a folder or a device, expected a file")
-    _check_folder_of(path)
+    with writing(path):
+        path = _named(path)
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot write: found a folder or a device, expected a file")
+        _check_folder_of(path)
 
 
 def check_new_folder(path: str | Path, mark: str, overwrite: bool) -> None:

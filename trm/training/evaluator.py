@@ -44,7 +44,10 @@ class Evaluation(NamedTuple):
     def lines(self, step: int) -> Iterator[dict[str, Any]]:
         """Yield the lines of the metrics file."""
         for name, report in self.reports.items():
-            yield {"step": step} | {f"{self.prefix}{name}/{key}": value for key, value in report.metrics.items()}
+            # The weight of this set in the score.
+            count = {"puzzles": report.examples} if len(self.reports) > 1 else {}
+            values = count | report.metrics
+            yield {"step": step} | {f"{self.prefix}{name}/{key}": value for key, value in values.items()}
         if self.passed:
             yield {"step": step} | {f"{self.prefix}arc/{key}": value for key, value in self.passed.items()}
 

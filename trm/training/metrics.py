@@ -57,5 +57,5 @@ class StepMetrics:
         self.rows_used += int(values.get("rows", 0))
         of_step = {name: values.pop(name) for name in PER_STEP if name in values}
         means: dict[str, Any] = {"count": values["count"]} | divide(values, self._batch_size)
-        values = means | of_step | self._measured.step()
+        values = means | of_step | self._measured.step(step)
         self._record.log({"step": step} | {f"train/{name}": value for name, value in values.items()})

@@ -23,7 +23,7 @@ from trm.puzzles.metadata import Metadata
 from trm.training.best import Best
 from trm.training.checkpoints import Loaded, load_newest, newest_checkpoint
 from trm.training.start_from import WarmStart, start_from
-from trm.training.state import TrainState, abstract_state, make_state, state_shardings
+from trm.training.state import TrainState, abstract_state, make_state, state_shardings, total_steps
 
 MAY_CHANGE_ON_RESUME = {
     "data": {"path", "test_path"},
@@ -72,6 +72,8 @@ def begin(
     """
     decide_on_first(lambda: None if resume else _check_new(run))
     loaded = load_newest(run) if resume else None
+    if not loaded:
+        decide_on_first(lambda: _check_not_finished(run))
     if loaded:
         return _go_on(loaded, config, mesh, metadata, identity)
     state, notes = make_state(config, metadata, mesh), []
@@ -84,6 +86,15 @@ def begin(
 def _check_new(run: Path) -> None:
     if newest := newest_checkpoint(run):
         raise InputError(f"{run}: already holds {newest.name}, expected a new run folder, or --resume to go on with it")
+
+
+def _check_not_finished(run: Path) -> None:
+    """Raise InputError for a finished run whose checkpoints were removed: a new run would replace its weights."""
+    if (run / "weights.safetensors").exists():
+        raise InputError(
+            f"{run}: found weights.safetensors of a finished run and no checkpoint to resume from, expected a new run "
+            "folder (--init starts from these weights)"
+        )
 
 
 def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, identity: Mapping[str, str]) -> Begin:
@@ -101,6 +112,11 @@ def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, ident
         notes.append(f"{', '.join(neutral)}: changed; the numbers are the same within rounding, not bit for bit")
     if metadata != description.metadata:
         raise InputError(f"{config.data.path}: found another puzzle set than the one that {path} was trained on")
+    if description.step > (steps := total_steps(config, metadata)):
+        raise InputError(
+            f"train.epochs: found {config.train.epochs}, which make {steps} steps, expected at least the "
+            f"{description.step} of {path}"
+        )
     notes += check_same_puzzles(path, description, identity, str(config.data.path))
     # Neutral settings are part of a model's structure; its arrays are the same.
     state = jax.tree.unflatten(jax.tree.structure(abstract_state(config, metadata)), jax.tree.leaves(state))

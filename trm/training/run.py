@@ -12,6 +12,7 @@ one is dispatched. A run that was killed at any moment resumes to the same numbe
 
 import contextlib
 import dataclasses
+import functools
 import gc
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ from trm.checkpoints.format import save
 from trm.configuration.reading import config_to_toml
 from trm.configuration.rules import warnings_of
 from trm.configuration.schema import Config
+from trm.errors import InputError
 from trm.evaluation.report import Report
 from trm.model.flops import training_step_flops
 from trm.model.weights import Weights
@@ -148,11 +150,16 @@ def _train(
         for line in [*start.notes, *warnings]:
             record.print(line)
         feed = stack.enter_context(open_feed(sets.train, config, mesh, start.step, start.rows_used))
-        flops = training_step_flops(config, metadata.vocab_size, metadata.seq_len, rules.global_batch_size)
-        measured = Measured(rules.global_batch_size, mesh, flops)
+
+        @functools.cache
+        def stage_flops(cycles: tuple[int, int]) -> int:
+            of_stage = dataclasses.replace(config, model=config.model.with_cycles(*cycles))
+            return training_step_flops(of_stage, metadata.vocab_size, metadata.seq_len, rules.global_batch_size)
+
+        measured = Measured(rules.global_batch_size, mesh, lambda at: stage_flops(cycles_at(config, at, steps)))
 
         def renew() -> None:
-            if folder.renew(record.print):
+            if folder.renew(record.print) or record.is_lost:
                 record.reopen()
 
         manager = stack.enter_context(CheckpointManager(run, rules, start.step, renew, record.print, record.saved))
@@ -167,6 +174,9 @@ def _train(
         skipped.update(start.skipped)
         reports = {}
         best_path, weights_path = run / "best.safetensors", run / "weights.safetensors"
+        if best.step and not decide_on_first(best_path.is_file):
+            record.print(f"warning: {best_path}: not found, the best weights until step {best.step} are lost")
+            best = Best()
 
         def describe() -> Description:
             return Description(
@@ -239,7 +249,13 @@ def _train(
                     save_state()
                 manager.finish()
                 if sets.validation:
-                    evaluate(test, load_best(best_path, trained_weights(state)), best.step)
+                    last = trained_weights(state)
+                    try:
+                        chosen, of_step = load_best(best_path, last), best.step
+                    except InputError as error:
+                        record.print(f"warning: {error}; the test set is evaluated with the last weights")
+                        chosen, of_step = last, step
+                    evaluate(test, chosen, of_step)
             except Stopped:
                 if not manager.has_saved(step):
                     save_state()

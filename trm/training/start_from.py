@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from trm.checkpoints.description import array_checksum
 from trm.checkpoints.tree import name_leaves
 from trm.configuration.schema import Config, ModelConfig
 from trm.errors import InputError
@@ -22,6 +23,7 @@ from trm.model.reasoner import Reasoner, trainable
 from trm.model.weights import Weights
 from trm.original.loading import open_weights
 from trm.original.shapes import UNKNOWN
+from trm.parallel.processes import agree
 from trm.puzzles.identifiers import read_identifiers, read_shared_identifiers
 from trm.puzzles.metadata import BLANK, Metadata
 from trm.training.state import TrainState
@@ -55,6 +57,10 @@ def start_from(
     known = {name: getattr(config.model, name) for name in UNKNOWN}
     opened = open_weights(start.path, metadata=metadata, known=known)
     weights, description = opened.weights, opened.description
+    if jax.process_count() > 1:
+        # Each process reads the file itself, and no array of the state is compared later.
+        leaves = jax.tree.leaves(weights)
+        agree(f"{start.path}: weights", [array_checksum("", np.asarray(leaf)) for leaf in leaves])
     for line in opened.notes:
         on_note(line)
     found, expected = (names.get("identifiers", "") for names in (description.identity, identity))

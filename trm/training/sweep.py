@@ -23,7 +23,7 @@ from trm.training.experiment import config as read_experiment
 from trm.training.resume import check_same_experiment
 from trm.training.run import Outcome
 from trm.training.seeds import mean_interval
-from trm.training.tracking.history import Curve, read_history
+from trm.training.tracking.history import Curve, History, read_history
 
 SUMMARY = "sweep.json"
 
@@ -127,17 +127,21 @@ def _scores(trial: Trial) -> dict[str, Any]:
     metric, history = trial.config.train.best_metric, read_history(trial.folder)
     found: dict[str, Any] = {"folder": trial.folder.name, "seed": trial.config.train.seed}
     curves = history.evaluations(metric)
-    if chosen := [curve for name, curve in curves.items() if not name.startswith("test/")]:
-        mean = _mean_curve(chosen)
+    if chosen := {name: curve for name, curve in curves.items() if not name.startswith("test/")}:
+        mean = _mean_curve(chosen, history)
         at = int(np.argmax(as_score(metric, mean.values)))
         found |= {"final": float(mean.values[-1]), "best": float(mean.values[at]), "best_step": int(mean.steps[at])}
-    on_test = [curve.values[-1] for name, curve in history.curves.items() if re.match(rf"test/.*/{metric}$", name)]
-    return found | ({"test": float(np.mean(on_test))} if on_test else {})
+    on_test = {name: curve for name, curve in history.curves.items() if re.match(rf"test/.*/{metric}$", name)}
+    return found | ({"test": float(_mean_curve(on_test, history).values[-1])} if on_test else {})
 
 
-def _mean_curve(curves: Sequence[Curve]) -> Curve:
-    """Return the mean over sets, each counting once."""
-    return Curve(curves[0].steps, np.mean([curve.values for curve in curves], axis=0))
+def _mean_curve(curves: Mapping[str, Curve], history: History) -> Curve:
+    """Return the mean over all puzzles, as a run scores itself; that over sets for runs of earlier versions."""
+    counts = [history.curves.get(f"{name.rpartition('/')[0]}/puzzles") for name in curves]
+    weights = np.array([1.0 if count is None else count.values[-1] for count in counts])
+    labelled, found = weights > 0, list(curves.values())
+    values = np.stack([curve.values for curve in found])
+    return Curve(found[0].steps, np.average(values[labelled], axis=0, weights=weights[labelled]))
 
 
 def _mean_of(values: Sequence[float]) -> dict[str, Any]:

@@ -60,8 +60,16 @@ class JsonLines:
                 raise
             self._waiting.popleft()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file was removed, or another one has its name."""
+        try:
+            return not os.path.samestat(os.fstat(self._file.fileno()), self.path.stat())
+        except OSError:
+            return True
+
     def reopen(self) -> None:
-        """Create the file again after it was removed."""
+        """Open the file again, or create it, after it was removed or replaced."""
         self._file.close()
         with writing(self.path):
             self._file = self.path.open("ab", buffering=0)

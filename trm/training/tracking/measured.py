@@ -7,6 +7,7 @@ import datetime
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def now() -> str:
 class Measured:
     """Measures training steps."""
 
-    def __init__(self, batch_size: int, mesh: Mesh, step_flops: int):
-        """`step_flops` are the FLOPs of a whole training step."""
+    def __init__(self, batch_size: int, mesh: Mesh, step_flops: Callable[[int], int]):
+        """`step_flops` returns the FLOPs of a training step, which change with a curriculum."""
         self._batch_size, self._step_flops = batch_size, step_flops
         # The memory of other processes' devices is not known.
         self._device = mesh.local_devices[0]
@@ -50,14 +51,16 @@ class Measured:
 
     def restart(self) -> None:
         """Begin a new interval, after something other than a training step."""
-        self._previous = time.monotonic()
+        if not math.isnan(self._previous):
+            # Before the first step nothing is measured: its time is that of the compiler.
+            self._previous = time.monotonic()
 
-    def step(self) -> dict[str, Any]:
+    def step(self, step: int) -> dict[str, Any]:
         """Return the measurements at the end of a step. The first step has no speed: it was compiled."""
         end = time.monotonic()
         speed = 1 / max(end - self._previous, 1e-9)
         self._previous = end
-        flops = speed * self._step_flops
+        flops = speed * self._step_flops(step)
         return {
             "steps_per_second": speed,
             "puzzles_per_second": speed * self._batch_size,

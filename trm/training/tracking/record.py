@@ -62,6 +62,11 @@ class Record:
         if self._first:
             self._progress.saved(step)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the metrics file was removed or replaced."""
+        return bool(self._first and self._file.is_lost)
+
     def reopen(self) -> None:
         """Create the metrics file again after the run folder was removed."""
         if self._first:
