@@ -80,6 +80,41 @@ def test_a_typed_sudoku_is_solved_as_jax_solves_it(open_page: Callable, sudoku: 
     ]
 
 
+PASTE = """([selector, text]) => {
+  const clipboardData = new DataTransfer();
+  clipboardData.setData("text", text);
+  const event = new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true });
+  document.querySelector(selector).dispatchEvent(event);
+  return event.defaultPrevented;
+}"""
+
+
+def test_what_is_pasted(open_page: Callable, sudoku_page: str):
+    page = open_page(sudoku_page, **DESK)
+    board = [c.replace(".", "") for c in SUDOKU]
+    framed = "".join(f"+---+---+\n|{SUDOKU[i : i + 3]}|{SUDOKU[i + 3 : i + 6]}|\n" for i in range(0, 36, 6))
+    for text in (SUDOKU.replace(".", "-"), framed):
+        page.locator("#clear").click()
+        assert page.evaluate(PASTE, ["body", text])
+        assert texts(page, "#editor") == board
+    # A number pasted into a field is the field's.
+    assert not page.evaluate(PASTE, ["#steps", "12"])
+    assert page.locator("#problem").inner_text() == ""
+
+
+def test_keys_before_there_is_something_to_play(open_page: Callable, sudoku_page: str):
+    """They scroll the page."""
+    page = open_page(sudoku_page, **DESK)
+    press = (
+        "(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }))"
+    )
+    keys = ["ArrowDown", "End", " "]
+    assert all(page.evaluate(press, key) for key in keys)
+    page.locator("#steps").fill("1")
+    think(page)
+    assert not any(page.evaluate(press, key) for key in keys)
+
+
 def test_attempts_through_views_answer_the_puzzle_itself(open_page: Callable, sudoku: TrainedModel, sudoku_page: str):
     page = open_page(sudoku_page, **DESK)
     page.locator("#attempts").fill("4")

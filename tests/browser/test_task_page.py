@@ -5,11 +5,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 from arc_model import NAMES, TASK, answer_rightly, write_model
 from conftest import DESK, PHONE
 
 import trm
+from trm.puzzles.kinds.arc.frames import to_frame
 from trm.puzzles.kinds.arc.tasks import parse_tasks
 from trm.show.html.tasks import make_task_page
 from trm.show.jobs import Tasks
@@ -84,6 +86,19 @@ def test_a_pasted_task_without_output(open_page: Callable, server: PageServer, r
     assert "the task has no solution to check it" in think(page)
     # The board grows with the answer.
     assert [color for color in colors(page, "#puzzles table.board", 1) if color] == OUTPUT_COLORS
+
+
+def test_an_answer_that_becomes_smaller(open_page: Callable, server: PageServer, monkeypatch: pytest.MonkeyPatch):
+    """Its first, larger board is shown whole."""
+    steps = [answer_rightly(views=1, wrong=0, cycles=2) for _ in range(2)]
+    large = to_frame(np.ones((5, 6), np.uint8)).astype(np.int32)
+    steps[0].predictions[:] = large
+    monkeypatch.setattr(arc_traces, "trace_by_step", lambda *_: iter(steps))
+    page = open_page(server.address, also=asked(server), **DESK)
+    page.locator("#attempts").fill("1")
+    think(page)
+    page.locator("#step").fill("1")
+    assert [color for color in colors(page, "#puzzles table.board", 2) if color] == ["#0074d9"] * 30
 
 
 def test_on_a_phone(open_page: Callable, server: PageServer, right_from_step_two: None):

@@ -376,6 +376,12 @@ MISTAKES = [
     wrong("evaluate", "{weights}", "{weights}", says="expected each of them once"),
     wrong("evaluate", "{weights}", "--json", "{empty}", says="empty: cannot write: found a folder or a device"),
     wrong(
+        "evaluate", "{weights}", "--json", "{weights}", says="found a checkpoint that is read, expected another file"
+    ),
+    wrong(
+        "evaluate", "{weights}", "--json", "{empty}/x", "--answers", "{empty}/../empty/x", says="found it named twice"
+    ),
+    wrong(
         "evaluate", "sudoku", says="sudoku: was trained on data/sudoku-mix, which does not exist, expected --data DIR"
     ),
     wrong("import", ".", "--data", "{six}", "-o", "{empty}/x", says=".: "),
@@ -435,6 +441,21 @@ def test_a_closed_pipe_is_no_error(trained: Path):
     )
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["closed pipe", "full disk"])
+def test_files_of_an_evaluation_whose_output_fails(full: bool, trained: Path, tmp_path: Path):
+    checkpoints = [trained / "weights.safetensors", tmp_path / "other.safetensors"]
+    checkpoints[1].write_bytes(checkpoints[0].read_bytes())
+    command = [sys.executable, "-m", "trm", "evaluate", *checkpoints, "--json", tmp_path / "report.json"]
+    read, write = os.pipe()
+    os.close(read)
+    with open("/dev/full", "w") if full else os.fdopen(write, "w") as output:
+        done = subprocess.run(command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=300, check=False)
+    if full:
+        os.close(write)
+    assert done.returncode == (2 if full else 0), done.stderr
+    assert len(json.loads((tmp_path / "report.json").read_text())) == len(checkpoints)
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["closed pipe", "full disk"])

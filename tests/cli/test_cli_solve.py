@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import check_mistake, run_trm, tiny_config
+from rich.text import Text
 
 from trm.checkpoints.description import Description
 from trm.checkpoints.format import save
@@ -16,6 +17,7 @@ from trm.model.weights import Weights
 from trm.parallel.mesh import fetch, make_mesh
 from trm.puzzles.identity import fingerprint_names
 from trm.puzzles.metadata import Metadata
+from trm.show.console import console, print_drawing
 from trm.training.state import make_state
 
 RIGHT = "3654.24...5..32.4..4..232....4.....5"
@@ -51,6 +53,23 @@ def test_a_solved_puzzle(capsys: pytest.CaptureFixture):
     rows = [out[i : i + 6] for i in range(0, 36, 6)]
     assert all(clue in (".", cell) for clue, cell in zip(RIGHT, out, strict=False))
     assert all(sorted(line) == list("123456") for line in [*rows, *map("".join, zip(*rows, strict=True))])
+
+
+@pytest.mark.parametrize("columns", [80, None])
+def test_a_drawing_wider_than_the_console(columns: int | None, monkeypatch: pytest.MonkeyPatch):
+    """A terminal crops its lines, a file has them whole."""
+    output = io.StringIO()
+    monkeypatch.setattr(console, "_file", output)
+    monkeypatch.setattr(console, "_force_terminal", columns is not None)
+    monkeypatch.setattr(console, "_width", 80)
+    print_drawing(Text("\n".join(["#" * 100] * 3)))
+    assert output.getvalue().splitlines() == ["#" * (columns or 100)] * 3
+
+
+def test_a_large_board_is_drawn_whole(capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(console, "_width", 8)
+    _, out, _ = run_trm(capsys, "solve", "sudoku-6x6", RIGHT)
+    assert all(len(row.split()) >= 6 for row in out.splitlines()[:2])
 
 
 def test_guesses_where_there_are_none(capsys: pytest.CaptureFixture, tmp_path: Path):

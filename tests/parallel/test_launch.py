@@ -289,3 +289,18 @@ def test_evaluations_that_differ(what: str, puzzle_dir: Path, tmp_path: Path):
             f"error: {subject}: found another in process 1 than in process 0, expected the same on each host"
         )
     assert not (tmp_path / "report.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+def test_other_weights_to_start_from(puzzle_dir: Path, tmp_path: Path):
+    """No array of the state would be compared later: the processes would train two models."""
+    config, metadata = tiny_config(), read_puzzle_set(puzzle_dir, "train").metadata
+    folders = [tmp_path / "0", tmp_path / "1"]
+    for i, folder in enumerate(folders):
+        weights = trained_weights(make_state(tiny_config(train={"seed": i}), metadata, make_mesh()))
+        save(folder / "w.safetensors", weights, Description("weights", config, metadata, 0, averaged=True))
+    path = write_config(tmp_path, puzzle_dir, "slot")
+    for code, _, err in map(finish, start(path, "-o", tmp_path / "run", "--init", "w.safetensors", folders=folders)):
+        assert code == 2
+        assert "w.safetensors: weights: found another in process 1 than in process 0" in err.splitlines()[-1]

@@ -15,7 +15,8 @@ from html_page import read_page
 from trm.configuration.reading import config_to_toml
 from trm.configuration.schema import Config
 from trm.errors import InputError
-from trm.show.curves import draw, make_panels
+from trm.show.curves import Line, Panel, draw, make_panels
+from trm.show.html.curves import make_page
 from trm.training.tracking.history import read_history
 
 T_95 = {1: 12.706, 2: 4.303}
@@ -136,6 +137,29 @@ def test_labels_do_not_overlap(tmp_path: Path):
     assert len(heights) == 8
     ordered = [heights[f"run {i}"] for i in reversed(range(8))]
     assert min(np.diff(ordered)) >= 9
+
+
+def test_labels_are_shown_as_they_are(tmp_path: Path):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    panels = make_panels([read_history(make_run(tmp_path / "a $x^2$ b", 0, 0.5))], ["all/exact_accuracy"])
+    assert ">a $x^2$ b</text>" in draw(panels, "steps", ".svg").decode()
+
+
+def test_paths_of_both_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Experiments with the same name are told apart by their folders, however these are given."""
+    monkeypatch.chdir(tmp_path)
+    places = [("a", 1e-4), ("b", 1e-3)]
+    runs = [make_run(tmp_path / folder / f"x-{i}", i, 0.5, lr=lr) for folder, lr in places for i in range(2)]
+    given = [run if i % 2 else run.relative_to(tmp_path) for i, run in enumerate(runs)]
+    (panel,) = make_panels([read_history(run) for run in given], ["all/exact_accuracy"])
+    assert [line.label for line in panel.lines] == [f"{tmp_path}/{folder}, 2 seeds" for folder, _ in places]
+
+
+def test_small_numbers_in_the_table():
+    line = Line("run", *(np.array([value]) for value in (1.0, 3e-5, 1.25e-6)), place=0)
+    page = make_page(b"<svg></svg>", [Panel("learning rate", [line]), Panel("loss", [line._replace(mean=line.x)])], "")
+    assert "<td>3e-05 ± 1.25e-06</td>" in page
+    assert "<td>1.0000 ± 1.25e-06</td>" in page
 
 
 def test_mistakes(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):

@@ -19,7 +19,7 @@ from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.csv_files import bundled_csv
 from trm.puzzles.kinds.registry import KINDS
 from trm.puzzles.reading import read_puzzle_set
-from trm.show.inspection.charts import Axis, Line, column_chart, fit_axis, heat_map, line_chart, percent, table
+from trm.show.inspection.charts import BOTTOM, Axis, Line, column_chart, fit_axis, heat_map, line_chart, percent, table
 from trm.show.inspection.page import make_page
 from trm.show.inspection.sections import settled_from
 
@@ -105,6 +105,12 @@ def test_columns_and_cells():
 def test_a_share_that_leaves_its_bounds_again_is_not_settled():
     assert settled_from(np.array([0.1, 0.5, 0.3, 0.7, 0.5, 0.6]), 0.4, 0.65) == 5
     assert settled_from(np.array([0.5, 0.6]), 0.4, 0.65) == 1
+
+
+def test_zero_is_at_the_low_end_of_a_logarithmic_axis():
+    axis = fit_axis([0.0, 0.01, 1.0], logarithmic=True)
+    assert axis.place(0.0) == axis.place(-1.0) == axis.place(0.01) == BOTTOM
+    assert "<polyline" in line_chart("label", "step", [1, 2, 3], [Line("distance", [1.0, 0.01, 0.0])], axis)
 
 
 def test_words():

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from conftest import check_mistake, run_trm
 
+from trm.puzzles.kinds.arc.frames import to_frame
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.registry import KINDS
-from trm.show.pictures import FILLS, MOST_STEPS, draw_frames, draw_steps, to_svg, write_pictures
+from trm.show.pictures import FILLS, MOST_STEPS, Box, draw_frames, draw_steps, to_svg, write_pictures
 from trm.solving.attempt_traces import PuzzleTrace, judge_attempt
 from trm.solving.trace import Trace
 
@@ -69,6 +70,18 @@ def test_images(tmp_path: Path):
             opened.seek(frames - 1)
             colors = {f"#{r:02x}{g:02x}{b:02x}" for _, (r, g, b) in opened.convert("RGB").getcolors(1 << 16)}
         assert {FILLS["path"], FILLS["wall"], FILLS["start"], FILLS["goal"]} <= colors
+
+
+def test_an_answer_of_arc_that_becomes_smaller():
+    """Its first boards are drawn whole."""
+    kind = KINDS["arc"]
+    large, small = (to_frame(np.ones((side, side), np.uint8)).astype(np.int32) for side in (4, 2))
+    predictions = np.stack([large, small])[:, None, None]
+    q_halt = np.full((2, 1, 1), 0.5, np.float32)
+    trace = Trace(predictions, predictions * np.float32(0.1), q_halt, np.zeros((2, 1), bool))
+    puzzle = PuzzleTrace(small, None, (judge_attempt(kind, small, None, trace, 0),))
+    shapes = draw_steps(kind.picture(900, 12), [puzzle]).shapes
+    assert sum(isinstance(shape, Box) and shape.fill == FILLS["arc-1"] for shape in shapes) == 4 + 16 + 4
 
 
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch):

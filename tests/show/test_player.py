@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from arc_model import TASK, write_model
 from conftest import check_mistake, run_trm
 from html_page import read_page
 
@@ -81,4 +82,31 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture):
     assert [puzzle["name"] for puzzle in found["puzzles"]] == ["Puzzle 1", "Puzzle 2"]
     assert found["steps"] == 3
     check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(out)], "already exists")
-    check_mistake(capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(tmp_path / "b"), "--views", "99"], "at most 64")
+    check_mistake(
+        capsys, ["render", "sudoku-6x6", PUZZLE, "-o", str(tmp_path / "b.html"), "--views", "99"], "at most 64"
+    )
+
+
+@pytest.mark.parametrize("command", ["render", "inspect"])
+def test_a_page_that_cannot_be_written(command: str, tmp_path: Path, capsys: pytest.CaptureFixture):
+    """It is refused before anything is loaded."""
+    ask = [command, "nowhere.safetensors", "-o"]
+    check_mistake(capsys, [*ask, str(tmp_path / "p.jpg")], "--out: found 'p.jpg', expected a name that ends in .html")
+    (tmp_path / "file").touch()
+    check_mistake(capsys, [*ask, str(tmp_path / "file" / "p.html")], "cannot write")
+
+
+def test_a_name_that_is_not_utf8(traced: list[PuzzleTrace]):
+    page = make_player("\udcff.safetensors", KINDS["sudoku"].picture(36, 8), ["\udcff"], traced)
+    assert "<title>\\udcff.safetensors</title>" in page
+    page.encode()
+
+
+def test_tasks_without_a_known_solution_are_not_counted_as_unsolved(tmp_path: Path, capsys: pytest.CaptureFixture):
+    tests = [{"input": [[1]]}, {"input": [[1]], "output": [[2]]}]
+    for known, says in ((1, "1 without a known solution"), (2, "0 of 1 puzzles solved, 1 without a known solution")):
+        task = json.dumps({"a": TASK | {"test": tests[:known]}})
+        out = tmp_path / f"{known}.html"
+        code, printed, err = run_trm(capsys, "render", write_model(tmp_path), task, "-o", out)
+        assert (code, err) == (0, "")
+        assert printed == f"{out}: {says}; open it in a browser\n"

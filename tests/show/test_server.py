@@ -3,6 +3,8 @@
 import base64
 import http.client
 import json
+import socket
+import struct
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -13,8 +15,8 @@ import pytest
 
 import trm
 from trm.errors import InputError
-from trm.show.jobs import Boards
-from trm.show.server import HOST, MOST_BYTES, PageServer
+from trm.show.jobs import Boards, Job
+from trm.show.server import HOST, MOST_BYTES, PageServer, hosts
 from trm.solving.attempt_traces import trace_puzzles
 from trm.solving.trained_model import TrainedModel
 
@@ -193,6 +195,53 @@ def test_it_serves_its_page_and_nothing_else(server: PageServer):
     assert ask(server, body={}, path="/tasks")[0] == 404
     assert ask(server, path="/../../etc/passwd")[0] == 404
     assert ask(server, body={}, path="/other")[0] == 404
+
+
+def test_a_refusal_is_heard_by_a_client_that_still_sends(server: PageServer):
+    status, text = ask(server, b'"' + b"x" * 2**25 + b'"')
+    assert (status, text) == (400, f"error: Content-Length: found {2**25 + 2}, expected at most {MOST_BYTES} bytes\n")
+
+
+def test_text_without_an_encoding_is_escaped(server: PageServer):
+    status, text = ask(server, {"puzzle": "\ud800" + PUZZLE[1:]})
+    assert status == 400
+    assert "\\ud800" in text
+
+
+def test_the_port_of_http_is_left_out():
+    assert hosts(8642) == {"127.0.0.1:8642", "localhost:8642"}
+    assert hosts(80) == {"127.0.0.1", "localhost", "127.0.0.1:80", "localhost:80"}
+
+
+def test_a_fault_while_it_thinks_is_told(server: PageServer, monkeypatch: pytest.MonkeyPatch):
+    def think(_: Job) -> Iterator[dict[str, Any]]:
+        yield {"step": 1}
+        raise RuntimeError("RESOURCE_EXHAUSTED:\nout of memory")
+
+    monkeypatch.setattr("trm.show.server.think", think)
+    status, text = ask(server, {"puzzle": PUZZLE})
+    assert status == 200
+    error = {"error": "RuntimeError: RESOURCE_EXHAUSTED: out of memory"}
+    assert [json.loads(line) for line in text.splitlines()] == [{"step": 1}, error]
+
+
+def test_a_lost_connection_is_no_fault(
+    server: PageServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    handle, handled = server.handle_error, threading.Event()
+
+    def note(*arguments: Any) -> None:
+        handle(*arguments)
+        handled.set()
+
+    monkeypatch.setattr(server, "handle_error", note)
+    port = server.server_address[1]
+    with socket.create_connection((HOST, port)) as connection:
+        connection.sendall(f"GET /?token={server.token} HTTP/1.1\r\nHost: {HOST}:{port}\r\n".encode())
+        # It is reset when it is closed.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert handled.wait(20)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_reader_that_leaves_stops_the_thinking(server: PageServer):

@@ -1,7 +1,9 @@
 """`trm evaluate`: the accuracy of trained models on a puzzle set."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -35,7 +37,7 @@ from trm.cli.options import (
     ViewCount,
     warn_of_no_effect,
 )
-from trm.cli.reports import print_report, print_tables, report_votes, write_json
+from trm.cli.reports import describe_votes, print_report, print_tables, print_votes, write_json
 from trm.errors import InputError
 from trm.evaluation.arc import Voter, submission, voter_for
 from trm.evaluation.data import EvaluationData, open_data
@@ -127,7 +129,7 @@ def evaluate_command(
     outputs = _Outputs(json_out, submission_out, answers_out)
     with joined(Launch.of_options(distributed, coordinator, processes, process), failure_of):
         agree("command", [checkpoints, str(data), split, str(trained_on), raw, settings, *map(bool, outputs), options])
-        decide_on_first(outputs.check)
+        decide_on_first(partial(outputs.check, checkpoints))
         if is_first():
             warn_of_no_effect(select, seed, (views or 1) * rollouts * (attempts or 1), noise, guesses, attempts)
         _evaluate(checkpoints, data, split, trained_on, raw, settings or [], options, outputs)
@@ -140,11 +142,17 @@ class _Outputs(NamedTuple):
     submission: Path | None
     answers: Path | None
 
-    def check(self) -> None:
-        """Raise InputError for a file that cannot be written."""
-        for path in self:
-            if path:
-                check_writable(path)
+    def check(self, checkpoints: Sequence[str]) -> None:
+        """Raise InputError for a file that cannot be written, that is a checkpoint, or that is named twice."""
+        named: set[Path] = set()
+        for path in filter(None, self):
+            check_writable(path)
+            for checkpoint in checkpoints:
+                if path.exists() and os.path.exists(checkpoint) and path.samefile(checkpoint):
+                    raise InputError(f"{path}: found a checkpoint that is read, expected another file to write")
+            if path.resolve() in named:
+                raise InputError(f"{path}: found it named twice, expected a file of its own for each output")
+            named.add(path.resolve())
 
 
 def _evaluate(
@@ -160,6 +168,7 @@ def _evaluate(
     """Evaluate each checkpoint; print and write the reports in process 0."""
     voters: dict[Any, Voter | None] = {}
     written = {}
+    unprinted: OSError | None = None
     for checkpoint in checkpoints:
         metadata = read_puzzle_set(data, split).metadata if data else None
         model = load(checkpoint, averaged=not raw, metadata=metadata).with_settings(settings)
@@ -182,10 +191,16 @@ def _evaluate(
             continue
         if answers and outputs.answers:
             answers.write(outputs.answers)
-        print_lines(f"{checkpoint}: {describe_weights(model.description)}")
-        for name, report in reports.items():
-            print_report(name, report)
-            print_tables(report, network_passes(model.config.model))
+        try:
+            print_lines(f"{checkpoint}: {describe_weights(model.description)}")
+            for name, report in reports.items():
+                print_report(name, report)
+                print_tables(report, network_passes(model.config.model))
+        except OSError as error:
+            # A reader that leaves early, or a full disk behind the output, must not cost the files.
+            if not any(outputs):
+                raise
+            unprinted = error
         description = model.description
         written[checkpoint] = {name: dataclasses.asdict(report) for name, report in reports.items()} | {
             "weights": {
@@ -201,12 +216,15 @@ def _evaluate(
     if not is_first():
         return
     results = written if len(checkpoints) > 1 else written[checkpoints[0]]
-    if rankings is not None:
-        results = results | {"arc": report_votes(rankings)}
-        if outputs.submission:
-            write_json(outputs.submission, submission(rankings))
+    votes = None if rankings is None else describe_votes(rankings)
+    if outputs.submission and rankings is not None:
+        write_json(outputs.submission, submission(rankings))
     if outputs.json:
-        write_json(outputs.json, results)
+        write_json(outputs.json, results if votes is None else results | {"arc": votes})
+    if unprinted:
+        raise unprinted
+    if rankings is not None and votes is not None:
+        print_votes(rankings, votes)
 
 
 def _warn(lines: Sequence[str]) -> None:

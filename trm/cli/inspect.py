@@ -16,13 +16,14 @@ from trm.cli.options import (
     Raw,
     SolverSeed,
     Steps,
-    refuse_existing,
+    check_out,
 )
 from trm.evaluation.data import open_data
 from trm.evaluation.inspection import inspect, trace_examples
 from trm.parallel.programs import keep_programs
 from trm.puzzles.reading import read_puzzle_set
 from trm.show.console import print_lines, print_warning
+from trm.show.html.page import PAGES
 from trm.show.inspection.charts import number, percent
 from trm.show.inspection.page import make_page
 from trm.solving.trained_model import load
@@ -50,7 +51,7 @@ def inspect_command(
 
     Example: `trm inspect sudoku --data data/sudoku -o report.html`
     """
-    refuse_existing(out, overwrite)
+    check_out(out, overwrite, PAGES)
     keep_programs()
     metadata = read_puzzle_set(data, split).metadata if data else None
     model = load(checkpoint, averaged=not raw, metadata=metadata)

@@ -1,5 +1,6 @@
 """Options that several commands share, and checks of their values."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from trm.show.console import print_warning
 from trm.solving.options import ATTEMPTS, ATTEMPTS_WITH_GUESSES, FIRST_GUESSING, GUESSES, NoiseAt, NoiseOn
 from trm.solving.selection import SelectionMethod
 from trm.storage.bundled import ENDING, weights_names
+from trm.storage.files import check_writable
 from trm.storage.hub import SCHEME
 
 # Files
@@ -149,6 +151,14 @@ def refuse_existing(out: Path, overwrite: bool) -> None:
     """Raise InputError for a file that exists, unless it may be overwritten."""
     if out.exists() and not overwrite:
         raise InputError(f"{out}: already exists, expected a new file (--overwrite replaces it)")
+
+
+def check_out(out: Path, overwrite: bool, endings: Sequence[str]) -> None:
+    """Raise InputError, before hours of work, for a file of another kind, that exists or that cannot be written."""
+    if out.suffix.lower() not in endings:
+        raise InputError(f"--out: found {out.name!r}, expected a name that ends in {', '.join(endings)}")
+    refuse_existing(out, overwrite)
+    check_writable(out)
 
 
 def warn_of_no_effect(

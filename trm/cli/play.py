@@ -1,6 +1,7 @@
 """`trm play`: a page served on this machine that shows each supervision step of a network. Entry: `play_command`."""
 
 import math
+import threading
 import webbrowser
 from pathlib import Path
 from typing import Annotated
@@ -66,7 +67,8 @@ def play_command(
     server = PageServer(reader, page, port)
     print_lines(f"open {server.address} in a browser; Ctrl-C ends it")
     if open_browser:
-        webbrowser.open(server.address_once)
+        # A browser in the terminal keeps this call from returning, and waits for the page.
+        threading.Thread(target=webbrowser.open, args=[server.address_once], daemon=True).start()
     try:
         server.serve_forever()
     except KeyboardInterrupt:

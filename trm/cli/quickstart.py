@@ -1,5 +1,6 @@
 """`trm quickstart`: train a small network in a few minutes on any machine, and show a puzzle that it solves."""
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,13 @@ from trm.show.terminal import draw_reasoning
 from trm.solving.reason import answer_every_step
 from trm.solving.trained_model import load
 from trm.storage.bundled import is_run
+from trm.storage.locks import FolderLock
 from trm.training.checkpoints import list_checkpoints
 from trm.training.experiment import config as read_experiment
 from trm.training.run import Outcome, train
+
+LEFTOVER = re.compile(r"\.lock|\.data\.\d+\.(tmp|old)")
+"""Name of a file or folder that a quickstart leaves when it is killed: its lock, or puzzles that are not whole."""
 
 
 def quickstart_command(
@@ -42,8 +47,11 @@ def quickstart_command(
     if config.train.global_batch_size % mesh.size:
         # One device takes any batch.
         mesh = make_mesh(1)
-    _clear(out, overwrite)
-    _build_puzzles(out / "data")
+    _check_replaceable(out, overwrite)
+    # Against a run that goes on; `train` takes the lock itself.
+    with FolderLock(out):
+        _clear(out)
+        _build_puzzles(out / "data")
     print_lines(
         f"training a network on them in {config.model.forward_dtype}, "
         f"with {config.halting.halt_max_steps} supervision steps for each puzzle"
@@ -56,13 +64,21 @@ def quickstart_command(
     return exit_code(outcome)
 
 
-def _clear(run: Path, overwrite: bool) -> None:
-    if not run.exists() or (run.is_dir() and not any(run.iterdir())):
+def _check_replaceable(run: Path, overwrite: bool) -> None:
+    """Raise InputError for what may not be replaced: all but a run, or what a quickstart that failed early left."""
+    if not run.exists():
         return
-    if not is_run(run):
+    held = {path.name for path in run.iterdir() if not LEFTOVER.fullmatch(path.name)} if run.is_dir() else None
+    if held == set():
+        return
+    if not is_run(run) and held != {"data"}:
         raise InputError(f"{run}: found something else than a run, expected a new or empty folder (-o DIR)")
     if not overwrite:
-        raise InputError(f"{run}: already holds a run, expected a new folder (-o DIR), or --overwrite to replace it")
+        what = "a run" if is_run(run) else "puzzles"
+        raise InputError(f"{run}: already holds {what}, expected a new folder (-o DIR), or --overwrite to replace it")
+
+
+def _clear(run: Path) -> None:
     for path in [run / "metrics.jsonl", *list_checkpoints(run), run / "best.safetensors", run / "weights.safetensors"]:
         path.unlink(missing_ok=True)
 

@@ -1,12 +1,13 @@
 """`trm render`: a page that plays how a network reasons about puzzles, or a picture of it. Entry: `render_command`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import typer
 
-from trm.cli.options import CheckpointFile, Columns, OutFile, Overwrite, SolverSeed, Steps, TrainedOn, refuse_existing
+from trm.cli.options import CheckpointFile, Columns, OutFile, Overwrite, SolverSeed, Steps, TrainedOn, check_out
 from trm.cli.read_puzzles import PuzzleCommand, read_questions
 from trm.cli.solve_arc import read_names, read_tasks
 from trm.errors import InputError
@@ -15,10 +16,11 @@ from trm.puzzles.text.columns import parse_columns
 from trm.show.console import print_lines, print_warning
 from trm.show.html.embedded import check_embeddable
 from trm.show.html.live import make_live_page
+from trm.show.html.page import PAGES
 from trm.show.html.player import make_player
 from trm.show.pictures import ENDINGS, write_pictures
 from trm.solving.arc_traces import trace_tasks
-from trm.solving.attempt_traces import trace_puzzles
+from trm.solving.attempt_traces import PuzzleTrace, trace_puzzles
 from trm.solving.trained_model import TrainedModel, load
 from trm.storage.files import atomic_write
 
@@ -69,7 +71,7 @@ def render_command(
     Examples: `trm render sudoku-6x6 3654.24...5..32.4..4..232....4.....5 --views 4 -o player.html`,
     `trm render sudoku --live -o live.html`
     """
-    refuse_existing(out, overwrite)
+    check_out(out, overwrite, (*PAGES, *ENDINGS))
     ending = out.suffix.lower()
     keep_programs()
     model = load(checkpoint)
@@ -106,8 +108,7 @@ def render_command(
             page = make_player(f"{checkpoint}: how it reasons", picture, names, traced)
             path.write_text(page, encoding="utf-8")
     hint = "" if ending in ENDINGS else "; open it in a browser"
-    solved = sum(any(attempt.solved_after for attempt in puzzle.attempts) for puzzle in traced)
-    print_lines(f"{out}: {solved} of {len(traced)} puzzles solved{hint}")
+    print_lines(f"{out}: {_count_solved(traced)}{hint}")
 
 
 def _write_live(
@@ -134,6 +135,16 @@ def _write_live(
     with atomic_write(out) as path:
         path.write_text(page, encoding="utf-8")
     print_lines(f"{out}: {len(page.encode()) / 2**20:.1f} MB, with the network in it; open it in a browser")
+
+
+def _count_solved(traced: Sequence[PuzzleTrace]) -> str:
+    """Return how many puzzles are solved, of those whose answers can be judged."""
+    judged = [puzzle for puzzle in traced if puzzle.attempts[0].solved is not None]
+    solved = sum(any(attempt.solved_after for attempt in puzzle.attempts) for puzzle in judged)
+    parts = [f"{solved} of {len(judged)} puzzles solved"] if judged else []
+    if unknown := len(traced) - len(judged):
+        parts.append(f"{unknown} without a known solution")
+    return ", ".join(parts)
 
 
 def _check_count(puzzles: int, attempts: int) -> None:

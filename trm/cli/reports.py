@@ -1,4 +1,5 @@
-"""Reports of evaluations on the terminal and as JSON. Entry: `print_report`, `print_tables`, `write_json`."""
+"""Reports of evaluations on the terminal and as JSON. Entry: `print_report`, `print_tables`, `describe_votes`,
+`print_votes`; `write_json`."""
 
 import json
 import math
@@ -49,22 +50,28 @@ def print_tables(report: Report, passes: int) -> None:
             console.print(table, highlight=False)
 
 
-def report_votes(rankings: Mapping[str, list[Ranking]]) -> dict[str, Any]:
-    """Print pass@K of the votes on ARC, and return it with the ranks for the JSON report."""
+def describe_votes(rankings: Mapping[str, list[Ranking]]) -> dict[str, Any]:
+    """Return pass@K of the votes on ARC, and the ranks, for the JSON report."""
+    described = {"tasks": describe_rankings(rankings)}
     known = known_tests(rankings)
-    tests, solved = (sum(map(len, of.values())) for of in (rankings, known))
+    if not known:
+        return described
+    passed = pass_at(rankings)
+    intervals = {key: wilson_interval(value, len(known)) for key, value in passed.items()}
+    return passed | {"intervals": intervals} | described
+
+
+def print_votes(rankings: Mapping[str, list[Ranking]], described: Mapping[str, Any]) -> None:
+    """Print pass@K of the votes on ARC, as `describe_votes` returns it."""
+    tests, solved = (sum(map(len, of.values())) for of in (rankings, known_tests(rankings)))
     print_lines(f"votes: {len(rankings)} tasks, {tests} test inputs")
     if solved < tests:
         print_warning(
             f"{tests - solved} of {tests} test inputs have no known solution: pass@K leaves them out, and exact "
             "accuracy counts every answer to them as wrong"
         )
-    if not known:
-        return {"tasks": describe_rankings(rankings)}
-    passed = pass_at(rankings)
-    intervals = {key: wilson_interval(value, len(known)) for key, value in passed.items()}
-    print_rows({f"  {key}": _with_interval(value, intervals[key]) for key, value in passed.items()})
-    return passed | {"intervals": intervals, "tasks": describe_rankings(rankings)}
+    if intervals := described.get("intervals"):
+        print_rows({f"  {key}": _with_interval(described[key], interval) for key, interval in intervals.items()})
 
 
 def write_json(path: Path, values: Any) -> None:

@@ -38,7 +38,7 @@ from trm.parallel.mesh import make_mesh
 from trm.parallel.programs import keep_programs
 from trm.puzzles.kinds.registry import KINDS
 from trm.puzzles.text.columns import parse_columns
-from trm.show.console import console, print_lines, print_warning
+from trm.show.console import console, print_drawing, print_lines, print_warning
 from trm.show.terminal import draw_changes
 from trm.solving.answer import Answer
 from trm.solving.options import choose_attempts, make_options
@@ -187,7 +187,7 @@ def _draw(model: TrainedModel, answers: Sequence[Answer], titles: list[str]) -> 
     for title, answer in zip(titles, answers, strict=True):
         if title:
             print_lines(title)
-        console.print(model.kind.draw(answer.question, answer.tokens), highlight=False)
+        print_drawing(model.kind.draw(answer.question, answer.tokens))
         verdict = "obeys the rules" if answer.valid else "breaks the rules: the network did not solve it"
         print_lines(
             f"{answer.text}\n{verdict}; confidence {answer.confidence:.3f}, "

@@ -1,5 +1,5 @@
-"""The console that commands print to. Entry: `print_lines`, `print_rows`, `print_warning`, `console`;
-`replace_characters` for outputs that cannot encode all."""
+"""The console that commands print to. Entry: `print_lines`, `print_drawing`, `print_rows`, `print_warning`,
+`console`; `replace_characters` for outputs that cannot encode all."""
 
 import codecs
 import io
@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 class _Console(Console):
@@ -25,6 +26,11 @@ PLAIN = {"·": ".", "…": "~", "→": ">", "█": "#", "▒": "%", "░": ":", 
 def print_lines(text: str) -> None:
     """Print text as it is, without markup and without breaking lines; control characters are escaped."""
     console.print(printable(text), highlight=False, markup=False, soft_wrap=True)
+
+
+def print_drawing(drawing: Text) -> None:
+    """Print a drawing without breaking its lines: a terminal crops them, a file or a pipe has them whole."""
+    console.print(drawing, highlight=False, no_wrap=True, overflow="ignore", crop=console.is_terminal)
 
 
 def print_rows(rows: dict[str, Any]) -> None:

@@ -82,7 +82,7 @@ def _groups(runs: Sequence[History]) -> list[tuple[str, list[History]]]:
             groups.append([run])
     names = [_name([run.path.absolute().as_posix() for run in group]) for group in groups]
     if len(set(names)) < len(names):
-        names = [os.path.commonpath([run.path for run in group]) or str(group[0].path) for group in groups]
+        names = [os.path.commonpath([run.path.absolute() for run in group]) for group in groups]
     return list(zip(names, groups, strict=True))
 
 
@@ -184,7 +184,7 @@ def draw(panels: Sequence[Panel], unit: Unit, ending: str) -> bytes:
 
 
 def _draw_panel(panel: Panel, unit: Unit, last: float, ax: Any) -> None:
-    ax.set_title(panel.title, loc="left", fontsize=11, fontweight="bold")
+    ax.set_title(panel.title, loc="left", fontsize=11, fontweight="bold", parse_math=False)
     ax.set_xlabel(UNITS[unit])
     ax.grid(axis="y", color=GRID, linewidth=0.6)
     ax.spines[["top", "right"]].set_visible(False)
@@ -231,6 +231,7 @@ def _label(panel: Panel, ax: Any) -> None:
             fontsize=LABEL_POINTS,
             va="center",
             annotation_clip=False,
+            parse_math=False,
         )
 
 

@@ -155,8 +155,8 @@ def _lay_out(picture: Picture, rows: Sequence[tuple[PuzzleTrace, Sequence[_Shown
 
 
 def _part(picture: Picture, puzzle: PuzzleTrace) -> tuple[int, int, int, int]:
-    """Return the first and last rows and columns that are not padding in the question and the last answer."""
-    boards = [puzzle.question, puzzle.attempts[puzzle.winner].predictions[-1, -1]]
+    """Return the first and last rows and columns that are not padding in the question or the answer of any step."""
+    boards = [puzzle.question, *puzzle.attempts[puzzle.winner].predictions[:, -1]]
     used = np.any([tokens.reshape(-1, picture.width) > 0 for tokens in boards], axis=0)
     rows, columns = (np.flatnonzero(used.any(axis=axis)) for axis in (1, 0))
     return int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1

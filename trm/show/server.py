@@ -8,7 +8,10 @@ other servers are refused.
 
 import json
 import secrets
+import sys
 import threading
+import time
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,6 +27,14 @@ MOST_TASK_BYTES = 2**24
 """Maximum size of a request with ARC tasks; a collection of 400 has 4 MB."""
 PATIENCE_SECONDS = 30
 """Seconds that a client has to send its request, and that a puzzle waits while another is solved."""
+MOST_DRAINED, DRAIN_SECONDS = 2**26, 10
+"""Bytes and seconds of a refused request that are read: a client that still sends would see a reset, not the answer."""
+
+
+def hosts(port: int) -> set[str]:
+    """Return the names of this server in requests to it; clients leave out the port of HTTP."""
+    named = {f"{HOST}:{port}", f"localhost:{port}"}
+    return named | {HOST, "localhost"} if port == 80 else named
 
 
 class PageServer(ThreadingHTTPServer):
@@ -62,6 +73,11 @@ class PageServer(ThreadingHTTPServer):
                 self._once = secrets.token_urlsafe()
             return used
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print the traceback of a fault; a page that was closed, or has stopped its job, is none."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
     def close(self) -> None:
         """Stop serving, after the supervision step that is being computed."""
         self.stopping.set()
@@ -72,6 +88,8 @@ class PageServer(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     timeout = PATIENCE_SECONDS
+    _is_read = False
+    """Whether the body of the request is read."""
 
     @property
     def _page_server(self) -> PageServer:
@@ -114,11 +132,13 @@ class _Handler(BaseHTTPRequestHandler):
             for message in think(job):
                 if self._page_server.stopping.is_set():
                     break
-                self.wfile.write(json.dumps(message).encode() + b"\n")
-                self.wfile.flush()
-        except (BrokenPipeError, ConnectionResetError):
-            # The page was closed or has stopped the job: nobody waits for the other steps.
-            self.close_connection = True
+                self._send_line(message)
+        except OSError:
+            # The connection is lost: nobody waits for the other steps.
+            raise
+        except Exception as error:
+            self._send_line({"error": " ".join(f"{type(error).__name__}: {error}".split())})
+            raise
         finally:
             self._page_server.thinking.release()
 
@@ -127,10 +147,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _is_from_here(self) -> bool:
         """Return whether a page of this server or a program sent the request; refuse others, also by DNS rebinding."""
-        port = self._page_server.server_address[1]
-        hosts = {f"{HOST}:{port}", f"localhost:{port}"}
         host, origin = self.headers.get("Host"), self.headers.get("Origin")
-        if host in hosts and origin in (None, f"http://{host}"):
+        if host in hosts(self._page_server.server_address[1]) and origin in (None, f"http://{host}"):
             return True
         self._complain(HTTPStatus.FORBIDDEN, "expected a request from a page of this server")
         return False
@@ -154,7 +172,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isdecimal() or len(length) > 9 or int(length) > most:
             raise InputError(f"Content-Length: found {length or 'none'}, expected at most {most} bytes")
         try:
-            values = json.loads(self.rfile.read(int(length)))
+            text = self.rfile.read(int(length))
+            self._is_read = True
+            values = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InputError(f"request: {error}, expected JSON") from error
         if not isinstance(values, dict):
@@ -162,7 +182,29 @@ class _Handler(BaseHTTPRequestHandler):
         return values
 
     def _complain(self, status: HTTPStatus, line: str) -> None:
-        self._answer(status, "text/plain; charset=utf-8", f"error: {line}\n".encode())
+        self._drain()
+        # Half a pair of surrogates, which JSON can name, has no other encoding.
+        self._answer(status, "text/plain; charset=utf-8", f"error: {line}\n".encode(errors="backslashreplace"))
+
+    def _drain(self) -> None:
+        """Read the body of a request that is refused without it."""
+        length = self.headers.get("Content-Length", "")
+        if self._is_read or not length.isdecimal():
+            return
+        left = MOST_DRAINED if len(length) > 9 else min(int(length), MOST_DRAINED)
+        end = time.monotonic() + DRAIN_SECONDS
+        with suppress(TimeoutError):
+            while left and (seconds := end - time.monotonic()) > 0 and (part := self._read_some(left, seconds)):
+                left -= len(part)
+        self.connection.settimeout(self.timeout)
+
+    def _read_some(self, most: int, seconds: float) -> bytes:
+        self.connection.settimeout(seconds)
+        return self.rfile.read1(min(most, 2**16))
+
+    def _send_line(self, message: dict[str, Any]) -> None:
+        self.wfile.write(json.dumps(message).encode() + b"\n")
+        self.wfile.flush()
 
     def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
         self._head(status, kind, len(body))

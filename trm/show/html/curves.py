@@ -19,10 +19,15 @@ def make_page(svg: bytes, panels: Sequence[Panel], title: str) -> str:
     # Without the picture's white background: the page has its own.
     drawing = re.sub(r"fill: (#ffffff|white)", "fill: none", drawing)
     rows = "".join(
-        f"<tr><td>{html.escape(panel.title)}</td><td>{html.escape(line.label)}</td><td>{line.mean[-1]:.4f}"
-        + (f" ± {line.half[-1]:.4f}" if math.isfinite(line.half[-1]) else "")
+        f"<tr><td>{html.escape(panel.title)}</td><td>{html.escape(line.label)}</td><td>{_number(line.mean[-1])}"
+        + (f" ± {_number(line.half[-1])}" if math.isfinite(line.half[-1]) else "")
         + "</td></tr>\n"
         for panel in panels
         for line in panel.lines
     )
     return fill("curves.html", {"title": html.escape(title), "rows": rows, "drawing": drawing})
+
+
+def _number(value: float) -> str:
+    """Return a number with four decimals, or with four digits if it is small, as a learning rate is."""
+    return f"{value:.4g}" if 0 < abs(value) < 0.1 else f"{value:.4f}"

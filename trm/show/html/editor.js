@@ -107,8 +107,11 @@ const makeBoards = (data, { complain, numberIn }) => {
     if (!isMaze && /^[\w.]$/.test(event.key)) select(Math.min(selected + 1, cellCount - 1));
   });
   document.addEventListener("paste", (event) => {
-    const text = event.clipboardData.getData("text").replace(isMaze ? /[\r\n]/g : /[\s|+-]/g, "");
-    const found = [...text].map((c) => (isMaze ? { "#": 1, " ": 2, ".": 2, S: 3, G: 4 }[c] : /[_*?]/.test(c) ? blank : tokenOf(c)));
+    if (event.target.closest?.("input, textarea")) return;
+    const pasted = event.clipboardData.getData("text").replace(isMaze ? /[\r\n]/g : /[\s|+]/g, "");
+    // A minus is a blank, or part of a frame.
+    const text = isMaze || pasted.length === cellCount ? pasted : pasted.replaceAll("-", "");
+    const found = [...text].map((c) => (isMaze ? { "#": 1, " ": 2, ".": 2, S: 3, G: 4 }[c] : /[_*?-]/.test(c) ? blank : tokenOf(c)));
     if (found.length === cellCount && !found.includes(undefined)) fill(found);
     else complain(`pasted: found ${found.length} cells${found.includes(undefined) ? ", some of them unknown" : ""}, expected ${cellCount}`);
     event.preventDefault();

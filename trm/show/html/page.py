@@ -1,4 +1,4 @@
-"""Pages: `player.html` and other files with parts inserted. Entry: `make_page`, `fill`."""
+"""Pages: `player.html` and other files with parts inserted. Entry: `make_page`, `fill`, `insert`."""
 
 import html
 import json
@@ -6,6 +6,9 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
+
+PAGES = (".html", ".htm")
+"""Endings of the names of pages."""
 
 
 def make_page(title: str, intro: str, data: Any, script: str, style: str, ask: str = "", policy: str = "") -> str:
@@ -23,8 +26,15 @@ def make_page(title: str, intro: str, data: Any, script: str, style: str, ask: s
 
 
 def fill(name: str, parts: Mapping[str, str]) -> str:
-    """Return the text of a file with `{{part}}` replaced by the part of that name; parts are inserted as they are."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], read(name))
+    """Return the text of a file with parts inserted."""
+    return insert(read(name), parts)
+
+
+def insert(text: str, parts: Mapping[str, str]) -> str:
+    """Return a text with `{{part}}` replaced by the part of that name; parts are inserted as they are."""
+    text = re.sub(r"\{\{(\w+)\}\}", lambda mark: parts[mark[1]], text)
+    # Names of files that are not UTF-8 have characters without an encoding.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def read(*names: str) -> str:

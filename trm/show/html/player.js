@@ -31,21 +31,21 @@ const startPlayer = (data) => {
   const tokensAt = (puzzle, attempt, frame) =>
     frame < 0 ? puzzle.question : attempt.tokens.subarray(frame * size, (frame + 1) * size);
 
-  // The part of a board that is drawn: with ARC the smallest that has all cells with a colour.
+  // The part of a board that is drawn: with ARC the smallest that has all cells with a colour, in any frame.
   const isArc = picture.classes.includes("arc-0");
   const bounds = (puzzle) => {
     const width = picture.width, height = puzzle.question.length / width;
     if (!isArc) return { top: 0, left: 0, bottom: height - 1, right: width - 1 };
     const box = { top: height, left: width, bottom: 0, right: 0 };
-    const use = (tokens) => tokens.forEach((token, cell) => {
+    const use = (tokens) => tokens.forEach((token, at) => {
       if (token < 2) return;
-      const row = Math.floor(cell / width), column = cell % width;
+      const cell = at % puzzle.question.length, row = Math.floor(cell / width), column = cell % width;
       box.top = Math.min(box.top, row); box.bottom = Math.max(box.bottom, row);
       box.left = Math.min(box.left, column); box.right = Math.max(box.right, column);
     });
     use(puzzle.question);
     if (puzzle.truth) use(puzzle.truth);
-    for (const attempt of puzzle.attempts) use(tokensAt(puzzle, attempt, frameOf(steps, cycles)));
+    for (const attempt of puzzle.attempts) use(attempt.tokens.subarray(0, steps * cycles * size));
     return box;
   };
 
@@ -291,7 +291,7 @@ const startPlayer = (data) => {
     Home: () => goTo(0, cycles, "step"), End: () => goTo(steps, cycles, "step"),
   };
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (byId("puzzles").hidden || event.ctrlKey || event.altKey || event.metaKey) return;
     const at = event.target;
     // Controls with keys of their own keep them.
     if (at.tagName === "SELECT" || ["range", "number"].includes(at.type) || at.closest("#ask")) return;

@@ -61,7 +61,7 @@ const makeTasks = (data, { complain, player }) => {
   };
   byId("read").addEventListener("click", () => read(byId("text").value));
   document.addEventListener("paste", (event) => {
-    if (event.target === byId("text")) return;
+    if (event.target.closest?.("input, textarea")) return;
     event.preventDefault();
     read(event.clipboardData.getData("text"));
   });

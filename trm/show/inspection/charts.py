@@ -40,8 +40,10 @@ class Axis(NamedTuple):
 
     def place(self, value: Real) -> float:
         """Return the height in the picture at which a value is drawn."""
+        # Within the axis: 0 has no logarithm.
+        value = min(max(value, self.low), self.high)
         low, high, value = (math.log10(v) if self.logarithmic else float(v) for v in (self.low, self.high, value))
-        return BOTTOM - (BOTTOM - TOP) * (min(max(value, low), high) - low) / (high - low)
+        return BOTTOM - (BOTTOM - TOP) * (value - low) / (high - low)
 
     def ticks(self) -> Sequence[Real]:
         """Return the values at which the axis is labelled."""

@@ -1,7 +1,6 @@
 """The page of an inspection: figures, tables and the player, in one self-contained file. Entry: `make_page`."""
 
 import html
-import re
 from collections.abc import Sequence
 from importlib.resources import files
 
@@ -9,6 +8,7 @@ from trm.evaluation.inspection import Inspection
 from trm.evaluation.measures import area_under_curve, calibrate
 from trm.evaluation.report import wilson_interval
 from trm.puzzles.kinds.kind import Picture
+from trm.show.html.page import insert
 from trm.show.html.player import make_player
 from trm.show.inspection.charts import NONE, number, percent
 from trm.show.inspection.convergence import convergence_section
@@ -44,7 +44,7 @@ def make_page(
         "</main>",
     ]
     marks = {"title": html.escape(title), "style": _read("report.css"), "body": "\n".join(parts)}
-    return re.sub(r"\{\{(\w+)\}\}", lambda mark: marks[mark[1]], _read("report.html"))
+    return insert(_read("report.html"), marks)
 
 
 def _read(name: str) -> str:
