@@ -12,7 +12,6 @@ from trm.puzzles.kinds.arc.sources import read_subset
 from trm.puzzles.kinds.arc.tasks import Task, join_tasks, parse_tasks
 from trm.puzzles.kinds.kind import PuzzleKind
 from trm.puzzles.kinds.maze.text import read_mazes
-from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku.generate import generate
 from trm.puzzles.kinds.sudoku.rules import box_shape
 from trm.puzzles.kinds.sudoku.text import format_board, read_sudokus, read_table
@@ -48,14 +47,6 @@ def test_lines_above_the_header(above: str, delimiter: str, tmp_path: Path):
     table = read_table(tmp_path / "a.csv")
     np.testing.assert_array_equal(table.questions, questions)
     assert table.ratings.tolist() == [7, 3]
-
-
-def test_puzzles_without_ratings_have_none(tmp_path: Path):
-    """Accuracy by difficulty is then not reported, not that of difficulty 0."""
-    for name, ratings in (("rated", ["1", ""]), ("unrated", ["", ""])):
-        write_table(tmp_path / f"{name}.csv", ratings)
-        split = sudoku_build.build_split(name, read_table(tmp_path / f"{name}.csv"), np.random.default_rng(0))
-        assert (split.sets["all"].ratings is not None) == (name == "rated")
 
 
 def solved_board(n: int) -> np.ndarray:

@@ -29,7 +29,7 @@ def build(table: Table, augment: bool, labels: Labels) -> PuzzleArrays:
         inputs.reshape(-1, n * n),
         answers.reshape(-1, n * n),
         *indices_of_single_examples(count, copies),
-        ratings=table.ratings if table.ratings.any() else None,
+        ratings=table.ratings,
     )
 
 

@@ -25,7 +25,7 @@ def build(table: Table, num_aug: int, draw: Draw) -> PuzzleArrays:
     """Convert puzzles to arrays, each followed by `num_aug` augmentations of itself; together they are one group."""
     inputs, labels = (np.concatenate(chunks) for chunks in zip(*_augment(table, num_aug, draw), strict=True))
     indices = indices_of_single_examples(len(table.questions), 1 + num_aug)
-    return PuzzleArrays(inputs, labels, *indices, ratings=table.ratings if table.ratings.any() else None)
+    return PuzzleArrays(inputs, labels, *indices, ratings=table.ratings)
 
 
 def write_split(folder: Path, table: Table, metadata: Metadata, num_aug: int, draw: Draw) -> None:
@@ -35,8 +35,7 @@ def write_split(folder: Path, table: Table, metadata: Metadata, num_aug: int, dr
     write_metadata(folder, metadata)
     for field, array in zip(INDICES, indices_of_single_examples(len(table.questions), copies), strict=True):
         write_field(folder, name, field, array)
-    if table.ratings.any():
-        write_field(folder, name, RATINGS, table.ratings)
+    write_field(folder, name, RATINGS, table.ratings)
     files = TokenFiles.create(folder, name, len(table.questions) * copies, metadata.seq_len)
     first = 0
     for inputs, labels in _augment(table, num_aug, draw):
