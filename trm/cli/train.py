@@ -21,7 +21,7 @@ from trm.parallel.environment import make_deterministic
 from trm.parallel.mesh import make_mesh
 from trm.parallel.processes import decide_on_first, is_first
 from trm.show.console import console, print_lines, print_rows, print_warning
-from trm.storage.bundled import config_path, is_run, weights_path
+from trm.storage.bundled import config_path, weights_path
 from trm.training.estimate import estimate
 from trm.training.nonfinite import OnNonfinite
 from trm.training.run import Outcome, train
@@ -93,7 +93,10 @@ def train_command(
         path = config_path(config)
         if out is None:
             # Only a run folder, not any folder with the name of a configuration.
-            is_of_run = path.name == "config.toml" and is_run(path.parent)
+            # A configuration of one's own may have that name, too.
+            is_of_run = path == Path(config) / "config.toml" or (
+                path.name == "config.toml" and (path.parent / "checkpoints").is_dir()
+            )
             out = path.parent if is_of_run else Path("runs") / path.stem
         experiment = _with_dtype_of_first(read_and_warn(config, settings))
         if init_data and not init:
