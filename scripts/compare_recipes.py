@@ -6,7 +6,6 @@ makes the table.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -17,6 +16,7 @@ from curves import RECIPE_COLORS, draw, recipe_panels
 from jax.sharding import Mesh
 from records import Recorder, hardware
 from rich.console import Console
+from starting import start
 
 from trm.configuration.reading import read_config
 from trm.configuration.schema import Config
@@ -167,8 +167,4 @@ def configure(board: Board, recipe: Recipe, seed: int, data: Path) -> Config:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

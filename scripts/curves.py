@@ -1,17 +1,15 @@
 """Pictures of exact accuracy in training, drawn from the records. Entries: `python scripts/curves.py`, `draw`."""
 
 import itertools
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
-import typer
 from records import Record, read_records
+from starting import start
 from tables.render import latest
 
-from trm.errors import InputError
 from trm.storage.files import atomic_write
 
 SCRIPTS = Path(__file__).resolve().parent
@@ -142,8 +140,4 @@ def _attributes(attributes: dict[str, str]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

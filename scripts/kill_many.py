@@ -20,6 +20,7 @@ from typing import Annotated
 import typer
 from records import Recorder, cpu_hardware
 from rich.console import Console
+from starting import start
 from tiny import tiny_config
 
 from trm.configuration.reading import config_to_toml
@@ -159,8 +160,4 @@ def _where(run: Path) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

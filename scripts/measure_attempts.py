@@ -4,7 +4,6 @@ Attempts differ by symmetries (views), by noise on the first latents (starts), b
 several of these. The rules end the attempts at a puzzle; answers in the file are not used.
 """
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from records import Recorder, hardware
+from starting import start
 
 from trm.errors import InputError
 from trm.evaluation.report import wilson_interval
@@ -88,8 +88,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

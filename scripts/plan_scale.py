@@ -5,7 +5,6 @@ that and from the recorded steps and loaders in `scripts/results`, steps, tables
 """
 
 import itertools
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +19,7 @@ from scale.loading import time_slice
 from scale.networks import NETWORKS, Network
 from scale.predict import LAUNCH_SECONDS, loader_cores, predict_step, predict_table
 from scale.programs import Exchange, count_exchange, shared_batch, with_batch
+from starting import start
 
 from trm.configuration.reading import read_config
 from trm.errors import InputError
@@ -210,8 +210,4 @@ def _slices(data: Path, json_out: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

@@ -22,6 +22,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from records import Recorder, hardware, read_records
 from rich.console import Console
+from starting import start
 
 from trm.configuration.schema import Config
 from trm.errors import InputError
@@ -166,8 +167,4 @@ def figures_of(lines: Sequence[Mapping[str, Any]], seconds: Mapping[int, float],
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

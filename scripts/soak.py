@@ -17,6 +17,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from records import Recorder, hardware
 from rich.console import Console
+from starting import start
 from tiny import tiny_config
 
 from trm.errors import InputError
@@ -176,8 +177,4 @@ def draw(samples: Sequence[Sample], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import typer
 from records import Recorder, cpu_hardware
+from starting import start
 
 from fuzz.at_random import fuzz
 from fuzz.coverage import fuzz_by_coverage
@@ -101,8 +102,4 @@ def _replay(names: list[str], paths: list[Path]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

@@ -9,9 +9,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import typer
 from records import read_records
+from starting import start
 
 from tables.markers import ROOT, readmes, update
-from trm.errors import InputError
 
 
 def main(
@@ -40,8 +40,4 @@ def main(
 
 
 if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    start(main)

@@ -92,8 +92,7 @@ def train_command(
     with joined(Launch.of_options(distributed, coordinator, processes, process), failure_of):
         path = config_path(config)
         if out is None:
-            # Only a run folder, not any folder with the name of a configuration.
-            # A configuration of one's own may have that name, too.
+            # Only a run folder: not any folder with the name of a configuration, nor a user's own config.toml.
             is_of_run = path == Path(config) / "config.toml" or (
                 path.name == "config.toml" and (path.parent / "checkpoints").is_dir()
             )

@@ -70,12 +70,9 @@ def begin(
 
     Raises InputError for a folder that holds a run without `resume`, and for a run of another experiment.
     """
-    decide_on_first(lambda: None if resume else _check_new(run))
-    loaded = load_newest(run) if resume else None
-    if not loaded:
-        decide_on_first(lambda: _check_not_finished(run))
-    if loaded:
+    if resume and (loaded := load_newest(run)):
         return _go_on(loaded, config, mesh, metadata, identity)
+    decide_on_first(lambda: _check_new(run))
     state, notes = make_state(config, metadata, mesh), []
     if init:
         state = start_from(state, init, config, identity, metadata, notes.append)
@@ -84,12 +81,9 @@ def begin(
 
 
 def _check_new(run: Path) -> None:
+    """Raise InputError for a folder with a run, also with a finished one whose checkpoints were removed."""
     if newest := newest_checkpoint(run):
         raise InputError(f"{run}: already holds {newest.name}, expected a new run folder, or --resume to go on with it")
-
-
-def _check_not_finished(run: Path) -> None:
-    """Raise InputError for a finished run whose checkpoints were removed: a new run would replace its weights."""
     if (run / "weights.safetensors").exists():
         raise InputError(
             f"{run}: found weights.safetensors of a finished run and no checkpoint to resume from, expected a new run "

@@ -75,7 +75,7 @@ def open_sets(config: Config) -> Sets:
 
 def _check_answers(config: Config, train_set: PuzzleSet) -> None:
     """Raise InputError for the state "digits" where an answer holds a token that is no digit: it has no logit."""
-    # Known kinds say whether they have digits; of other puzzles, only their answers can tell.
+    # A known kind says whether it has digits. An unknown kind shows it by its answers alone.
     if config.model.state != "digits" or kind_of(train_set.metadata).solved_from != "nothing":
         return
     for name, arrays in train_set.sets.items():
