@@ -156,7 +156,7 @@ def test_an_offset_of_seeds_is_switched_off(monkeypatch: pytest.MonkeyPatch):
         with settled() as lines:
             np.testing.assert_array_equal(jax.random.key_data(jax.random.key(0)), expected)
         assert lines == ["jax_random_seed_offset=7: switched off for now: the seed of a run decides its random numbers"]
-        assert jax.config.jax_random_seed_offset == 7
+        assert jax.config.values["jax_random_seed_offset"] == 7
     finally:
         jax.config.update("jax_random_seed_offset", 0)
 
