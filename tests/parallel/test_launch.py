@@ -50,6 +50,7 @@ def start(
     each: Callable[[int], list] = lambda i: [],
     command: str = "train",
     folders: Sequence[Path | None] = (None, None),
+    programs: Sequence[Sequence[str]] = (("-m", "trm"), ("-m", "trm")),
 ) -> list[subprocess.Popen]:
     """Start a command in two processes with two devices each; `each`: further options of one."""
     flags = os.environ["XLA_FLAGS"].replace("device_count=4", "device_count=2")
@@ -57,7 +58,7 @@ def start(
     return [
         subprocess.Popen(
             # Of an option that is given twice the last counts.
-            [sys.executable, "-m", "trm", *map(str, [*common, *numbers_of(i), *each(i)])],
+            [sys.executable, *programs[i], *map(str, [*common, *numbers_of(i), *each(i)])],
             env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
             cwd=folders[i],
             stdout=subprocess.PIPE,
@@ -289,6 +290,39 @@ def test_evaluations_that_differ(what: str, puzzle_dir: Path, tmp_path: Path):
             f"error: {subject}: found another in process 1 than in process 0, expected the same on each host"
         )
     assert not (tmp_path / "report.json").exists()
+
+
+SLOW_TO_RECEIVE = """
+import time
+from jax.experimental import multihost_utils
+
+gather = multihost_utils.process_allgather
+
+def gather_slowly(*arguments, **options):
+    gathered = gather(*arguments, **options)
+    time.sleep(3)
+    return gathered
+
+multihost_utils.process_allgather = gather_slowly
+
+from trm.__main__ import main
+
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.processes
+@pytest.mark.parametrize("slow", [0, 1])
+def test_a_process_that_learns_of_a_difference_late(slow: int, puzzle_dir: Path, tmp_path: Path):
+    """The other one waits: its end would be reported instead of the difference."""
+    path = write_config(tmp_path, puzzle_dir, "slot")
+    programs = [("-c", SLOW_TO_RECEIVE) if i == slow else ("-m", "trm") for i in range(2)]
+    options = ["-o", tmp_path / "run"]
+    started = start(path, *options, each=lambda i: ["--set", f"train.seed={i}"], programs=programs)
+    for code, _, err in map(finish, started):
+        assert code == 2
+        assert err.splitlines()[-1].startswith("error: command: found another in process 1 than in process 0")
 
 
 @pytest.mark.slow

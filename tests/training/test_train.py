@@ -1,6 +1,7 @@
 """A run: killed or not, it ends with the same weights and files; a run that cannot be resumed is an error."""
 
 import dataclasses
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import tiny_config
+from rich.console import Console
 from test_train_step import EXPLORING, assert_equal
 
 from trm.checkpoints.format import load_weights
@@ -186,6 +188,17 @@ def test_early_stop_and_best(puzzle_dir: Path, tmp_path: Path):
     assert (resumed.step, resumed.stopped) == (20, outcome.stopped)
     patient = config_from_tables(config_to_tables(config), ["train.patience=4"])
     assert train(patient, tmp_path, make_mesh(1), resume=True).step == 25
+
+    # The same test set in another place changes nothing. A score on another one cannot be compared.
+    test_set = shutil.copytree(puzzle_dir / "test", tmp_path / "moved" / "test").parent
+    moved = config_from_tables(config_to_tables(patient), [f"data.test_path={test_set}"])
+    assert train(moved, tmp_path, make_mesh(1), resume=True).best.step == 5
+    inputs = np.load(test_set / "test" / "all__inputs.npy")
+    np.save(test_set / "test" / "all__inputs.npy", inputs[::-1])
+    printed = io.StringIO()
+    other = train(moved, tmp_path, make_mesh(1), resume=True, console=Console(file=printed, width=500))
+    assert (other.step, other.best.step) == (50, 30)
+    assert "found another test set than before; the best weights until step 5" in printed.getvalue()
 
 
 def test_without_labels_the_last_weights_are_the_best(puzzle_dir: Path, tmp_path: Path):

@@ -67,7 +67,8 @@ class Description:
     """State of the best weights and of early stopping: score and step of the best evaluation, evaluations since; empty
     before the first."""
     identity: dict[str, str] = dataclasses.field(default_factory=dict)
-    """Fingerprints of the training set (`trm.puzzles.identity`); empty where they are not known."""
+    """Fingerprints of the training set, and of the test set if it decides the best weights (`trm.training.sets`); empty
+    where they are not known."""
     chosen_on: ChosenOn = ""
     """The split whose evaluation chose these weights; empty: they are the last of a run, or a whole state."""
     averaged: bool | None = None

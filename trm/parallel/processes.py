@@ -3,10 +3,12 @@
 Entry: `is_first`, `decide_on_first`, `arrays_of_first`, `agree`.
 """
 
+import contextlib
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -18,6 +20,9 @@ T = TypeVar("T")
 
 CHUNK_BYTES = 1 << 24
 """Bytes in one broadcast, which every device has to hold."""
+
+FAILING_SECONDS = 10
+"""Seconds that a process waits for the others to receive the error that it raises, too."""
 
 
 def is_first() -> bool:
@@ -47,7 +52,7 @@ def decide_on_first(decide: Callable[[], Any]) -> Any:
         padded[: min(length, len(data))] = data[:length]
         answer = json.loads(bytes(np.asarray(multihost_utils.broadcast_one_to_all(padded))))
     if "error" in answer:
-        raise InputError(answer["error"])
+        _raise_in_all(answer["error"])
     return answer["value"]
 
 
@@ -76,10 +81,30 @@ def agree(what: str, value: T) -> T:
             digests = np.asarray(multihost_utils.process_allgather(digest))
         others = np.flatnonzero((digests != digests[0]).any(axis=1))
         if others.size:
-            raise InputError(
+            _raise_in_all(
                 f"{what}: found another in process {others[0]} than in process 0, expected the same on each host"
             )
     return value
+
+
+def _raise_in_all(message: str) -> NoReturn:
+    """Raise InputError once every process is about to raise it.
+
+    A process that ends closes its connections. One that still waits for the exchange that found the error would report
+    a lost process instead.
+    """
+    from jax._src.distributed import global_state
+
+    client: Any = global_state.client
+    # Whatever fails here, the error itself says more.
+    with contextlib.suppress(Exception):
+        client.key_value_set(f"trm/failing/{jax.process_index()}", "", allow_overwrite=True)
+        for process in range(jax.process_count()):
+            client.blocking_key_value_get(f"trm/failing/{process}", 1000 * FAILING_SECONDS)
+        if is_first():
+            # The others are connected to its service, and end first.
+            time.sleep(1)
+    raise InputError(message)
 
 
 def _broadcast(data: np.ndarray) -> None:

@@ -22,6 +22,7 @@ from trm.puzzles.identity import difference
 from trm.puzzles.metadata import Metadata
 from trm.training.best import Best
 from trm.training.checkpoints import Loaded, load_newest, newest_checkpoint
+from trm.training.sets import TEST
 from trm.training.start_from import WarmStart, start_from
 from trm.training.state import TrainState, abstract_state, make_state, state_shardings, total_steps
 
@@ -122,6 +123,12 @@ def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, ident
     )
     rows_used = 0 if placed.rows_taken is None else int(fetch(placed.rows_taken))
     best = Best.from_dict(description.best)
+    if best.step and description.step < steps and difference(*map(_of_test, (identity, description.identity))):
+        notes.append(
+            f"warning: data.test_path: found another test set than before; the best weights until step {best.step}, "
+            "chosen on the old one, no longer count"
+        )
+        best = Best()
     return Begin(placed, description.step, rows_used, best, description.evaluation_due, description.skipped, notes)
 
 
@@ -141,10 +148,15 @@ def check_same_experiment(path: Path, then: Config, now: Config) -> list[str]:
     return sorted(neutral)
 
 
+def _of_test(identity: Mapping[str, str]) -> dict[str, str]:
+    return {part: digest for part, digest in identity.items() if part.startswith(TEST)}
+
+
 def check_same_puzzles(path: Path, description: Description, identity: Mapping[str, str], data: str) -> list[str]:
-    """Raise InputError when the run has another puzzle set; return a line when this cannot be checked."""
+    """Raise InputError when the run has another training set; return a line when this cannot be checked."""
     if not description.identity:
         return [f"{path}: has no fingerprints of its puzzle set (an earlier format): {data} is not compared with it"]
-    if differs := difference(identity, description.identity):
+    of_training = {part: digest for part, digest in identity.items() if not part.startswith(TEST)}
+    if differs := difference(of_training, description.identity):
         raise InputError(f"{data}: found {differs}, expected the puzzle set that {path} was trained on")
     return []

@@ -35,7 +35,6 @@ from trm.model.weights import Weights
 from trm.parallel.environment import settled
 from trm.parallel.mesh import make_mesh
 from trm.parallel.processes import agree, decide_on_first, is_first
-from trm.puzzles.identity import fingerprint
 from trm.puzzles.metadata import Metadata
 from trm.supervision.batch import Batch, Window
 from trm.supervision.loss import Metrics
@@ -48,7 +47,7 @@ from trm.training.nonfinite import MAX_IN_A_ROW, NonFinite, OnNonfinite, skip_st
 from trm.training.resume import begin
 from trm.training.run_folder import RunFolder
 from trm.training.saving.manager import CheckpointManager
-from trm.training.sets import evaluation_steps, open_sets
+from trm.training.sets import evaluation_steps, fingerprints, open_sets
 from trm.training.signals import Stopped, StopRequest, catch_signals
 from trm.training.start_from import WarmStart
 from trm.training.state import TrainState, check_divisible, total_steps, trained_weights
@@ -142,7 +141,7 @@ def _train(
     rules = config.train
     with contextlib.ExitStack() as stack:
         switched_off = stack.enter_context(settled())
-        identity = agree("data.path: puzzle set", fingerprint(config.data.train_paths, "train"))
+        identity = agree("data.path: puzzle set", fingerprints(config, sets))
         start = begin(config, run, mesh, metadata, identity, resume, init)
         warnings = [f"warning: {line}" for line in [*switched_off, *warnings_of(config, steps)]]
         folder.write()

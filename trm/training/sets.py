@@ -3,7 +3,7 @@
 Puzzles held back from training (`data.validation`) decide the best weights and early stopping. Without them the test
 set decides, as in the original, which biases the result upwards.
 
-Entry: `open_sets`, `evaluation_steps`.
+Entry: `open_sets`, `fingerprints`, `evaluation_steps`.
 """
 
 import os
@@ -15,12 +15,16 @@ from trm.evaluation.arc import knows_tasks
 from trm.evaluation.data import check_fits
 from trm.puzzles.arrays import PuzzleSet
 from trm.puzzles.identifiers import read_shared_identifiers
+from trm.puzzles.identity import fingerprint
 from trm.puzzles.kinds.arc.tasks import TEST_PUZZLES
 from trm.puzzles.kinds.registry import kind_of
 from trm.puzzles.metadata import Metadata
 from trm.puzzles.reading import read_puzzle_sets
 from trm.puzzles.validation import hold_back
 from trm.training.state import total_steps
+
+TEST = "test "
+"""Begins the names of the parts of a test set in the fingerprints of a run."""
 
 
 class Sets(NamedTuple):
@@ -71,6 +75,14 @@ def open_sets(config: Config) -> Sets:
             f"train.best_metric: found 'pass@2', expected a puzzle set of ARC with a {TEST_PUZZLES}: {test_set.name}"
         )
     return Sets(train_set, validation, test_set)
+
+
+def fingerprints(config: Config, sets: Sets) -> dict[str, str]:
+    """Return the fingerprints of the training set and, where it decides the best weights, of the test set (`TEST`)."""
+    found = fingerprint(config.data.train_paths, "train")
+    if sets.chosen_on == "test":
+        found |= {TEST + part: digest for part, digest in fingerprint(config.data.test_paths, "test").items()}
+    return found
 
 
 def _check_answers(config: Config, train_set: PuzzleSet) -> None:
