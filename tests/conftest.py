@@ -22,6 +22,7 @@ if "--xla_backend_optimization_level" not in os.environ["XLA_FLAGS"]:
     if version("jaxlib").startswith("0.10."):
         os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ from trm.puzzles.kinds.sudoku import build as sudoku_build
 from trm.puzzles.kinds.sudoku import generate as sudoku_generator
 from trm.puzzles.kinds.tables import Puzzle, Table
 from trm.puzzles.writing import write_puzzle_set
+from trm.solving.trained_model import TrainedModel
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -57,6 +59,12 @@ def pytest_xdist_auto_num_workers() -> int:
 def tiny_config(**sections: dict) -> Config:
     """Return the tiny configuration with some keys changed."""
     return config_from_tables({name: TINY.get(name, {}) | sections.get(name, {}) for name in TINY | sections})
+
+
+def in_float32(model: TrainedModel) -> TrainedModel:
+    """Return the model in float32: bfloat16, fast on some processors, rounds otherwise in a batch of another size."""
+    section = dataclasses.replace(model.config.model, forward_dtype="float32")
+    return model._with_config(dataclasses.replace(model.config, model=section))
 
 
 def run_trm(capsys: pytest.CaptureFixture, *arguments: object) -> tuple[int, str, str]:

@@ -1,6 +1,5 @@
 """Small models with random weights, and calls of the pages' scripts."""
 
-import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -25,12 +24,6 @@ def random_model(side: int = 4, kind: str = "sudoku", **sections: Any) -> Traine
     model = eqx.tree_at(lambda m: m.q_head.weight, model, q_head)
     table = jax.random.normal(jax.random.key(3), (2, config.model.row_size))
     return TrainedModel(Weights(model, table), Description("weights", config, metadata, 1, averaged=True), "tiny")
-
-
-def in_float32(model: TrainedModel) -> TrainedModel:
-    """Return the model with latents and products in float32, as pages have them, whatever it was trained in."""
-    section = dataclasses.replace(model.config.model, forward_dtype="float32")
-    return model._with_config(dataclasses.replace(model.config, model=section))
 
 
 def script(names: list[str], body: str) -> str:

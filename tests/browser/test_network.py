@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from networks import in_float32, random_model, script
+from conftest import in_float32
+from networks import random_model, script
 
 import trm
 from trm.model.recursions import unused_sizes

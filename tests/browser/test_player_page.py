@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import DESK, PHONE
+from conftest import DESK, PHONE, in_float32
 
 import trm
 from trm.puzzles.kinds.registry import KINDS
@@ -21,7 +21,7 @@ NAME = "</script><img src=x onerror=alert(1)>"
 
 @pytest.fixture(scope="module")
 def traced() -> list[PuzzleTrace]:
-    model = trm.load("sudoku-6x6").in_fast_dtype()
+    model = in_float32(trm.load("sudoku-6x6"))
     return trace_puzzles(model, model.parse(PUZZLE).astype(np.int32)[None], views=2, steps=4)
 
 

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import in_float32, tiny_config
 
 import trm
 from trm.errors import InputError
@@ -42,12 +42,12 @@ def puzzles() -> PuzzleSet:
 
 @pytest.fixture(scope="module")
 def found(puzzles: PuzzleSet) -> Inspection:
-    return trm.inspect("sudoku-6x6", puzzles, puzzles=500)
+    return trm.inspect(in_float32(trm.load("sudoku-6x6")), puzzles, puzzles=500)
 
 
 def test_accuracy_is_that_of_an_evaluation(found: Inspection, puzzles: PuzzleSet):
     assert sorted(found.examples) == list(range(PUZZLES))
-    report = trm.evaluate(trm.load("sudoku-6x6").in_fast_dtype(), puzzles)["all"]
+    report = trm.evaluate(in_float32(trm.load("sudoku-6x6")), puzzles)["all"]
     expected = [(step.accuracy.token, step.accuracy.exact) for step in report.by_compute]
     np.testing.assert_allclose(found.accuracy.mean(axis=1), [token for token, _ in expected], atol=1e-6)
     np.testing.assert_allclose(found.exact.mean(axis=1), [exact for _, exact in expected], atol=1e-6)
@@ -59,7 +59,7 @@ def test_accuracy_is_that_of_an_evaluation(found: Inspection, puzzles: PuzzleSet
 
 
 def test_sizes_and_distances_by_hand(found: Inspection):
-    model = trm.load("sudoku-6x6").in_fast_dtype()
+    model = in_float32(trm.load("sudoku-6x6"))
     latents: Any = model.reason(found.inputs[:3]).latents
     z_L = np.asarray(latents.z_L, np.float64)
     for step in (1, 5):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from arc_model import TASK, write_model
-from conftest import check_mistake, run_trm
+from conftest import check_mistake, in_float32, run_trm
 from html_page import read_page
 
 import trm
@@ -23,7 +23,7 @@ NAME = "</script><img src=x onerror=alert(1)>&\u2028"
 
 @pytest.fixture(scope="module")
 def traced() -> list[PuzzleTrace]:
-    model = trm.load("sudoku-6x6").in_fast_dtype()
+    model = in_float32(trm.load("sudoku-6x6"))
     return trace_puzzles(model, model.parse(PUZZLE).astype(np.int32)[None], views=2, steps=4)
 
 

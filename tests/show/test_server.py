@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from conftest import in_float32
 
 import trm
 from trm.errors import InputError
@@ -25,7 +26,7 @@ PUZZLE = "3654.24...5..32.4..4..232....4.....5"
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    return trm.load("sudoku-6x6").in_fast_dtype()
+    return in_float32(trm.load("sudoku-6x6"))
 
 
 @pytest.fixture(scope="module")

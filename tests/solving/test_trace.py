@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import tiny_config
+from conftest import in_float32, tiny_config
 
 import trm
 from trm.configuration.schema import Config
@@ -24,7 +24,7 @@ PUZZLES = ["3654.24...5..32.4..4..232....4.....5", "36.4.24...5..32.4..4..232...
 
 @pytest.fixture(scope="module")
 def model() -> TrainedModel:
-    return trm.load("sudoku-6x6").in_fast_dtype()
+    return in_float32(trm.load("sudoku-6x6"))
 
 
 def test_steps_are_those_of_reason(model: TrainedModel):
