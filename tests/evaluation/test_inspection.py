@@ -212,7 +212,7 @@ def test_hardest_come_first(found: Inspection):
 
 def test_traces_are_of_the_chosen(found: Inspection):
     chosen = found.hardest(2)
-    traces = trace_examples(trm.load("sudoku-6x6"), found, chosen)
+    traces = trace_examples(in_float32(trm.load("sudoku-6x6")), found, chosen)
     for index, trace in zip(chosen, traces, strict=True):
         np.testing.assert_array_equal(trace.question, found.inputs[index])
         np.testing.assert_array_equal(trace.attempts[0].predictions[:, -1], found.record.predictions[:, index])
