@@ -90,3 +90,5 @@ def test_the_readme_lists_the_bundled_configurations(tmp_path: Path):
     # The published accuracy of a file stands in its comment, too.
     for name, accuracy in re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+)(?: ± [\d.]+)? % \|$", table, re.MULTILINE):
         assert f"{accuracy} " in config_path(name).read_text(encoding="utf-8")
+    # All but one of them choose the best weights as the original does.
+    assert [name for name in config_names() if read_config(config_path(name)).data.validation] == ["sudoku_digits"]

@@ -90,9 +90,13 @@ def test_shapes(side: int):
     assert outputs.predictions.min() >= 2
 
 
-@pytest.mark.parametrize("model", CASES)
-def test_a_relabelling_permutes_latents_and_logits(model: dict[str, Any]):
-    side = 4
+ON_9X9 = [pytest.param(model, 9, id=f"9x9, {name}", marks=pytest.mark.slow) for name, model in list(MODELS.items())[:3]]
+
+
+@pytest.mark.parametrize(
+    ("model", "side"), [*(pytest.param(*c.values, 4, id=c.id, marks=c.marks) for c in CASES), *ON_9X9]
+)
+def test_a_relabelling_permutes_latents_and_logits(model: dict[str, Any], side: int):
     network = make_model(side, **model)
     tokens, z = make_inputs(network, side)
     new = relabelling(side)
@@ -134,18 +138,6 @@ def test_an_answer_for_every_digit_from_weights_of_none():
     for a, b in itertools.pairwise(cells):
         for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
             np.testing.assert_array_equal(x, y)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("trained_on", [4, 6])
-def test_weights_of_small_boards_answer_large_ones(trained_on: int):
-    config = config_of(**ATTENTION)
-    model = reconfigure(make_model(trained_on, **ATTENTION), config, vocab_size=11)
-    expected = make_model(9, **ATTENTION)
-    tokens, z = make_inputs(model, 9)
-    assert run(model, tokens, z)[1].logits.shape == (BATCH, 81, 11)
-    # The weights are drawn from one key: so they are those of a network that was made for the large board.
-    np.testing.assert_array_equal(run(model, tokens, z)[1].logits, run(expected, tokens, z)[1].logits)
 
 
 def test_roles():

@@ -122,10 +122,11 @@ def test_only_slots_that_are_refilled_start_anew(state: str):
 
 
 @pytest.mark.slow
-def test_a_step_is_the_same_on_one_device_and_on_two(splits: dict[str, PuzzleSet]):
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (1.0, 0.0), (0.0, 1.0)], ids=["both", "random starts", "anchors"])
+def test_a_step_is_the_same_on_one_device_and_on_two(splits: dict[str, PuzzleSet], shares: tuple[float, float]):
     train, carries = splits["train"], []
     config = tiny_config(
-        train={"random_starts": 0.5, "anchors": 0.5},
+        train={"random_starts": shares[0], "anchors": shares[1]},
         model={"mixer": "mlp", "positions": "none"},
         halting={"halt_max_steps": 2},
     )

@@ -60,6 +60,7 @@ def assert_equal(a, b):
         np.testing.assert_array_equal(x, y, err_msg=jax.tree_util.keystr(path))
 
 
+DIGITS = {"state": "digits", "puzzle_emb_ndim": 0, "mixer": "mlp", "positions": "none", "inner_multiple": 8}
 EXPLORING = {"halting": {"halt_exploration_prob": 0.5, "halt_max_steps": 3}}
 
 
@@ -78,10 +79,14 @@ def test_one_two_and_four_devices_agree(splits: dict[str, PuzzleSet], q_continue
             assert a == pytest.approx(b, rel=1e-5, abs=1e-6)
 
 
-@pytest.mark.parametrize("steps", [1, pytest.param(6, marks=pytest.mark.slow)])
-def test_microbatches_agree_with_the_whole_batch(splits: dict[str, PuzzleSet], steps: int):
-    whole, metrics_of_whole = run_steps(tiny_config(**EXPLORING), splits["train"], 1, steps)
-    pieces, metrics = run_steps(tiny_config(**EXPLORING, train={"microbatches": 4}), splits["train"], 1, steps)
+@pytest.mark.parametrize(
+    ("model", "steps"),
+    [({}, 1), pytest.param({}, 6, marks=pytest.mark.slow), pytest.param(DIGITS, 1, marks=pytest.mark.slow)],
+)
+def test_microbatches_agree_with_the_whole_batch(splits: dict[str, PuzzleSet], model: dict, steps: int):
+    config, in_pieces = (tiny_config(**EXPLORING, model=model, train={"microbatches": n}) for n in (1, 4))
+    whole, metrics_of_whole = run_steps(config, splits["train"], 1, steps)
+    pieces, metrics = run_steps(in_pieces, splits["train"], 1, steps)
     assert_equal_but_for_rounding(whole, pieces, steps)
     for a, b in zip(metrics_of_whole, metrics, strict=True):
         assert a == pytest.approx(b, rel=1e-5, abs=1e-6)
@@ -153,7 +158,7 @@ def test_stages_of_a_curriculum():
 
 @pytest.mark.compiler
 @pytest.mark.slow
-@pytest.mark.parametrize("mixer", [{}, {"mixer": "mlp", "positions": "none"}])
+@pytest.mark.parametrize("mixer", [{}, {"mixer": "mlp", "positions": "none"}, DIGITS])
 def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[str, PuzzleSet], mixer: dict):
     puzzles = splits["train"]
     kept, again = (
@@ -171,10 +176,10 @@ def test_rematerialization_takes_less_memory_and_changes_no_number(splits: dict[
 
 @pytest.mark.compiler
 @pytest.mark.slow
-@pytest.mark.parametrize("recursion", ["trm", "trm_singlez", "trm_hier6"])
-def test_unrolled_cycles_are_no_loop_and_change_no_number(splits: dict[str, PuzzleSet], recursion: str):
+@pytest.mark.parametrize("model", [*({"recursion": name} for name in ("trm", "trm_singlez", "trm_hier6")), DIGITS])
+def test_unrolled_cycles_are_no_loop_and_change_no_number(splits: dict[str, PuzzleSet], model: dict):
     puzzles = splits["train"]
-    rolled, unrolled = (tiny_config(model={"recursion": recursion, "unroll": unroll}) for unroll in (False, True))
+    rolled, unrolled = (tiny_config(model=model | {"unroll": unroll}) for unroll in (False, True))
     loops = [
         lower_train_step(config, puzzles.metadata, make_mesh(1)).as_text().count("stablehlo.while")
         for config in (rolled, unrolled)

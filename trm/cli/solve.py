@@ -72,6 +72,14 @@ def solve_command(
     seed: SolverSeed = None,
     trained_on: TrainedOn = None,
     columns: Columns = None,
+    side: Annotated[
+        int | None,
+        typer.Option(
+            help="Side of the boards, for weights that answer boards of any side (state digits, with attention).",
+            show_default="as trained",
+            min=1,
+        ),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check/--no-check", help="Check puzzles by their rules before solving them.")
     ] = True,
@@ -96,6 +104,8 @@ def solve_command(
     model = load(checkpoint)
     for line in model.notes:
         print_warning(line)
+    if side is not None:
+        model = model.for_side(side)
     kind = model.kind
     if kind.solved_from == "tasks":
         if watch:

@@ -15,6 +15,8 @@ from jaxtyping import Integer, Num
 from trm.checkpoints.description import Description
 from trm.configuration.neutral import with_neutral_settings
 from trm.configuration.schema import Config
+from trm.errors import InputError
+from trm.model.reasoner import reconfigure
 from trm.model.weights import Weights, abstract_weights
 from trm.original.loading import open_weights
 from trm.parallel.environment import settled
@@ -178,6 +180,29 @@ class TrainedModel:
             return self
         config = dataclasses.replace(self.config, model=dataclasses.replace(self.config.model, forward_dtype=dtype))
         return self._with_config(config)
+
+    def for_side(self, side: int) -> "TrainedModel":
+        """Return the model for square boards of another side: weights of 6x6 Sudokus then answer 9x9 ones.
+
+        Weights of the state "digits" with attention, and without learned positions, have no shape that depends on the
+        board. Raises InputError for other models, and for a side that the kind of puzzle does not have.
+        """
+        model, seq_len = self.config.model, side * side
+        if seq_len == self.metadata.seq_len:
+            return self
+        expected = {"state": ("digits",), "mixer": ("attention",), "positions": ("rope_grid", "rope", "none")}
+        for name, values in expected.items():
+            if (found := getattr(model, name)) not in values:
+                raise InputError(
+                    f"{self.name}: model.{name}: found {found!r}, expected {' or '.join(values)} in weights for "
+                    f"boards of any side ({side})"
+                )
+        vocab_size = self.kind.vocab_size(seq_len)
+        if vocab_size is None:
+            raise InputError(f"side: found {side}, expected one that boards of {self.kind.name} have")
+        metadata = dataclasses.replace(self.metadata, seq_len=seq_len, vocab_size=vocab_size)
+        weights = Weights(reconfigure(self.weights.model, model, vocab_size), self.weights.puzzle_table)
+        return TrainedModel(weights, dataclasses.replace(self.description, metadata=metadata), self.name, self.notes)
 
     def _with_config(self, config: Config) -> "TrainedModel":
         """Return the model with a configuration whose arrays have the same names and shapes."""
