@@ -56,6 +56,10 @@ LAYOUTS = {
 PROGRAMS = {"ours": "ours", "original": "the original, eager", "compiled original": "the original, `torch.compile`"}
 
 
+ONE_CHANGE = "sudoku-6x6"
+"""Puzzle set of `search_recipe.py` on which recipes differ from `quickstart_digits` in one option."""
+
+
 def _error(group: Sequence[Record]) -> str:
     (record,) = group
     error = record.figures["error_per_tolerance"]
@@ -120,6 +124,17 @@ def _accuracies(group: Sequence[Record]) -> str:
     solved = sum(record.figures["exact_accuracy"] * count for record, count in zip(group, counts, strict=True))
     low, high = wilson_interval(solved / sum(counts), sum(counts))
     return f"{listed}; together {solved / sum(counts):.0%} ({low:.0%} to {high:.0%})"
+
+
+def _mean(name: str, form: str) -> Cell:
+    """Return the mean of a figure over the runs of a line."""
+    return lambda group: form.format(sum(record.figures[name] for record in group) / len(group))
+
+
+def _changes(group: Sequence[Record]) -> str:
+    """List the settings of a recipe, without those of all recipes."""
+    shared = ("data.validation=", "train.eval_interval=")
+    return ", ".join(f"`{setting}`" for setting in group[0].settings if not setting.startswith(shared))
 
 
 def _solver(config: str) -> Table:
@@ -490,7 +505,22 @@ TABLES = {
             Column("core-seconds to 98 %", _reached),
             Column("on the test set", figure("test_exact_accuracy", "{:.1%}")),
         ),
+        keep=lambda record: record.case["data"] != ONE_CHANGE,
         row=lambda record: [record.case["data"], record.case["recipe"]],
+    ),
+    "search-options": Table(
+        "search",
+        (
+            Column("recipe", _once(case("recipe"))),
+            Column("settings", _once(_changes)),
+            Column("steps", _once(figure("steps", "{:,}"))),
+            Column("core-seconds per step", _mean("core_seconds_per_step", "{:.2f}")),
+            Column("core-seconds, compilation included", _mean("core_seconds", "{:,.0f}")),
+            Column("exact accuracy, held back", _accuracies),
+            Column("test puzzles", _mean("test_exact_accuracy", "{:.1%}")),
+        ),
+        keep=lambda record: record.case["data"] == ONE_CHANGE,
+        row=lambda record: record.case["recipe"],
     ),
     "quickstart": Table(
         "quickstart",
