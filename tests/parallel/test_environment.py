@@ -179,7 +179,13 @@ def test_devices_that_are_not_there_and_bad_values(name: str, value: str, tmp_pa
 def test_settings_of_the_environment_train_and_can_be_read(puzzle_dir: Path, tmp_path: Path):
     environment = {"JAX_ENABLE_X64": "1", "JAX_TRANSFER_GUARD": "disallow", "JAX_NUMPY_RANK_PROMOTION": "raise"}
     settings = [f"data.path={puzzle_dir}", "train.epochs=1", "train.eval_interval=1", "model.hidden_size=64"]
-    settings += ["model.H_cycles=1", "model.L_cycles=1", "halting.halt_max_steps=2", "train.global_batch_size=8"]
+    settings += [
+        "model.forward_dtype=float32",
+        "model.H_cycles=1",
+        "model.L_cycles=1",
+        "halting.halt_max_steps=2",
+        "train.global_batch_size=8",
+    ]
     options = [part for setting in settings for part in ("--set", setting)]
     done = run_with(environment, "train", "quickstart", *options, "-o", tmp_path / "run", "--deterministic")
     err = done.stderr.decode()
