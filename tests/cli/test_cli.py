@@ -434,6 +434,33 @@ def _bundled(split: str) -> Path:
     return bundled_csv(f"sudoku-6x6-{split}.csv.gz")
 
 
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_is_no_error(redirection: str, tmp_path: Path):
+    out = tmp_path / "puzzles.csv"
+    command = f"{sys.executable} -m trm data generate {out} --count 2 --size 4 {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout * (">&-" == redirection), done.stderr) == (0, "", "")
+    assert len(out.read_text().splitlines()) == 3
+
+
+def test_puzzles_from_a_named_pipe(tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    puzzle = "3654.24...5..32.4..4..232....4.....5"
+    solve = f"{sys.executable} -m trm solve sudoku-6x6 {{}} --format plain"
+    command = f"(echo {puzzle} > {pipe} &); {solve.format(pipe)} && {solve.format(puzzle)}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first == second
+    assert len(first) == 36
+
+
+def test_a_cell_after_a_dot_is_no_file_ending(capsys: pytest.CaptureFixture):
+    says = "puzzle: cell 81 (row 9, column 9): found 'Z', expected 1 to 9"
+    check_mistake(capsys, ["solve", "sudoku", "3" * 79 + ".Z"], says)
+
+
 def test_a_closed_pipe_is_no_error(trained: Path):
     command = f"{sys.executable} -m trm info {trained / 'weights.safetensors'} | head -1"
     done = subprocess.run(

@@ -28,6 +28,30 @@ def write_table(path: Path, ratings: list[str], above: str = "", delimiter: str 
     return np.stack([puzzle.question for puzzle in puzzles])
 
 
+def test_numbers_of_columns_are_not_taken_for_names(tmp_path: Path):
+    puzzles = [generate(4, 0, seed) for seed in range(3)]
+    expected = [puzzle.question for puzzle in puzzles]
+    rows = [[str(i + 1), format_board(p.question), str(i + 3)] for i, p in enumerate(puzzles)]
+    files = {
+        # The first row has a field "3", in another column than the third.
+        "rows.csv": ([[rows[0][0], rows[0][1], "2"], *rows[1:]], [2, 4, 5]),
+        "3 first.csv": ([["3", *rows[0][1:]], *rows[1:]], [3, 4, 5]),
+        "header.csv": ([["id", "board", "lvl"], *rows], [3, 4, 5]),
+        "numbers.csv": ([["2", "3", "1"], *rows], [3, 4, 5]),
+    }
+    for name, (lines, ratings) in files.items():
+        (tmp_path / name).write_text("".join(",".join(line) + "\n" for line in lines), encoding="utf-8")
+        table = read_table(tmp_path / name, {"question": "2", "rating": "3"})
+        np.testing.assert_array_equal(table.questions, np.stack(expected), err_msg=name)
+        assert table.ratings.tolist() == ratings, name
+
+
+@pytest.mark.parametrize("remark", ["; 1", "; x", "# 1", "// 1", "; easy ones"])
+def test_short_remarks_are_no_rows(remark: str):
+    (found,) = read_sudokus(f"{remark}\n1...\n..1.\n.1..\n...1\n", "text", 4)
+    np.testing.assert_array_equal(found.question[0], [1, 0, 0, 0])
+
+
 def test_a_rating_of_white_space_is_none(tmp_path: Path):
     questions = write_table(tmp_path / "a.csv", ["7", " ", "12.4"])
     table = read_table(tmp_path / "a.csv")

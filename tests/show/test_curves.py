@@ -155,6 +155,16 @@ def test_paths_of_both_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert [line.label for line in panel.lines] == [f"{tmp_path}/{folder}, 2 seeds" for folder, _ in places]
 
 
+def test_the_folder_of_a_sweep_stands_for_its_runs(tmp_path: Path, capsys: pytest.CaptureFixture):
+    for seed in range(2):
+        make_run(tmp_path / "sweep" / f"lr-{seed}", seed, 0.5)
+    (tmp_path / "sweep" / "notes").mkdir()
+    alone = make_run(tmp_path / "alone", 0, 0.25, lr=1e-3)
+    out = tmp_path / "curves.svg"
+    code, printed, _ = run_trm(capsys, "plot", tmp_path / "sweep", alone, tmp_path / "sweep" / "lr-0", "-o", out)
+    assert (code, printed) == (0, f"{out}: 3 runs, 3 panels\n")
+
+
 def test_small_numbers_in_the_table():
     line = Line("run", *(np.array([value]) for value in (1.0, 3e-5, 1.25e-6)), place=0)
     page = make_page(b"<svg></svg>", [Panel("learning rate", [line]), Panel("loss", [line._replace(mean=line.x)])], "")

@@ -21,6 +21,7 @@ app = typer.Typer(cls=LazyGroup, no_args_is_help=True, pretty_exceptions_enable=
 
 def main() -> None:
     """Run the command line. Bad input ends in one line and exit code 2, a failed run in one line and exit code 1."""
+    _open_closed_output()
     replace_characters()
     code: Any = 0
     try:
@@ -48,6 +49,13 @@ def main() -> None:
 
 _UsageError: Any = typer.BadParameter.__bases__[0]
 """Class of errors of wrong options and arguments; typer exports only a subclass of it by name."""
+
+
+def _open_closed_output() -> None:
+    """Open what the caller closed (`>&-`): the work of a command is worth more than its text."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
 
 
 def _drop_output() -> None:

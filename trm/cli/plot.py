@@ -9,6 +9,7 @@ from trm.errors import InputError
 from trm.show.console import print_lines, print_warning
 from trm.show.curves import Unit, draw, make_panels
 from trm.show.html.curves import make_page
+from trm.storage.bundled import is_run
 from trm.storage.files import atomic_write
 from trm.training.tracking.history import read_history
 
@@ -42,7 +43,8 @@ def plot_command(
     if ending not in ENDINGS:
         raise InputError(f"--out: found {out.name!r}, expected a name that ends in {', '.join(ENDINGS)}")
     # One folder named twice is one run.
-    histories = [read_history(run) for run in {run.resolve(): run for run in runs}.values()]
+    named = {run.resolve(): run for folder in runs for run in _runs_in(folder)}
+    histories = [read_history(run) for run in named.values()]
     for run in histories:
         for line in run.notes:
             print_warning(line)
@@ -54,3 +56,9 @@ def plot_command(
     with atomic_write(out) as path:
         path.write_bytes(picture)
     print_lines(f"{out}: {len(histories)} runs, {len(panels)} panels")
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """Return a run, or the runs in a folder that is none, such as that of a sweep."""
+    inner = [] if is_run(folder) or not folder.is_dir() else sorted(path for path in folder.iterdir() if is_run(path))
+    return inner or [folder]

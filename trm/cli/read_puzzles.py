@@ -48,14 +48,14 @@ def read_questions(puzzle: str, model: TrainedModel, columns: Mapping[str, str] 
     """Return the questions in an argument, a file, or standard input; raise InputError where there is none."""
     if puzzle == "-":
         return model.read(read_standard_input(), "standard input", columns)
-    if os.path.isfile(puzzle):
-        return model.read(read_text(puzzle), puzzle, columns)
     if os.path.isdir(puzzle):
         raise InputError(f"{puzzle}: found a folder, expected a puzzle or a file of them")
+    if os.path.exists(puzzle):  # A file or a pipe.
+        return model.read(read_text(puzzle), puzzle, columns)
     try:
         return model.read(puzzle, "puzzle", columns)
     except InputError as error:
-        like_a_path = re.search(r"[/\\]\w|\.[a-zA-Z]\w*$", puzzle) and not puzzle.lstrip().startswith(("[", "{", "<"))
+        like_a_path = re.search(r"[/\\]\w|\.[a-zA-Z]\w+$", puzzle) and not puzzle.lstrip().startswith(("[", "{", "<"))
         if like_a_path and "\n" not in puzzle:
             raise InputError(f"{puzzle}: no such file, and not a puzzle") from error
         if any(c.isalpha() for c in puzzle) and "\n" not in puzzle and len(puzzle) < 200:

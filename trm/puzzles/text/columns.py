@@ -95,7 +95,7 @@ def _with_delimiter(
         return None  # A quoted field contains this delimiter.
     first, body = rows[0], rows[1:]
     if chosen:
-        return _as_chosen(first, chosen, delimiter)
+        return _as_chosen(first, body, looks, chosen, delimiter)
     names = [role_of(field) for field in first]
     kinds = [looks(field) for field in first]
     # One column below a heading may be the rows of a grid.
@@ -125,9 +125,21 @@ def _with_delimiter(
     return Layout(delimiter, header, len(first), question, answer, rating)
 
 
-def _as_chosen(first: list[str], chosen: Mapping[str, str], delimiter: str) -> Layout | None:
+def _as_chosen(
+    first: list[str], body: list[list[str]], looks: Looks, chosen: Mapping[str, str], delimiter: str
+) -> Layout | None:
     header = [field.strip() for field in first]
     numbers = [str(number) for number in range(1, len(first) + 1)]
+    if set(chosen.values()) <= set(numbers):
+        # A header, or even a row of numbers, may have such a name, too: the boards show what is meant.
+        by_number = {role: numbers.index(name) for role, name in chosen.items()}
+        boards = [
+            len(row) > by_number[QUESTION] and bool(looks(row[by_number[QUESTION]])) for row in (first, *body[:1])
+        ]
+        if any(boards):
+            titles = None if boards[0] else first
+            question, answer, rating = (by_number.get(role) for role in NAMES)
+            return Layout(delimiter, titles, len(first), question or 0, answer, rating)
     places: dict[str, int] = {}
     for role, name in chosen.items():
         if name in header:
