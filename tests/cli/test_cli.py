@@ -439,7 +439,8 @@ def test_a_closed_output_is_no_error(redirection: str, tmp_path: Path):
     out = tmp_path / "puzzles.csv"
     command = f"{sys.executable} -m trm data generate {out} --count 2 --size 4 {redirection}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stdout * (">&-" == redirection), done.stderr) == (0, "", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert bool(done.stdout) == redirection.startswith("2")
     assert len(out.read_text().splitlines()) == 3
 
 

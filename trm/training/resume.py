@@ -6,7 +6,7 @@ Entry: `begin`.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 from jax.sharding import Mesh
@@ -123,7 +123,7 @@ def _go_on(loaded: Loaded, config: Config, mesh: Mesh, metadata: Metadata, ident
     )
     rows_used = 0 if placed.rows_taken is None else int(fetch(placed.rows_taken))
     best = Best.from_dict(description.best)
-    if best.step and description.step < steps and difference(*map(_of_test, (identity, description.identity))):
+    if best.step and description.step < steps and _differing("test", identity, description.identity):
         notes.append(
             f"warning: data.test_path: found another test set than before; the best weights until step {best.step}, "
             "chosen on the old one, no longer count"
@@ -148,15 +148,16 @@ def check_same_experiment(path: Path, then: Config, now: Config) -> list[str]:
     return sorted(neutral)
 
 
-def _of_test(identity: Mapping[str, str]) -> dict[str, str]:
-    return {part: digest for part, digest in identity.items() if part.startswith(TEST)}
+def _differing(split: Literal["train", "test"], found: Mapping[str, str], expected: Mapping[str, str]) -> str | None:
+    """Describe which fingerprints of a split differ; None where all that both have are equal."""
+    found = {part: digest for part, digest in found.items() if part.startswith(TEST) == (split == "test")}
+    return difference(found, expected)
 
 
 def check_same_puzzles(path: Path, description: Description, identity: Mapping[str, str], data: str) -> list[str]:
     """Raise InputError when the run has another training set; return a line when this cannot be checked."""
     if not description.identity:
         return [f"{path}: has no fingerprints of its puzzle set (an earlier format): {data} is not compared with it"]
-    of_training = {part: digest for part, digest in identity.items() if not part.startswith(TEST)}
-    if differs := difference(of_training, description.identity):
+    if differs := _differing("train", identity, description.identity):
         raise InputError(f"{data}: found {differs}, expected the puzzle set that {path} was trained on")
     return []

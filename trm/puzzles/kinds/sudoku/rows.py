@@ -16,7 +16,7 @@ _FRAME = {code: "+" for code in range(0x250C, 0x254C)} | {code: "+" for code in 
 _FRAME |= dict.fromkeys(map(ord, "│┃║╎╏┆┇┊┋▏▕¦"), "|") | dict.fromkeys(map(ord, "─━═╌╍┄┅┈┉"), "=")
 _FRAME |= dict.fromkeys(map(ord, "□▢⬜◻◽☐_■⬛◼◾▪▫○◯⚪⚫🟦🟩🟥🟨🟧🟪🟫🔲🔳"), "_")
 
-_COMMENT = re.compile(r"\s*(#(?!\d+[.:)]?\s+\S{16})|//|%|;\s+[^;\s]{1,4}\s*$|REM\b|--\s*[A-Za-z])")
+_COMMENT = re.compile(r"\s*(#(?!\d+[.:)]?\s+\S{16})|//|%|;\s+[^;\s]{1,3}\s*$|REM\b|--\s*[A-Za-z])")
 _TRAILING = re.compile(r"\s+(#|//).*$")
 _RULE = re.compile(r"[\s|+=\-*.:'`,_~]*$")
 _WORD = re.compile(r"[A-Za-z]{3,}")
