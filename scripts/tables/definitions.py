@@ -178,7 +178,7 @@ def _differ_by(group: Sequence[Record]) -> str:
         when = {"start": "at the start", "steps": "at every step", "both": "at the start and at every step"}
         names.append(f"noise {case['noise']:g}{latents} {when[case['noise_at']]}")
     if guesses := case.get("guesses"):
-        names.append(f"{guesses} guesses")
+        names.append(f"{guesses} guess{'' if guesses == 1 else 'es'}")
     return ", ".join(names)
 
 
